@@ -1,0 +1,85 @@
+"""Every event on Kafka is one of these: ids and numbers only, tagged with its type.
+
+No event carries image bytes, a file name, EXIF, the recipe or a capability token, so there is
+nothing personal to purge from the log. Unknown fields are ignored; a new field needs a default.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class Event(Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_field="type"):
+    """What all events share: the tag `type` on the wire."""
+
+
+class JobEvent(Event, frozen=True, kw_only=True, gc=False):
+    """An event about one job."""
+
+    job: UUID
+
+
+class PhotoEvent(JobEvent, frozen=True, kw_only=True, gc=False):
+    """An event about photo `n` of `job`, in the round `epoch` (a redrive starts the next one)."""
+
+    n: int
+    epoch: int = 0
+
+
+class PhotoUploaded(PhotoEvent, frozen=True, kw_only=True, gc=False):
+    """The original is in the store and its row in the ledger."""
+
+
+class RenderPhoto(PhotoEvent, frozen=True, kw_only=True, gc=False):
+    """An order to whoever claims it first; a stale or repeated order is harmless."""
+
+
+class PhotoRendered(PhotoEvent, frozen=True, kw_only=True, gc=False):
+    """The result is in the store: `size` bytes, and right behind them its thumbnail."""
+
+    fence: int
+    width: int
+    height: int
+    size: int
+    thumbnail_size: int
+    media_type: str
+
+
+class PhotoFailed(PhotoEvent, frozen=True, kw_only=True, gc=False):
+    """The photo cannot be rendered as asked; counts only while `fence` is the current one."""
+
+    fence: int
+    code: str
+    detail: str
+
+
+class JobCompleted(JobEvent, frozen=True, kw_only=True, gc=False):
+    """Every photo of the job is done or failed: queued once per (job, epoch), delivered at least once."""
+
+    epoch: int
+    done: int
+    failed: int
+
+
+class JobExpired(JobEvent, frozen=True, kw_only=True, gc=False):
+    """The job's prefix lists empty and its names are forgotten."""
+
+
+class ExpireJob(JobEvent, frozen=True, kw_only=True, gc=False):
+    """An order to delete everything the job owns; repeating it is harmless."""
+
+
+class DeadLetter(Event, frozen=True, kw_only=True, gc=False):
+    """A message or a photo that was given up: where it came from, how often it was tried, and why."""
+
+    reason: str
+    attempts: int
+    first_seen: datetime
+    last_seen: datetime
+    topic: str
+    partition: int
+    offset: int
+    original: bytes
+    job: UUID | None = None
+    n: int | None = None

@@ -1,0 +1,189 @@
+"""Every limit, address and duration, read from `EBBMARK_…` once, in a composition root.
+
+`EBBMARK_JOB_TTL` sets `settings.job.ttl`; durations are ISO 8601 (`PT1H`), sizes are bytes.
+`EBBMARK_STORE_SECRET_KEY_FILE` names a file that holds the value, for secrets mounted as files.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+PREFIX = "EBBMARK_"
+
+Positive = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Job(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long a job lives and how much it may hold."""
+
+    ttl: timedelta = timedelta(hours=1)
+    """From the job's completion to the death of its links."""
+    grace: timedelta = timedelta(minutes=2)
+    """From the death of the links to the deletion of the objects: downloads under way may finish."""
+    quiet: timedelta = timedelta(minutes=2)
+    """From the deletion to the second listing that catches a late writer."""
+    upload_deadline: timedelta = timedelta(minutes=30)
+    """A job not sealed by then is abandoned and deleted."""
+    deadline: timedelta = timedelta(minutes=30)
+    """Photos not rendered by then, counted from the seal, fail."""
+    tombstone: timedelta = timedelta(days=30)
+    """How long the row of ids, counts and times outlives the job."""
+    files: Positive = 500
+    bytes: Positive = 2 * 1024**3
+
+
+class Photo(Struct, frozen=True, forbid_unknown_fields=True):
+    """How large one photo may be."""
+
+    bytes: Positive = 25 * 1024**2
+    pixels: Positive = 60_000_000
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where ingest listens and how patient it is."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Proxies whose X-Forwarded-* headers are believed."""
+    spool: str = ""
+    """Folder for uploads under way; the system's temporary folder when empty."""
+    uploads: Positive = 16
+    """Uploads under way at once in one process; more are answered 429."""
+    chunk_timeout: timedelta = timedelta(seconds=30)
+    """Longest silence of a client in the middle of its upload."""
+    stream_timeout: timedelta = timedelta(minutes=10)
+    """Longest life of one event stream; the browser reconnects."""
+
+
+class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
+    """The brokers, and what is unique to this installation on them."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    prefix: str = ""
+    """Put before every topic and consumer group."""
+    replication: Positive = 1
+    publish_timeout: timedelta = timedelta(seconds=8)
+    """An event not acknowledged by then is reported as not published."""
+
+
+class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
+    """The Postgres database."""
+
+    url: str = "postgresql://postgres@127.0.0.1:5432/ebbmark"
+    password: str = ""
+    """Used when the URL has none."""
+    schema: str = "ebbmark"
+    connections: Positive = 8
+    """Largest pool of one process."""
+
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """The S3 bucket."""
+
+    endpoint: str = "http://127.0.0.1:8333"
+    bucket: str = "ebbmark"
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: str = ""
+    timeout: timedelta = timedelta(seconds=15)
+    """Longest wait for one request."""
+
+
+class Worker(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much one worker process does at once."""
+
+    instance: str = ""
+    """Name of this worker's slot: a restarted worker of the same name gets its partitions back at once."""
+    data: str = ""
+    """Folder for what Faust keeps; a temporary one when empty."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 0
+    children: Annotated[int, Meta(ge=0)] = 0
+    """Rendering processes; 0 means one per core."""
+    slots: Annotated[int, Meta(ge=0)] = 0
+    """Photos in flight; 0 means two per child and two more."""
+    lease: timedelta = timedelta(seconds=60)
+    child_timeout: timedelta = timedelta(seconds=45)
+    child_memory: Positive = 2 * 1024**3
+    child_photos: Positive = 500
+    """A child is replaced after this many photos."""
+    strikes: Positive = 5
+
+
+class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the janitor looks, and when it calls something stalled."""
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 0
+    sweep: timedelta = timedelta(seconds=2)
+    stale: timedelta = timedelta(seconds=90)
+    """A photo accepted or dispatched this long ago and still not claimed is dispatched again."""
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class SettingsError(Exception):
+    """The environment does not describe a runnable system; the message lists every problem."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    job: Job = field(default_factory=Job)
+    photo: Photo = field(default_factory=Photo)
+    http: Http = field(default_factory=Http)
+    kafka: Kafka = field(default_factory=Kafka)
+    ledger: Ledger = field(default_factory=Ledger)
+    store: Store = field(default_factory=Store)
+    worker: Worker = field(default_factory=Worker)
+    janitor: Janitor = field(default_factory=Janitor)
+    log: Log = field(default_factory=Log)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: a name is unknown or a value cannot be read; all problems are listed.
+        """
+        known = variables()
+        values: dict[str, dict[str, object]] = {}
+        problems: list[str] = []
+        for name in sorted(n for n in environ if n.startswith(PREFIX)):
+            plain = name.removesuffix("_FILE") if name not in known else name
+            if plain not in known:
+                problems.append(f"{name} is not a setting")
+                continue
+            try:
+                text = environ[name] if plain == name else Path(environ[name]).read_text("utf-8").rstrip("\n")
+                section, key, kind = known[plain]
+                if kind is timedelta and not text.startswith("P"):
+                    problems.append(f"{name}: Expected an ISO 8601 duration such as PT1H, got {text!r}")
+                    continue
+                values.setdefault(section, {})[key] = msgspec.convert(text, kind, strict=False)
+            except (OSError, msgspec.ValidationError) as exc:
+                problems.append(f"{name}: {exc}")
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return msgspec.convert(values, cls)
+
+
+def variables() -> dict[str, tuple[str, str, object]]:
+    """Return every variable's name with its section, key and type."""
+    return {
+        f"{PREFIX}{section.name}_{key.name}".upper(): (section.name, key.name, key.type)
+        for section in msgspec.structs.fields(Settings)
+        for key in msgspec.structs.fields(section.type)
+    }

@@ -1,0 +1,34 @@
+"""The two state machines: a job's and a photo's. The ledger is the only place that moves them.
+
+A job:    open → rendering → complete → expiring → expired
+          open → expiring (abandoned), and any living state → expiring (deleted by its owner)
+A photo:  queued → rendering → done | failed, with rendering → retrying → rendering in between
+"""
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """`open`: being filled; `rendering`: sealed; `complete`: every photo is done or failed;
+    `expiring`: its links are dead, its objects are being deleted; `expired`: nothing is left.
+    """
+
+    OPEN = "open"
+    RENDERING = "rendering"
+    COMPLETE = "complete"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+
+
+class PhotoState(StrEnum):
+    """`done` and `failed` are terminal: nothing moves a photo out of them."""
+
+    QUEUED = "queued"
+    RENDERING = "rendering"
+    RETRYING = "retrying"
+    DONE = "done"
+    FAILED = "failed"
+
+
+LIVE_JOB_STATES = frozenset({JobState.OPEN, JobState.RENDERING, JobState.COMPLETE})
+TERMINAL_PHOTO_STATES = frozenset({PhotoState.DONE, PhotoState.FAILED})

@@ -1,0 +1,229 @@
+"""Photo bytes live under the keys spelled here, in one bucket, behind `ObjectStore`."""
+
+import asyncio
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import obstore
+import obstore.exceptions
+from obstore.store import S3Store as ObstoreS3
+
+from ebbmark.errors import Missing, Unavailable
+from ebbmark.settings import Store as StoreSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DELETE_AT_ONCE = 1000
+STREAM_CHUNK = 256 * 1024
+
+
+def job_prefix(job: UUID) -> str:
+    """Everything a job owns begins with this; deleting the job is deleting this prefix."""
+    return f"jobs/{job}/"
+
+
+def original_key(job: UUID, n: int, sha256: bytes) -> str:
+    """Two uploads for the same place never share a key unless they are the same bytes."""
+    return f"jobs/{job}/originals/{n}-{sha256[:8].hex()}"
+
+
+def logo_key(job: UUID, sha256: bytes) -> str:
+    """The image that the job's watermark may carry."""
+    return f"jobs/{job}/logo-{sha256[:8].hex()}"
+
+
+def result_key(job: UUID, epoch: int, n: int) -> str:
+    """The result followed at once by its thumbnail; written once, so its ETag never changes."""
+    return f"jobs/{job}/results/{epoch}/{n}"
+
+
+class ObjectStore(ABC):
+    """Bytes by key. Every method raises `Unavailable` when the store does not answer in time."""
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Create the bucket and its one-day lifecycle rule; may be called twice."""
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Return when the bucket answers."""
+
+    @abstractmethod
+    async def put(self, key: str, data: bytes | Path) -> None:
+        """Write the object, replacing one of the same key."""
+
+    @abstractmethod
+    async def put_new(self, key: str, data: bytes) -> bool:
+        """Write the object unless the key is taken; return whether this call wrote it."""
+
+    @abstractmethod
+    async def get(self, key: str) -> bytes:
+        """Return the whole object. Raises `Missing`."""
+
+    @abstractmethod
+    def stream(self, key: str, start: int, length: int) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `start`, in chunks. Raises `Missing` before the first."""
+
+    @abstractmethod
+    async def keys(self, prefix: str) -> Sequence[str]:
+        """Return every key under the prefix."""
+
+    @abstractmethod
+    async def delete_prefix(self, prefix: str) -> int:
+        """Delete every object under the prefix and abort its unfinished uploads.
+
+        Returns how many objects were deleted. Raises `Unavailable` when any could not be, so a
+        normal return means that one listing, taken afterwards, was empty.
+        """
+
+
+def _translated(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    @functools.wraps(call)
+    async def translate(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await call(*args, **kwargs)
+        except (obstore.exceptions.NotFoundError, FileNotFoundError) as exc:
+            raise Missing("object-missing", "The object is not in the store.") from exc
+        except (
+            obstore.exceptions.BaseError,
+            botocore.exceptions.BotoCoreError,
+            botocore.exceptions.ClientError,
+        ) as exc:
+            raise Unavailable("store-unavailable", "The object store does not answer.") from exc
+
+    return translate
+
+
+class S3Store(ObjectStore):
+    """Any S3: obstore for the bytes (a fifth of boto3's CPU), boto3 for the bucket and bulk deletion."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Connect lazily; nothing is sent until the first call."""
+        seconds = settings.timeout.total_seconds()
+        self._bucket = settings.bucket
+        self._data = ObstoreS3(
+            settings.bucket,
+            endpoint=settings.endpoint,
+            region=settings.region,
+            access_key_id=settings.access_key,
+            secret_access_key=settings.secret_key,
+            virtual_hosted_style_request=False,
+            client_options={
+                "allow_http": True,
+                "timeout": settings.timeout,
+                "connect_timeout": min(settings.timeout, settings.timeout / 3),
+            },
+            retry_config={"max_retries": 2, "retry_timeout": settings.timeout},
+        )
+        self._control: Any = boto3.client(  # pyright: ignore[reportUnknownMemberType] - boto3 has no types
+            "s3",
+            endpoint_url=settings.endpoint,
+            region_name=settings.region,
+            aws_access_key_id=settings.access_key,
+            aws_secret_access_key=settings.secret_key,
+            config=botocore.config.Config(
+                s3={"addressing_style": "path"},
+                connect_timeout=seconds / 3,
+                read_timeout=seconds,
+                retries={"max_attempts": 2},
+            ),
+        )
+
+    @_translated
+    async def prepare(self) -> None:
+        await asyncio.to_thread(self._create_bucket)
+
+    def _create_bucket(self) -> None:
+        try:
+            self._control.head_bucket(Bucket=self._bucket)
+        except botocore.exceptions.ClientError:
+            try:
+                self._control.create_bucket(Bucket=self._bucket)
+            except (
+                self._control.exceptions.BucketAlreadyOwnedByYou,
+                self._control.exceptions.BucketAlreadyExists,
+            ):
+                pass  # another process was quicker
+        self._control.put_bucket_lifecycle_configuration(
+            Bucket=self._bucket,
+            LifecycleConfiguration={
+                "Rules": [
+                    {
+                        "ID": "nothing-outlives-a-day",
+                        "Status": "Enabled",
+                        "Filter": {"Prefix": "jobs/"},
+                        "Expiration": {"Days": 1},
+                        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+                    }
+                ]
+            },
+        )
+
+    @_translated
+    async def ready(self) -> None:
+        await asyncio.to_thread(self._control.head_bucket, Bucket=self._bucket)
+
+    @_translated
+    async def put(self, key: str, data: bytes | Path) -> None:
+        await obstore.put_async(self._data, key, data, use_multipart=False)
+
+    @_translated
+    async def put_new(self, key: str, data: bytes) -> bool:
+        try:
+            await obstore.put_async(self._data, key, data, mode="create", use_multipart=False)
+        except obstore.exceptions.AlreadyExistsError:
+            return False
+        return True
+
+    @_translated
+    async def get(self, key: str) -> bytes:
+        result = await obstore.get_async(self._data, key)
+        return bytes(await result.bytes_async())
+
+    async def stream(self, key: str, start: int, length: int) -> AsyncIterator[bytes]:
+        for offset in range(start, start + length, 4 * STREAM_CHUNK):
+            window = await self._window(key, offset, min(4 * STREAM_CHUNK, start + length - offset))
+            for at in range(0, len(window), STREAM_CHUNK):
+                yield window[at : at + STREAM_CHUNK]
+
+    @_translated
+    async def _window(self, key: str, start: int, length: int) -> bytes:
+        return bytes(await obstore.get_range_async(self._data, key, start=start, length=length))
+
+    @_translated
+    async def keys(self, prefix: str) -> Sequence[str]:
+        return await asyncio.to_thread(self._list, prefix)
+
+    def _list(self, prefix: str) -> list[str]:
+        pages = self._control.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    @_translated
+    async def delete_prefix(self, prefix: str) -> int:
+        return await asyncio.to_thread(self._delete, prefix)
+
+    def _delete(self, prefix: str) -> int:
+        uploads = self._control.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix)
+        for upload in uploads.get("Uploads", ()):
+            self._control.abort_multipart_upload(
+                Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+        found = self._list(prefix)
+        for at in range(0, len(found), DELETE_AT_ONCE):
+            answer = self._control.delete_objects(
+                Bucket=self._bucket,
+                Delete={"Objects": [{"Key": key} for key in found[at : at + DELETE_AT_ONCE]], "Quiet": True},
+            )
+            if answer.get("Errors"):  # a 200 can hold failures
+                raise Unavailable("store-unavailable", "The object store refused to delete some objects.")
+        if found and self._list(prefix):
+            raise Unavailable("store-unavailable", "Objects were written while the prefix was deleted.")
+        return len(found)

@@ -1,0 +1,1 @@
+"""Time in, deletions and second chances out."""

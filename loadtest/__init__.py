@@ -1,0 +1,1 @@
+"""Load and measurements; speaks HTTP only and imports nothing of the services."""
