@@ -1,0 +1,296 @@
+"""The ledger is the truth: which jobs and photos exist, what became of them, when they must go.
+
+Every write is one statement, so a caller that dies leaves either all of it or none of it, and every
+write may be repeated. Every method raises `Unavailable` when the database does not answer in time.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from msgspec import Struct
+
+from ebbmark.states import JobState, PhotoState
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """A job as its sender opens it. `recipe` is canonical JSON, or None while it is not known yet."""
+
+    id: UUID
+    token_hash: bytes
+    recipe: bytes | None = None
+    logo_sha256: bytes | None = None
+    idempotency_hash: bytes | None = None
+    sealed_token: bytes | None = None
+    """The token, readable only with the Idempotency-Key that opened the job."""
+    fingerprint: bytes | None = None
+    upload_deadline: timedelta = timedelta(minutes=30)
+
+
+class NewPhoto(Struct, frozen=True, kw_only=True):
+    """An uploaded original, or (with a `code`) an upload that was refused and is told as failed."""
+
+    n: int
+    name: str
+    size: int
+    sha256: bytes
+    code: str | None = None
+    detail: str | None = None
+
+
+class JobRow(Struct, frozen=True, kw_only=True):
+    """What the ledger knows of a job; `now` is the database's clock when it was read."""
+
+    id: UUID
+    state: JobState
+    epoch: int
+    total: int | None
+    done: int
+    failed: int
+    version: int
+    recipe: bytes | None
+    logo_sha256: bytes | None
+    sealed_token: bytes | None
+    fingerprint: bytes | None
+    bytes: int
+    created_at: datetime
+    completed_at: datetime | None
+    expires_at: datetime | None
+    now: datetime
+
+    @property
+    def live(self) -> bool:
+        """Whether its links work: decided by the database's clock alone."""
+        return self.state in {JobState.OPEN, JobState.RENDERING, JobState.COMPLETE} and (
+            self.expires_at is None or self.expires_at > self.now
+        )
+
+
+class PhotoRow(Struct, frozen=True, kw_only=True):
+    """What the ledger knows of a photo; the result's fields are there when it is done."""
+
+    n: int
+    name: str | None
+    state: PhotoState
+    epoch: int
+    sha256: bytes
+    size: int
+    code: str | None
+    detail: str | None
+    width: int | None
+    height: int | None
+    result_size: int | None
+    thumbnail_size: int | None
+    result_type: str | None
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """A job and its photos in order of `n`, as of one moment."""
+
+    job: JobRow
+    photos: Sequence[PhotoRow]
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """The photo an order speaks of."""
+
+    job: UUID
+    n: int
+    epoch: int
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """The right to render a photo until the lease ends; `fence` tells this claim from all others."""
+
+    job: UUID
+    n: int
+    epoch: int
+    fence: int
+    strikes: int
+    sha256: bytes
+    recipe: bytes
+    logo_sha256: bytes | None
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How the rendering of a photo ended: done, or with a `code` failed."""
+
+    job: UUID
+    n: int
+    epoch: int
+    fence: int
+    code: str | None = None
+    detail: str | None = None
+    width: int | None = None
+    height: int | None = None
+    size: int | None = None
+    thumbnail_size: int | None = None
+    media_type: str | None = None
+
+
+class Completion(Struct, frozen=True, kw_only=True):
+    """A job whose last photo is done or failed."""
+
+    job: UUID
+    epoch: int
+    done: int
+    failed: int
+
+
+class Abandoned(Struct, frozen=True, kw_only=True):
+    """A photo the ledger gave up on without any worker saying so."""
+
+    job: UUID
+    n: int
+    code: str
+    strikes: int
+    created_at: datetime
+
+
+class Candidacy(ABC):
+    """A standing wish to be the one janitor that acts."""
+
+    @abstractmethod
+    async def leads(self) -> bool:
+        """Return whether this process is the only leader now, becoming it if there is none."""
+
+
+class Ledger(ABC):
+    """The guarantees; `PostgresLedger` keeps them on disk, `MemoryLedger` in a test's memory."""
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Return when the database answers."""
+
+    # The door
+
+    @abstractmethod
+    async def open_job(self, job: NewJob) -> JobRow:
+        """Open the job and return it.
+
+        When its idempotency hash is known, nothing is written and the job of that hash is returned;
+        the caller tells them apart by the id.
+        """
+
+    @abstractmethod
+    async def find_job(self, token_hash: bytes) -> JobRow | None:
+        """Return the job with this token in any state but expired."""
+
+    @abstractmethod
+    async def add_photos(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        fingerprint: bytes | None = None,
+        stale: timedelta,
+    ) -> Sequence[PhotoRow]:
+        """Enter the photos of an open job, first come first kept, and return the rows of those `n`.
+
+        A photo with a code is entered as failed and counted. When the job is not open any more,
+        nothing is written; rows that are there already are returned all the same. The recipe, the
+        logo and the fingerprint are entered when given. A photo nobody claimed after `stale` is
+        dispatched anew.
+        """
+
+    @abstractmethod
+    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
+        """Close the job to further photos; completes it when all are done or failed already.
+
+        Returns the job as it is now: still open when it holds another number of photos than
+        `total`, unchanged when it was sealed before, None when it is gone.
+        """
+
+    @abstractmethod
+    async def snapshot(self, job: UUID) -> Snapshot | None:
+        """Return the job with all its photos."""
+
+    @abstractmethod
+    async def expire_now(self, job: UUID) -> bool:
+        """Kill the links of a living job and have it deleted; return whether it was alive."""
+
+    @abstractmethod
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
+        """Yield the id of every job whose version grew, from now on.
+
+        None says that some may have been missed: everything remembered must be read again.
+        """
+
+    # The renderer
+
+    @abstractmethod
+    async def claim(
+        self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int
+    ) -> Sequence[Claim]:
+        """Claim what may be claimed, before any byte is decoded.
+
+        Takes a lease, `fence + 1` (never reused) and `strikes + 1`. Refused, and not in the answer:
+        what is terminal, of another epoch, of an expiring job, waiting for its retry, out of
+        strikes, or leased to someone alive.
+        """
+
+    @abstractmethod
+    async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
+        """Give the photo back unrendered, to be dispatched again after `retry_after`.
+
+        `strikes` is -1 when nothing spoke against the photo, +1 when its child died under it.
+        Nothing happens when the claim is not the current one.
+        """
+
+    # The projector
+
+    @abstractmethod
+    async def finish(self, outcomes: Sequence[Outcome], *, ttl: timedelta) -> Sequence[Completion]:
+        """Move the photos, the counters, the version and, with the last photo, the job.
+
+        Terminal photos stay as they are; a failure counts only with the current fence. Returns the
+        jobs that this call completed.
+        """
+
+    @abstractmethod
+    async def announced(self, completions: Sequence[Completion]) -> None:
+        """Note that JobCompleted of these is in the log."""
+
+    # The janitor
+
+    @abstractmethod
+    def candidacy(self) -> AbstractAsyncContextManager["Candidacy"]:
+        """Stand for the leadership of the janitors; leaving gives it up."""
+
+    @abstractmethod
+    async def overdue(self, *, stale: timedelta, limit: int) -> Sequence[Wanted]:
+        """Take the photos due for dispatch: accepted or dispatched and never claimed, or due for a retry.
+
+        Each call postpones what it returns, longer every time.
+        """
+
+    @abstractmethod
+    async def end_leases(self, *, strikes: int, ttl: timedelta) -> Sequence[Abandoned]:
+        """Take back what is leased to nobody alive; fail what is out of strikes or past the deadline."""
+
+    @abstractmethod
+    async def unannounced(self) -> Sequence[Completion]:
+        """Return completed jobs whose JobCompleted is not known to be in the log, 10 s after the fact."""
+
+    @abstractmethod
+    async def expire_due(self, *, grace: timedelta) -> Sequence[UUID]:
+        """Kill the links of what ran out or was abandoned; take the jobs due for deletion.
+
+        Each call postpones what it returns by 30 s.
+        """
+
+    @abstractmethod
+    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
+        """Note that the job's prefix lists empty, and forget its names, token, recipe and codes' details.
+
+        The second call, at least `quiet` after the first, marks it verified. Returns whether this
+        call was the first.
+        """
+
+    @abstractmethod
+    async def forget(self, *, tombstone: timedelta) -> int:
+        """Delete the rows of jobs expired that long ago; return how many."""

@@ -1,0 +1,339 @@
+"""The ledger on Postgres: `queries.sql` executed over a small pool, every fault translated once."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import timedelta
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import msgspec
+import psycopg
+import psycopg_pool
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
+
+from ebbmark.errors import Unavailable
+from ebbmark.ledger import (
+    Abandoned,
+    Candidacy,
+    Claim,
+    Completion,
+    JobRow,
+    Ledger,
+    NewJob,
+    NewPhoto,
+    Outcome,
+    PhotoRow,
+    Snapshot,
+    Wanted,
+)
+from ebbmark.settings import Ledger as LedgerSettings
+
+S = TypeVar("S", bound=msgspec.Struct)
+Row = dict[str, Any]
+
+_FAULTS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
+_MIGRATION_LOCK = 0x45626D61726B  # "Ebmark"
+_LEADER_LOCK = 0x4A616E69746F72  # "Janitor"
+
+
+def _load_queries() -> dict[str, str]:
+    text = files("ebbmark.ledger").joinpath("queries.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+QUERIES = _load_queries()
+
+
+def conninfo(settings: LedgerSettings) -> str:
+    """Return the connection string, with the guards that keep one bad query from hanging a service."""
+    given = conninfo_to_dict(settings.url)
+    given.setdefault("password", settings.password or None)
+    given.setdefault("connect_timeout", 5)
+    options = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+    return make_conninfo(
+        "",
+        **given,
+        application_name="ebbmark",
+        options=f"-c search_path={settings.schema} {options}",
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+    )
+
+
+def migrate(settings: LedgerSettings) -> list[str]:
+    """Apply the migrations that are missing, in order, under a lock; return their names.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    applied: list[str] = []
+    try:
+        with psycopg.connect(conninfo(settings)) as connection:
+            connection.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
+            connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(settings.schema)))
+            connection.execute(
+                "create table if not exists migrations (name text primary key, applied_at timestamptz default now())"
+            )
+            done = {row[0] for row in connection.execute("select name from migrations")}
+            folder = files("ebbmark.ledger").joinpath("migrations")
+            for script in sorted(folder.iterdir(), key=lambda each: each.name):
+                if script.name.endswith(".sql") and script.name not in done:
+                    connection.execute(script.read_text("utf-8").encode())
+                    connection.execute("insert into migrations (name) values (%s)", [script.name])
+                    applied.append(script.name)
+    except psycopg.OperationalError as exc:
+        raise Unavailable("ledger-unavailable", "The database does not answer.") from exc
+    return applied
+
+
+class PostgresLedger(Ledger):
+    """Use as an async context manager; it opens without a database and heals by itself."""
+
+    def __init__(self, settings: LedgerSettings) -> None:
+        """Connect lazily."""
+        self._settings = settings
+        self._channel = f"ebbmark.{settings.schema}"
+        self._conninfo = conninfo(settings)
+        self._pool = psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Row]](
+            self._conninfo,
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 2},
+            min_size=1,
+            max_size=settings.connections,
+            timeout=5,
+            max_lifetime=1800,
+            max_idle=300,
+            max_waiting=200,
+            reconnect_timeout=2,
+            open=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open(wait=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    async def _run(self, name: str, **parameters: object) -> list[Row]:
+        for attempt in (1, 2):
+            try:
+                async with self._pool.connection() as connection:
+                    cursor = await connection.execute(QUERIES[name].encode(), parameters)
+                    return await cursor.fetchall() if cursor.description else [{"rows": cursor.rowcount}]
+            except psycopg.errors.DeadlockDetected:
+                continue
+            except _FAULTS as exc:
+                # A connection that died while it lay in the pool says so only now; statements may be
+                # repeated, so a second one is tried before anybody hears of it.
+                if attempt == 1 and isinstance(exc, psycopg.OperationalError) and not isinstance(
+                    exc, psycopg.errors.QueryCanceled
+                ):
+                    continue
+                raise Unavailable("ledger-unavailable", "The database does not answer.") from exc
+        raise Unavailable("ledger-unavailable", "The database is overloaded.")
+
+    async def ready(self) -> None:
+        await self._run("ready")
+
+    async def open_job(self, job: NewJob) -> JobRow:
+        rows = await self._run("open_job", **msgspec.structs.asdict(job))
+        if not rows:  # written by an attempt whose answer was lost, or by an earlier request
+            rows = await self._run("job_by_id", id=job.id) or await self._run(
+                "job_by_idempotency", idempotency_hash=job.idempotency_hash
+            )
+        if not rows:  # it expired between the two
+            raise Unavailable("ledger-unavailable", "The job of this Idempotency-Key is just being deleted.")
+        return _as(JobRow, rows[0])
+
+    async def find_job(self, token_hash: bytes) -> JobRow | None:
+        rows = await self._run("job_by_token", token_hash=token_hash)
+        return _as(JobRow, rows[0]) if rows else None
+
+    async def add_photos(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        fingerprint: bytes | None = None,
+        stale: timedelta,
+    ) -> Sequence[PhotoRow]:
+        await self._run(
+            "add_photos",
+            **_columns(photos, NewPhoto),
+            job=job,
+            recipe=recipe,
+            logo_sha256=logo_sha256,
+            fingerprint=fingerprint,
+            stale=stale,
+            channel=self._channel,
+        )
+        rows = await self._run("photos_by_n", job=job, n=[photo.n for photo in photos])
+        return [_as(PhotoRow, row) for row in rows]
+
+    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
+        await self._run("seal", id=job, total=total, deadline=deadline, ttl=ttl, channel=self._channel)
+        rows = await self._run("job_by_id", id=job)
+        return _as(JobRow, rows[0]) if rows else None
+
+    async def snapshot(self, job: UUID) -> Snapshot | None:
+        rows = await self._run("job_by_id", id=job)
+        if not rows:
+            return None
+        photos = await self._run("photos_of_job", id=job)
+        return Snapshot(job=_as(JobRow, rows[0]), photos=[_as(PhotoRow, row) for row in photos])
+
+    async def expire_now(self, job: UUID) -> bool:
+        return bool(await self._run("expire_now", id=job, channel=self._channel))
+
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
+        return self._changes()
+
+    @asynccontextmanager
+    async def _changes(self) -> AsyncGenerator[AsyncIterator[UUID | None]]:
+        stream = self._notifications()
+        try:
+            yield stream
+        finally:
+            await stream.aclose()
+
+    async def _notifications(self) -> AsyncGenerator[UUID | None]:
+        while True:
+            with suppress(*_FAULTS):
+                async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                    await connection.execute(sql.SQL("listen {}").format(sql.Identifier(self._channel)))
+                    yield None
+                    async for note in connection.notifies():
+                        yield UUID(note.payload)
+            yield None
+            await asyncio.sleep(1)
+
+    async def claim(self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int) -> Sequence[Claim]:
+        rows = await self._run("claim", **_columns(wanted, Wanted), lease=lease, strikes=strikes)
+        return [_as(Claim, row) for row in rows]
+
+    async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
+        await self._run(
+            "release",
+            job=claim.job,
+            n=claim.n,
+            epoch=claim.epoch,
+            fence=claim.fence,
+            strikes=strikes,
+            retry_after=retry_after,
+        )
+
+    async def finish(self, outcomes: Sequence[Outcome], *, ttl: timedelta) -> Sequence[Completion]:
+        rows = await self._run("finish", **_columns(outcomes, Outcome), ttl=ttl, channel=self._channel)
+        return [_as(Completion, row) for row in rows if row["completed"]]
+
+    async def announced(self, completions: Sequence[Completion]) -> None:
+        await self._run(
+            "announced", job=[each.job for each in completions], epoch=[each.epoch for each in completions]
+        )
+
+    @asynccontextmanager
+    async def candidacy(self) -> AsyncGenerator[Candidacy]:
+        standing = _PostgresCandidacy(self._conninfo, self._settings.schema)
+        try:
+            yield standing
+        finally:
+            await standing.close()
+
+    async def overdue(self, *, stale: timedelta, limit: int) -> Sequence[Wanted]:
+        return [_as(Wanted, row) for row in await self._run("overdue", stale=stale, limit=limit)]
+
+    async def end_leases(self, *, strikes: int, ttl: timedelta) -> Sequence[Abandoned]:
+        await self._run("end_leases", strikes=strikes)
+        rows = await self._run("given_up", strikes=strikes)
+        if rows:
+            await self.finish(
+                [
+                    Outcome(
+                        job=row["job"],
+                        n=row["n"],
+                        epoch=row["epoch"],
+                        fence=row["fence"],
+                        code=row["code"],
+                        detail=GIVEN_UP[row["code"]],
+                    )
+                    for row in rows
+                ],
+                ttl=ttl,
+            )
+        return [_as(Abandoned, row) for row in rows]
+
+    async def unannounced(self) -> Sequence[Completion]:
+        return [_as(Completion, row) for row in await self._run("unannounced")]
+
+    async def expire_due(self, *, grace: timedelta) -> Sequence[UUID]:
+        return [
+            row["id"] for row in await self._run("expire_due", grace=grace, channel=self._channel) if row["due"]
+        ]
+
+    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
+        rows = await self._run("mark_expired", id=job, quiet=quiet, channel=self._channel)
+        return bool(rows and rows[0]["first"])
+
+    async def forget(self, *, tombstone: timedelta) -> int:
+        return (await self._run("forget", tombstone=tombstone))[0]["rows"]
+
+
+GIVEN_UP = {
+    "poison": "Rendering this photo failed again and again; it was set aside so that it harms no other.",
+    "deadline": "The photo could not be rendered in time.",
+}
+"""What a photo's owner reads when the ledger gave it up."""
+
+
+class _PostgresCandidacy(Candidacy):
+    """A session-level advisory lock on a connection of its own: it is lost when the connection is."""
+
+    def __init__(self, conninfo_: str, schema: str) -> None:
+        self._conninfo = conninfo_
+        self._schema = schema
+        self._connection: psycopg.AsyncConnection | None = None
+        self._held = False
+
+    async def leads(self) -> bool:
+        try:
+            if self._connection is None:
+                self._connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+                self._held = False
+            if self._held:
+                await self._connection.execute("select 1")
+            else:
+                cursor = await self._connection.execute(
+                    "select pg_try_advisory_lock(%s, hashtext(%s))", [_LEADER_LOCK & 0x7FFFFFFF, self._schema]
+                )
+                row = await cursor.fetchone()
+                self._held = bool(row and row[0])
+        except _FAULTS:
+            await self.close()
+        return self._held
+
+    async def close(self) -> None:
+        self._held = False
+        if self._connection is not None:
+            with suppress(*_FAULTS):
+                await self._connection.close()
+            self._connection = None
+
+
+def _as(kind: type[S], row: Row) -> S:
+    return kind(**{name: row[name] for name in kind.__struct_fields__})
+
+
+def _columns(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> dict[str, list[object]]:
+    return {name: [getattr(row, name) for row in rows] for name in kind.__struct_fields__}

@@ -1,0 +1,234 @@
+-- Every statement of the ledger. Each is atomic by itself and runs with autocommit.
+-- Rows are locked in one order everywhere: the job, then its photos.
+
+-- name: ready
+-- The database answers.
+select 1;
+
+-- name: open_job
+-- Nothing is returned when the idempotency hash, or in a repeated call the id, is taken.
+insert into jobs (id, token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, upload_deadline)
+values (%(id)s, %(token_hash)s, %(recipe)s, %(logo_sha256)s, %(idempotency_hash)s, %(sealed_token)s,
+        %(fingerprint)s, now() + %(upload_deadline)s)
+on conflict do nothing
+returning *, now() as now;
+
+-- name: job_by_idempotency
+-- The job that an Idempotency-Key opened.
+select *, now() as now from jobs where idempotency_hash = %(idempotency_hash)s;
+
+-- name: job_by_token
+-- A purged job has no token any more, so it looks like one that never was.
+select *, now() as now from jobs where token_hash = %(token_hash)s;
+
+-- name: job_by_id
+-- The job, in any state.
+select *, now() as now from jobs where id = %(id)s;
+
+-- name: photos_of_job
+-- All photos, in order.
+select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type
+from photos where job = %(id)s order by n;
+
+-- name: add_photos
+-- First come, first kept. A photo that comes with a code is failed from the start.
+with job as (
+  select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() for update
+), added as (
+  insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
+  select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,
+         case when new.code is null then 'queued' else 'failed' end,
+         case when new.code is null then now() + %(stale)s end
+  from job, unnest(%(n)s::int[], %(name)s::text[], %(size)s::bigint[], %(sha256)s::bytea[],
+                   %(code)s::text[], %(detail)s::text[]) as new (n, name, size, sha256, code, detail)
+  on conflict (job, n) do nothing
+  returning size, state
+), noted as (
+  update jobs set
+    recipe = coalesce(%(recipe)s, recipe),
+    logo_sha256 = coalesce(%(logo_sha256)s, logo_sha256),
+    fingerprint = coalesce(%(fingerprint)s, fingerprint),
+    photos = photos + (select count(*) from added),
+    failed = failed + (select count(*) from added where state = 'failed'),
+    bytes = bytes + (select coalesce(sum(size), 0) from added),
+    version = version + 1
+  from job where jobs.id = job.id
+  returning jobs.id
+)
+select pg_notify(%(channel)s, id::text) from noted;
+
+-- name: photos_by_n
+-- The rows of some photos of a job.
+select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type
+from photos where job = %(job)s and n = any(%(n)s) order by n;
+
+-- name: seal
+-- Closes the job when it holds as many photos as its sender says, and completes it when all have ended.
+with job as (
+  select id, done + failed = %(total)s as ended from jobs
+  where id = %(id)s and state = 'open' and photos = %(total)s and recipe is not null
+  for update
+), sealed as (
+  update jobs set
+    total = %(total)s,
+    deadline = now() + %(deadline)s,
+    version = version + 1,
+    state = case when ended then 'complete' else 'rendering' end,
+    completed_at = case when ended then now() end,
+    expires_at = case when ended then now() + %(ttl)s end
+  from job where jobs.id = job.id
+  returning jobs.id
+)
+select pg_notify(%(channel)s, id::text) from sealed;
+
+-- name: expire_now
+-- The owner wants it gone, or the door could not keep its word.
+with job as (
+  update jobs set state = 'expiring', version = version + 1, expires_at = least(expires_at, now()),
+    delete_at = now(), idempotency_hash = null
+  where id = %(id)s and state in ('open', 'rendering', 'complete')
+  returning id
+)
+select pg_notify(%(channel)s, id::text) from job;
+
+-- name: claim
+-- Before any byte is decoded. What is not returned must not be rendered.
+update photos p set
+  state = 'rendering', fence = p.fence + 1, strikes = p.strikes + 1, lease_until = now() + %(lease)s
+from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[]) as wanted (job, n, epoch)
+join jobs j on j.id = wanted.job
+where p.job = wanted.job and p.n = wanted.n and p.epoch = wanted.epoch
+  and j.state in ('open', 'rendering') and j.recipe is not null
+  and p.strikes < %(strikes)s
+  and (p.state = 'queued' or (p.state = 'rendering' and p.lease_until < now()))
+returning p.job, p.n, p.epoch, p.fence, p.strikes, p.sha256, j.recipe, j.logo_sha256;
+
+-- name: release
+-- A fence that is not the current one matches nothing.
+update photos set
+  state = 'retrying', lease_until = null, strikes = greatest(0, strikes + %(strikes)s),
+  dispatch_at = now() + %(retry_after)s
+where job = %(job)s and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering';
+
+-- name: finish
+-- Photos, counters, version, completion and notification in one statement. Terminal photos absorb.
+with outcome as (
+  select distinct on (job, n) *
+  from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[], %(fence)s::int[], %(code)s::text[],
+              %(detail)s::text[], %(width)s::int[], %(height)s::int[], %(size)s::bigint[],
+              %(thumbnail_size)s::int[], %(media_type)s::text[])
+    as given (job, n, epoch, fence, code, detail, width, height, size, thumbnail_size, media_type)
+  order by job, n, code is not null, fence desc
+), locked as (
+  select id from jobs where id in (select job from outcome) order by id for update
+), ended as (
+  update photos p set
+    state = case when o.code is null then 'done' else 'failed' end,
+    lease_until = null, dispatch_at = null, code = o.code, detail = o.detail, width = o.width,
+    height = o.height, result_size = o.size, thumbnail_size = o.thumbnail_size, result_type = o.media_type
+  from outcome o join locked on locked.id = o.job
+  where p.job = o.job and p.n = o.n and p.epoch = o.epoch
+    and p.state not in ('done', 'failed')
+    and (o.code is null or p.fence = o.fence)
+  returning p.job, p.state
+), counted as (
+  select job, count(*) filter (where state = 'done') as done, count(*) filter (where state = 'failed') as failed
+  from ended group by job
+), moved as (
+  -- Only the row itself is read anew after waiting for its lock, so no expression may leave it.
+  update jobs j set
+    done = j.done + c.done,
+    failed = j.failed + c.failed,
+    version = version + 1,
+    state = case when j.state = 'rendering' and j.done + j.failed + c.done + c.failed = j.total
+      then 'complete' else j.state end,
+    completed_at = case when j.state = 'rendering' and j.done + j.failed + c.done + c.failed = j.total
+      then now() else j.completed_at end,
+    expires_at = case when j.state = 'rendering' and j.done + j.failed + c.done + c.failed = j.total
+      then now() + %(ttl)s else j.expires_at end
+  from counted c where j.id = c.job
+  returning j.id, j.epoch, j.done, j.failed, j.state = 'complete' and j.completed_at = now() as completed
+)
+select id as job, epoch, done, failed, completed, pg_notify(%(channel)s, id::text) from moved;
+
+-- name: announced
+-- JobCompleted of these epochs is in the log.
+update jobs set announced_epoch = given.epoch
+from unnest(%(job)s::uuid[], %(epoch)s::int[]) as given (job, epoch)
+where jobs.id = given.job;
+
+-- name: unannounced
+-- Completed ten seconds ago, and nobody said that the log has it.
+select id as job, epoch, done, failed from jobs
+where state = 'complete' and announced_epoch is distinct from epoch and completed_at < now() - interval '10 s'
+limit 500;
+
+-- name: overdue
+-- Dispatched again; each time it waits twice as long, so that a long backlog is not multiplied.
+with due as (
+  select p.job, p.n from photos p join jobs j on j.id = p.job
+  where p.state in ('queued', 'retrying') and p.dispatch_at <= now() and j.state in ('open', 'rendering')
+  order by p.dispatch_at limit %(limit)s
+  for update of p skip locked
+)
+update photos p set state = 'queued', dispatches = least(p.dispatches + 1, 10),
+  dispatch_at = now() + %(stale)s * power(2, least(p.dispatches, 6))
+from due where p.job = due.job and p.n = due.n
+returning p.job, p.n, p.epoch;
+
+-- name: end_leases
+-- Leased to nobody alive: it waits two seconds for each strike's doubling, then goes round again.
+update photos p set state = 'retrying', lease_until = null,
+  dispatch_at = now() + interval '1 s' * power(2, p.strikes) * (0.8 + 0.4 * random())
+where p.state = 'rendering' and p.lease_until < now() and p.strikes < %(strikes)s;
+
+-- name: given_up
+-- Out of strikes, or past the deadline of the job.
+select p.job, p.n, p.epoch, p.fence, p.strikes, p.created_at,
+  case when p.strikes >= %(strikes)s then 'poison' else 'deadline' end as code
+from photos p join jobs j on j.id = p.job
+where j.state in ('open', 'rendering')
+  and ((p.state = 'rendering' and p.lease_until < now() and p.strikes >= %(strikes)s)
+    or (p.state in ('queued', 'retrying') and p.strikes >= %(strikes)s)
+    or (p.state in ('queued', 'retrying', 'rendering') and j.deadline < now()))
+limit 500;
+
+-- name: expire_due
+-- Links die first, the objects after the grace; what is taken comes back in 30 s unless it is marked.
+with dying as (
+  update jobs set state = 'expiring', version = version + 1, idempotency_hash = null,
+    expires_at = coalesce(expires_at, now()),
+    delete_at = case when state = 'complete' then expires_at + %(grace)s else now() end
+  where (state = 'complete' and expires_at <= now()) or (state = 'open' and upload_deadline <= now())
+  returning id
+), due as (
+  select id from jobs
+  where state in ('expiring', 'expired') and verified_at is null and delete_at <= now()
+  order by delete_at limit 500 for update skip locked
+), taken as (
+  update jobs set delete_at = now() + interval '30 s' from due where jobs.id = due.id returning jobs.id
+)
+select id, false as due, pg_notify(%(channel)s, id::text) from dying
+union all select id, true, null from taken;
+
+-- name: mark_expired
+-- What is left of a job is ids, counts and times.
+with marked as (
+  update jobs set
+    state = 'expired',
+    verified_at = case when expired_at <= now() - %(quiet)s then now() end,
+    expired_at = coalesce(expired_at, now()),
+    delete_at = coalesce(expired_at, now()) + %(quiet)s,
+    token_hash = null, recipe = null, logo_sha256 = null, idempotency_hash = null,
+    sealed_token = null, fingerprint = null, version = version + 1
+  where id = %(id)s and state in ('expiring', 'expired') and verified_at is null
+  returning id, expired_at = now() as first
+), nameless as (
+  update photos set name = null, detail = null, sha256 = ''
+  from marked where photos.job = marked.id and marked.first
+)
+select first, pg_notify(%(channel)s, id::text) from marked;
+
+-- name: forget
+-- Tombstones are kept long enough to answer questions, not for ever.
+delete from jobs where state = 'expired' and expired_at < now() - %(tombstone)s;
