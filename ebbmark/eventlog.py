@@ -1,13 +1,13 @@
 """Events are published through `EventLog`, which returns only when the broker has them."""
 
 import asyncio
+import hashlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -30,6 +30,11 @@ class EventLog(ABC):
     @abstractmethod
     async def ready(self) -> None:
         """Return when a broker answers. Raises `Unavailable`."""
+
+
+def event_id(value: bytes) -> bytes:
+    """Return the CloudEvents id: the same event published again keeps it, so receivers can tell."""
+    return hashlib.blake2b(value, digest_size=16).hexdigest().encode()
 
 
 class _Delivery:
@@ -105,14 +110,15 @@ class KafkaLog(EventLog):
         now = datetime.now(UTC).isoformat().encode()
         try:
             for event in events:
+                value = topic.encode(event)
                 self._producer.produce(
                     name,
-                    topic.encode(event),
+                    value,
                     topic.key(event),
                     on_delivery=delivery,
                     headers=[
                         ("ce_specversion", b"1.0"),
-                        ("ce_id", uuid4().hex.encode()),
+                        ("ce_id", event_id(value)),
                         ("ce_type", type(event).__name__.encode()),
                         ("ce_source", self._source),
                         ("ce_time", now),

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -61,8 +61,11 @@ class ObjectStore(ABC):
         """Write the object, replacing one of the same key."""
 
     @abstractmethod
-    async def put_new(self, key: str, data: bytes) -> bool:
-        """Write the object unless the key is taken; return whether this call wrote it."""
+    async def put_new(self, key: str, data: bytes, metadata: Mapping[str, str]) -> Mapping[str, str]:
+        """Write the object unless the key is taken; return the metadata of the object that is there.
+
+        Names of metadata are lower case. The first writer wins, for good.
+        """
 
     @abstractmethod
     async def get(self, key: str) -> bytes:
@@ -176,12 +179,15 @@ class S3Store(ObjectStore):
         await obstore.put_async(self._data, key, data, use_multipart=False)
 
     @_translated
-    async def put_new(self, key: str, data: bytes) -> bool:
+    async def put_new(self, key: str, data: bytes, metadata: Mapping[str, str]) -> Mapping[str, str]:
         try:
-            await obstore.put_async(self._data, key, data, mode="create", use_multipart=False)
+            await obstore.put_async(
+                self._data, key, data, mode="create", attributes=dict(metadata), use_multipart=False
+            )
         except obstore.exceptions.AlreadyExistsError:
-            return False
-        return True
+            earlier = await obstore.get_async(self._data, key)
+            return {str(name).lower(): value for name, value in earlier.attributes.items()}
+        return metadata
 
     @_translated
     async def get(self, key: str) -> bytes:

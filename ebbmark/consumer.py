@@ -1,0 +1,166 @@
+"""Topics are consumed here, through Faust and under the guard; nothing else imports Faust.
+
+One Faust app, and so one consumer group, per name: a process may run any choice of them, and
+lag stays true for each. Faust brings the group membership, the flow control and the commits; the
+guard decides when a message is done, since Faust's own acks lose messages (see `guard`).
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types import EventT
+
+from ebbmark.eventlog import EventLog
+from ebbmark.events import DeadLetter
+from ebbmark.guard import Message, Slots, guarded
+from ebbmark.settings import Kafka
+from ebbmark.topics import DEAD_LETTERS, E, Topic
+from observability import logs
+
+log = logs.get(__name__)
+
+_ORIGINAL_BYTES = 16 * 1024
+
+
+class Stopped(Exception):
+    """A consumer ended by itself; the process must end with it, for its supervisor to start anew."""
+
+
+class Consumer:
+    """A consumer group of its own, over any number of topics."""
+
+    def __init__(
+        self, name: str, settings: Kafka, eventlog: EventLog, *, instance: str = "", data: str = ""
+    ) -> None:
+        """`instance` keeps its partitions through a quick restart; `data` is Faust's own folder."""
+        self.name = name
+        self._log = eventlog
+        self._prefix = settings.prefix
+        self._failure: asyncio.Future[None] | None = None
+        self._app = faust.App(
+            f"{settings.prefix}ebbmark-{name}",
+            broker=";".join(f"kafka://{each}" for each in settings.bootstrap.split(",")),
+            store="memory://",
+            datadir=Path(data or tempfile.gettempdir()) / f"faust-{name}",
+            web_enabled=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            autodiscover=False,
+            key_serializer="raw",
+            value_serializer="raw",
+            broker_commit_interval=1.0,
+            broker_session_timeout=10.0,
+            broker_heartbeat_interval=2.0,
+            broker_rebalance_timeout=30.0,
+            consumer_max_fetch_size=262_144,
+            consumer_group_instance_id=f"{name}-{instance}" if instance else None,
+            stream_buffer_maxsize=64,
+            stream_wait_empty=True,
+        )
+
+    def consume(self, topic: Topic[E], handle: Callable[[E], Awaitable[None]], slots: Slots) -> None:
+        """Add a topic; call before `run`."""
+        source = self._app.topic(self._prefix + topic.name, value_serializer="raw", key_serializer="raw")
+
+        async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
+            try:
+                await guarded(
+                    self._messages(stream.noack().events()),
+                    topic=topic.name,
+                    decode=topic.decode,
+                    handle=handle,
+                    give_up=self._bury,
+                    slots=slots,
+                )
+            except Exception as exc:
+                self._fail(exc)
+                raise
+
+        agent.__name__ = agent.__qualname__ = topic.name.replace(".", "_")
+        self._app.agent(source, name=f"{self.name}.{topic.name}")(agent)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop`, then finish what is in hand.
+
+        Raises:
+            Stopped: the consumer ended by itself.
+        """
+        self._failure = asyncio.get_running_loop().create_future()
+        await self._app.start()
+        log.info("consuming", group=self._app.conf.id)
+        waits = [
+            asyncio.ensure_future(stop.wait()),
+            self._failure,
+            asyncio.ensure_future(self._app.wait_until_stopped()),
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            waits[0].cancel()
+            waits[2].cancel()
+            await self._app.stop()
+            log.info("drained", group=self._app.conf.id)
+            return
+        with suppress(Exception):
+            async with asyncio.timeout(5):
+                await self._app.stop()
+        reason = self._failure.exception() if self._failure.done() else self._app.crash_reason
+        raise Stopped(f"the consumer {self.name} stopped by itself") from reason
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _messages(self, events: AsyncIterator[EventT[Any]]) -> AsyncGenerator[Message]:
+        async for event in events:
+            message = event.message
+
+            def ack(event: EventT[Any] = event) -> None:
+                # An ack of a lost assignment would speak of offsets that belong to someone else now.
+                if event.message.generation_id == self._app.consumer_generation_id:
+                    event.ack()
+
+            yield Message(
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                generation=message.generation_id or 0,
+                value=message.value,
+                ack=ack,
+            )
+
+    async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
+        await self._log.publish(
+            DEAD_LETTERS,
+            [
+                DeadLetter(
+                    reason=reason,
+                    attempts=attempts,
+                    first_seen=first_seen,
+                    last_seen=datetime.now(UTC),
+                    topic=message.topic,
+                    partition=message.partition,
+                    offset=message.offset,
+                    original=(message.value or b"")[:_ORIGINAL_BYTES],
+                )
+            ],
+        )
+
+
+async def run_all(consumers: Sequence[Consumer], stop: asyncio.Event) -> None:
+    """Run them together until `stop`; one that ends by itself ends all.
+
+    Raises:
+        Stopped: a consumer ended by itself.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for consumer in consumers:
+                tasks.create_task(consumer.run(stop))
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group

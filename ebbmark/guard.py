@@ -1,0 +1,203 @@
+"""The delivery policy of every consumer: decode, handle, retry, dead-letter, and only then ack.
+
+At least once, whatever dies: a message is acknowledged after its effect is durable, and never
+before every earlier message of its partition. The guard knows no Faust; it takes any stream of
+`Message`s. It exists because no stock pattern of Faust delivers at least once: an agent that raises
+or is cancelled acks what it had in hand, and out-of-order acks can be committed over a gap.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+from ebbmark.errors import MalformedEvent, Unavailable
+from observability import logs, metrics
+
+log = logs.get(__name__)
+
+T = TypeVar("T")
+
+
+class Message(Struct, frozen=True, kw_only=True, eq=False):
+    """One message as it came from a partition, in one assignment (`generation`) of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    generation: int
+    value: bytes | None
+    ack: Callable[[], None]
+    """Say that this message and all before it may be committed; ignored for a lost assignment."""
+
+
+class Braked(Exception):
+    """So many messages were given up in a row that the fault is ours: the process must end."""
+
+
+class Slots(Protocol):
+    """Bounds how many messages are in hand; `asyncio.Semaphore` is one."""
+
+    async def acquire(self) -> object: ...
+    def release(self) -> None: ...
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """How patient the guard is. Times are in seconds."""
+
+    attempts: int = 3
+    """Tries of a message whose handler fails for no known reason, before it is given up."""
+    first_wait: float = 0.2
+    longest_wait: float = 5.0
+    brake: int = 20
+    """Messages given up in a row, none handled between, that stop the consumer."""
+
+
+class GiveUp(Protocol):
+    """Make a dead letter of the message, durably; raises `Unavailable` to be called again."""
+
+    async def __call__(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None: ...
+
+
+async def patiently(act: Callable[[], Awaitable[T]], topic: str, policy: Policy | None = None) -> T:
+    """Call `act` until it raises no `Unavailable`, waiting longer each time; return what it returned."""
+    policy = policy or Policy()
+    tries = 0
+    while True:
+        try:
+            return await act()
+        except Unavailable as exc:
+            tries += 1
+            metrics.MESSAGE_RETRIES.labels(topic).inc()
+            if tries in {1, 10, 100}:
+                log.warning("waiting for a dependency", topic=topic, code=exc.code, tries=tries)
+            await asyncio.sleep(_wait(tries, policy))
+
+
+def _wait(tries: int, policy: Policy) -> float:
+    longest = min(policy.longest_wait, policy.first_wait * 2 ** min(tries - 1, 10))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards no secret
+
+
+class OrderedAcks:
+    """Acks in offset order within each assignment of a partition, whatever order the work ends in."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int, int], deque[list[Message | bool]]] = {}
+
+    def expect(self, message: Message) -> Callable[[], None]:
+        """Enter a message, in the order of arrival; call the answer once its effect is durable."""
+        place = (message.topic, message.partition, message.generation)
+        line = self._open.setdefault(place, deque())
+        entry: list[Message | bool] = [message, False]
+        line.append(entry)
+
+        def done() -> None:
+            entry[1] = True
+            last: Message | None = None
+            while line and line[0][1]:
+                head = line.popleft()[0]
+                if isinstance(head, Message):
+                    last = head
+                    head.ack()
+            if last is not None and not line:
+                self._open.pop(place, None)
+
+        return done
+
+
+async def guarded(
+    messages: AsyncIterator[Message],
+    *,
+    topic: str,
+    decode: Callable[[bytes | None], T],
+    handle: Callable[[T], Awaitable[None]],
+    give_up: GiveUp,
+    slots: Slots,
+    policy: Policy | None = None,
+) -> None:
+    """Deal with every message until the stream ends, then finish what is in hand.
+
+    `handle` returns when its effect is durable. What it raises decides: `Unavailable` is tried again
+    for as long as it takes, holding its slot, so that an outage slows the consumer to a stop;
+    anything else is tried `policy.attempts` times and then given up. `handle` may see a message
+    again that it already handled.
+
+    Raises:
+        Braked: `policy.brake` messages in a row were given up.
+    """
+    guard = _Guard(topic, decode, handle, give_up, policy or Policy())
+    acks = OrderedAcks()
+
+    async def one(message: Message, done: Callable[[], None]) -> None:
+        try:
+            await guard.deal_with(message)
+            done()
+        finally:
+            slots.release()
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            async for message in messages:
+                done = acks.expect(message)
+                await slots.acquire()
+                tasks.create_task(one(message, done))
+    except BaseExceptionGroup as group:
+        braked, others = group.split(Braked)
+        if others is None and braked is not None:
+            raise Braked(*braked.exceptions[0].args) from group
+        raise
+
+
+class _Guard:
+    def __init__(
+        self,
+        topic: str,
+        decode: Callable[[bytes | None], T],
+        handle: Callable[[T], Awaitable[None]],
+        give_up: GiveUp,
+        policy: Policy,
+    ) -> None:
+        self._topic = topic
+        self._decode = decode
+        self._handle = handle
+        self._give_up = give_up
+        self._policy = policy
+        self._given_up_in_a_row = 0
+
+    async def deal_with(self, message: Message) -> None:
+        """Return once the message has had its effect, or is a dead letter."""
+        first_seen = datetime.now(UTC)
+        with metrics.MESSAGES_OPEN.labels(self._topic).track_inprogress():
+            try:
+                event = self._decode(message.value)
+            except MalformedEvent as exc:
+                await self._bury(message, exc.code, 1, first_seen)
+                return
+            failures = 0
+            while failures < self._policy.attempts:
+                try:
+                    await patiently(lambda: self._handle(event), self._topic, self._policy)
+                except Exception:
+                    failures += 1
+                    log.exception("handler failed", topic=self._topic, offset=message.offset, attempt=failures)
+                    await asyncio.sleep(_wait(failures, self._policy))
+                else:
+                    self._given_up_in_a_row = 0
+                    metrics.MESSAGES.labels(self._topic, "handled").inc()
+                    return
+            await self._bury(message, "handler-failed", failures, first_seen)
+
+    async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
+        self._given_up_in_a_row += 1
+        if self._given_up_in_a_row >= self._policy.brake:
+            raise Braked(f"{self._given_up_in_a_row} messages of {self._topic} in a row could not be handled")
+        await patiently(
+            lambda: self._give_up(message, reason, attempts, first_seen), self._topic, self._policy
+        )
+        metrics.MESSAGES.labels(self._topic, "dead").inc()
+        log.warning("message given up", topic=self._topic, offset=message.offset, reason=reason)

@@ -1,0 +1,130 @@
+"""An operation is one step of a recipe: a frozen value that validates, describes and performs itself.
+
+A plugin inherits `Operation`, declares its parameters as annotated fields, implements `edit` and names
+the class in the entry-point group `ebbmark.operations`. Nothing else needs to know it: parsing, JSON
+Schema, the form, the short form and the rendering all start from the class.
+"""
+
+import functools
+import importlib.metadata
+from abc import ABCMeta, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import msgspec
+
+from ebbmark.imaging.codec import Encoding, Limits
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["ENTRY_POINT_GROUP", "Context", "Operation", "catalogue", "operations_schema"]
+
+ENTRY_POINT_GROUP = "ebbmark.operations"
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operation may know besides its own parameters and the frame."""
+
+    limits: Limits = Limits()
+    """No operation may return a frame with more pixels than `limits.pixels`."""
+
+    logo: bytes | None = None
+    """The file of the job's logo, as it was uploaded."""
+
+
+class OperationMeta(msgspec.StructMeta, ABCMeta):
+    """Lets a Struct be an abstract base class as well."""
+
+
+class Operation(
+    msgspec.Struct,
+    metaclass=OperationMeta,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="operation",
+    tag=str.lower,
+):
+    """One step of a recipe.
+
+    The name of an operation is its class name in lower case, which must also be the name of its entry
+    point. A field is a parameter: its type and `msgspec.Meta` are its validation and its description.
+    A check that needs more than one field stands in `__post_init__` and raises `Rejected`.
+    """
+
+    summary: ClassVar[str] = ""
+    """One sentence for the person who chooses operations."""
+
+    encodes_only: ClassVar[bool] = False
+    """True when the operation leaves every pixel as it is and only says how the result is written."""
+
+    @abstractmethod
+    def edit(self, image: "Image", context: Context) -> "Image":
+        """Return the edited frame.
+
+        `image` is upright and of mode RGB, RGBA or L, and the operation's to change in place. The frame
+        returned is of one of these modes. Equal input gives equal output. Raises `Rejected` when this
+        photo cannot be edited this way, `LimitExceeded` when the frame would be larger than allowed.
+        """
+
+    def enough(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the least size of a frame that gives the same result as one of `size`, if less is enough.
+
+        It lets the decoder skip detail that the first operation would throw away.
+        """
+        del size
+        return None
+
+    def encoding(self, encoding: Encoding) -> Encoding:
+        """Return how the result is to be written, given what was decided so far."""
+        return encoding
+
+    def wants_logo(self) -> bool:
+        """Tell whether `edit` needs `context.logo`."""
+        return False
+
+
+def name_of(operation: Operation | type[Operation]) -> str:
+    """Return the name an operation has in a recipe."""
+    return str(operation.__struct_config__.tag)
+
+
+@functools.cache
+def catalogue() -> dict[str, type[Operation]]:
+    """Return every installed operation by name, sorted by name.
+
+    Raises `TypeError` when an entry point names something else than an `Operation` of that name.
+    """
+    found: dict[str, type[Operation]] = {}
+    for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
+        loaded = cast("object", entry_point.load())
+        if not (isinstance(loaded, type) and issubclass(loaded, Operation)):
+            message = f"entry point {entry_point.name} = {entry_point.value} is not an Operation"
+            raise TypeError(message)
+        if name_of(loaded) != entry_point.name:
+            message = f"entry point {entry_point.name} names an operation called {name_of(loaded)}"
+            raise TypeError(message)
+        found[entry_point.name] = loaded
+    return found
+
+
+def schema_of(operation: type[Operation]) -> dict[str, object]:
+    """Return the JSON Schema of the parameters of an operation, without references."""
+    _, components = msgspec.json.schema_components([operation])
+    schema = dict(components[operation.__name__])
+    properties = dict(cast("dict[str, object]", schema["properties"]))
+    del properties["operation"]
+    required = [name for name in cast("list[str]", schema["required"]) if name != "operation"]
+    return schema | {"properties": properties, "required": required}
+
+
+def operations_schema() -> list[dict[str, object]]:
+    """Return name, title, summary and the JSON Schema of the parameters of every installed operation.
+
+    Each parameter has a title, a description, its bounds or choices and its default: enough to make a
+    form from.
+    """
+    return [
+        {"name": name, "title": cls.__name__, "summary": cls.summary, "parameters": schema_of(cls)}
+        for name, cls in catalogue().items()
+    ]

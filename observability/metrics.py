@@ -1,0 +1,89 @@
+"""Every metric of Ebbmark, each with what to do when it moves. No label ever holds a user's string."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# The door (ingest)
+
+HTTP_REQUESTS = Counter(
+    "ebbmark_http_requests_total",
+    "Requests answered. Many 5xx: look at /readyz for the dependency that is down.",
+    ["route", "method", "status"],
+)
+HTTP_SECONDS = Histogram(
+    "ebbmark_http_request_seconds",
+    "Time to the end of the answer. Slow uploads with a fast status: the client's line is the limit.",
+    ["route"],
+    buckets=_FAST,
+)
+UPLOADS_OPEN = Gauge(
+    "ebbmark_uploads_open", "Uploads under way. Long at its limit: run another ingest, or raise EBBMARK_HTTP_UPLOADS."
+)
+UPLOADED_BYTES = Counter("ebbmark_uploaded_bytes_total", "Bytes of originals taken in.")
+PHOTOS_ACCEPTED = Counter("ebbmark_photos_accepted_total", "Photos entered in the ledger and in the log.")
+UPLOADS_REFUSED = Counter(
+    "ebbmark_uploads_refused_total",
+    "Uploads and photos refused at the door, by code. A sudden rise of one code: a client went wrong.",
+    ["code"],
+)
+WATCHERS = Gauge("ebbmark_watchers", "Open event streams. Far above the number of users: a client reconnects in a loop.")
+
+# Delivery (every consumer)
+
+MESSAGES = Counter(
+    "ebbmark_messages_total",
+    "Messages dealt with, by topic and outcome. `dead` above zero: look at the dead letters.",
+    ["topic", "outcome"],
+)
+MESSAGE_RETRIES = Counter(
+    "ebbmark_message_retries_total",
+    "Handlers tried again because a dependency did not answer. Rising: /readyz names the dependency.",
+    ["topic"],
+)
+MESSAGES_OPEN = Gauge(
+    "ebbmark_messages_open", "Messages being handled. At zero while lag grows: the consumer is stuck.", ["topic"]
+)
+
+# Rendering (worker)
+
+STAGE_SECONDS = Histogram(
+    "ebbmark_render_stage_seconds",
+    "Time of one photo in each stage: claim, fetch, render, store, report. The slowest names the bottleneck.",
+    ["stage"],
+    buckets=_FAST,
+)
+PHOTOS_RENDERED = Counter("ebbmark_photos_rendered_total", "Results stored and reported, repeated ones included.")
+PHOTOS_FAILED = Counter(
+    "ebbmark_photos_failed_total", "Photos reported as failed, by code. `poison`: keep the original and find out.", ["code"]
+)
+CLAIMS_REFUSED = Counter(
+    "ebbmark_claims_refused_total",
+    "Orders dropped since nobody may claim the photo (any more). Many: messages are repeated, look for rebalances.",
+)
+CHILDREN_LOST = Counter(
+    "ebbmark_children_lost_total",
+    "Rendering children that died or were killed at their time limit. Rising: a hostile file, or too little memory.",
+    ["reason"],
+)
+
+# The ledger's movements
+
+OUTCOMES_APPLIED = Counter(
+    "ebbmark_outcomes_applied_total", "Outcomes handed to the ledger by the projector, repeated ones included."
+)
+JOBS_COMPLETED = Counter("ebbmark_jobs_completed_total", "Jobs whose last photo ended.")
+
+# The janitor
+
+LEADER = Gauge("ebbmark_janitor_leader", "1 in the janitor that acts. A sum other than 1 for a minute: see its log.")
+SWEEPS = Counter("ebbmark_janitor_sweeps_total", "Sweeps by outcome. No `ok` for a minute: nothing is repaired or deleted.", ["outcome"])
+PHOTOS_REDISPATCHED = Counter(
+    "ebbmark_photos_redispatched_total",
+    "Photos dispatched again since nobody claimed them, or for a retry. Rising without faults: add workers.",
+)
+PHOTOS_GIVEN_UP = Counter(
+    "ebbmark_photos_given_up_total", "Photos the ledger failed by itself, by code. `deadline`: add workers.", ["code"]
+)
+JOBS_EXPIRED = Counter("ebbmark_jobs_expired_total", "Jobs whose every object is deleted.")
+OBJECTS_DELETED = Counter("ebbmark_objects_deleted_total", "Objects deleted from the store.")

@@ -1,0 +1,86 @@
+"""The worker process: its consumers wired to ledger, store, log and pool. Run any number, anywhere."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from types import MappingProxyType
+
+from ebbmark.consumer import Consumer, run_all
+from ebbmark.eventlog import EventLog, KafkaLog
+from ebbmark.ledger import Ledger
+from ebbmark.ledger.postgres import PostgresLedger
+from ebbmark.settings import Settings
+from ebbmark.store import S3Store
+from ebbmark.topics import BULK, EXPRESS, STATUSES, UPLOADS
+from observability import exporter
+from processors.lanes import Lanes
+from processors.planner import Planner
+from processors.pool import RenderPool
+from processors.projector import Projector
+from processors.renderer import Renderer
+
+_PLANNER_SLOTS = 256
+_PROJECTOR_SLOTS = 256
+
+
+async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) -> None:
+    """Run the agents until `stop`, then drain.
+
+    Raises:
+        Stopped: a consumer ended by itself.
+    """
+    exporter.serve(settings.worker.metrics_host, settings.worker.metrics_port)
+    async with AsyncExitStack() as stack:
+        # The children come first: forking is for a process that has no threads yet.
+        pool = await stack.enter_async_context(RenderPool(settings)) if "renderer" in agents else None
+        eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="worker"))
+        ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
+        consumers: list[Consumer] = []
+        for name in agents:
+            consumer = Consumer(
+                name,
+                settings.kafka,
+                eventlog,
+                instance=settings.worker.instance,
+                data=settings.worker.data,
+            )
+            if name == "planner":
+                add_planner(consumer, eventlog)
+            elif name == "projector":
+                add_projector(consumer, ledger, eventlog, settings)
+            elif pool is not None:
+                add_renderer(consumer, ledger, eventlog, pool, settings)
+            consumers.append(consumer)
+        await run_all(consumers, stop)
+
+
+def add_planner(consumer: Consumer, eventlog: EventLog) -> None:
+    """uploads → tasks.express, tasks.bulk."""
+    consumer.consume(UPLOADS, Planner(eventlog).handle, asyncio.Semaphore(_PLANNER_SLOTS))
+
+
+def add_renderer(
+    consumer: Consumer, ledger: Ledger, eventlog: EventLog, pool: RenderPool, settings: Settings
+) -> None:
+    """tasks.express, tasks.bulk → statuses."""
+    renderer = Renderer(ledger, S3Store(settings.store), eventlog, pool, settings.worker)
+    slots = settings.worker.slots or 2 * pool.children + 2
+    lanes = Lanes([EXPRESS.name, BULK.name], total=max(2, slots), reserved=max(1, slots // 4))
+    for topic in (EXPRESS, BULK):
+        consumer.consume(topic, renderer.handle, lanes.lane(topic.name))
+
+
+def add_projector(consumer: Consumer, ledger: Ledger, eventlog: EventLog, settings: Settings) -> None:
+    """statuses → the ledger, jobs."""
+    projector = Projector(ledger, eventlog, ttl=settings.job.ttl)
+    consumer.consume(STATUSES, projector.handle, asyncio.Semaphore(_PROJECTOR_SLOTS))
+
+
+AGENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "planner": "one order per uploaded photo",
+        "renderer": "one result per order",
+        "projector": "every outcome into the ledger",
+    }
+)
+"""What a worker can run, by name."""
