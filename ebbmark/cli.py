@@ -1,0 +1,132 @@
+"""The `ebbmark` command: every process of the system, and the client that sends it photos.
+
+Exit codes: 0 all well, 1 it ended by itself or some photos failed, 2 wrong usage or settings,
+3 a dependency or the server is unavailable.
+"""
+
+import argparse
+import asyncio
+import importlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+from ebbmark.errors import Unavailable
+from ebbmark.settings import Settings, SettingsError
+from observability import logs
+
+AGENTS = ("planner", "renderer", "projector")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code. Services are imported only when they run."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command == "send":
+        return importlib.import_module("ebbmark.send").run(args)
+    try:
+        settings = Settings.from_env()
+    except SettingsError as exc:
+        sys.stderr.write(f"ebbmark: the settings are wrong:\n{exc}\n")
+        return 2
+    name = settings.worker.instance or args.command
+    logs.configure(name, level=settings.log.level, form=settings.log.format)
+    log = logs.get("ebbmark.cli")
+    try:
+        _COMMANDS[args.command](settings, args)
+    except KeyboardInterrupt:
+        return 0
+    except Unavailable as exc:
+        log.error("unavailable", code=exc.code, detail=exc.detail)  # noqa: TRY400 - the sentence says it all
+        return 3
+    except Exception:
+        log.exception("ended by itself")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ebbmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("ingest", help="the web pages and the HTTP interface")
+    worker = commands.add_parser("worker", help="the stream processors; run any number on any hosts")
+    worker.add_argument(
+        "--agents",
+        type=_agents,
+        default=AGENTS,
+        metavar="NAME,…",
+        help=f"which to run: {', '.join(AGENTS)} (default: all)",
+    )
+    commands.add_parser("janitor", help="expiry, second chances; run one or more, one leads")
+    commands.add_parser("migrate", help="bring the database to this version's schema")
+    commands.add_parser("topics", help="create the topics that are missing")
+    commands.add_parser("prepare", help="migrate, topics, and the bucket with its lifecycle")
+    send = commands.add_parser("send", help="send photos, wait, and download the results")
+    if "send" in sys.argv[1:2]:  # its flags come from the operations, which takes an import of them all
+        importlib.import_module("ebbmark.send").add_arguments(send)
+    return parser
+
+
+def _agents(text: str) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in chosen if name not in AGENTS]
+    if unknown or not chosen:
+        message = f"{', '.join(unknown) or 'nothing'} is not one of {', '.join(AGENTS)}"
+        raise argparse.ArgumentTypeError(message)
+    return chosen
+
+
+def _ingest(settings: Settings, _: argparse.Namespace) -> None:
+    importlib.import_module("ingest.app").serve(settings)
+
+
+def _worker(settings: Settings, args: argparse.Namespace) -> None:
+    app = importlib.import_module("processors.app")
+    _until_signalled(lambda stop: app.run(settings, args.agents, stop))
+
+
+def _janitor(settings: Settings, _: argparse.Namespace) -> None:
+    app = importlib.import_module("janitor.app")
+    _until_signalled(lambda stop: app.run(settings, stop))
+
+
+def _migrate(settings: Settings, _: argparse.Namespace) -> None:
+    applied = importlib.import_module("ebbmark.ledger.postgres").migrate(settings.ledger)
+    logs.get("ebbmark.cli").info("migrated", applied=applied)
+
+
+def _topics(settings: Settings, _: argparse.Namespace) -> None:
+    created = importlib.import_module("ebbmark.eventlog").create_topics(settings.kafka)
+    logs.get("ebbmark.cli").info("topics are there", created=created)
+
+
+def _prepare(settings: Settings, args: argparse.Namespace) -> None:
+    _migrate(settings, args)
+    _topics(settings, args)
+    store = importlib.import_module("ebbmark.store").S3Store(settings.store)
+    asyncio.run(store.prepare())
+
+
+_COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
+    "ingest": _ingest,
+    "worker": _worker,
+    "janitor": _janitor,
+    "migrate": _migrate,
+    "topics": _topics,
+    "prepare": _prepare,
+}
+
+
+def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    async def until_signalled() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, stop.set)
+        await run(stop)
+
+    asyncio.run(until_signalled())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

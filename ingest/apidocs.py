@@ -1,0 +1,84 @@
+"""The API's own description: bodies that handlers read as streams, and a docs page without a CDN."""
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+from litestar import Response, get
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.router import Router
+from litestar.static_files import create_static_files_router
+
+from ingest import pages
+
+ASSETS = "/docs/assets"
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_PAGE = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Ebbmark HTTP interface</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="{ASSETS}/swagger-ui.css">
+<script src="{ASSETS}/swagger-ui-bundle.js" defer></script>
+<script src="/static/{pages.STATIC_VERSION}/docs.js" defer></script>
+</head>
+<body><div id="docs"></div><noscript>The description itself is at <a href="/openapi.json">/openapi.json</a>.</noscript></body>
+</html>
+"""
+
+_BINARY = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+_TEXT = Schema(type=OpenAPIType.STRING)
+
+
+def _form_body() -> RequestBody:
+    properties = {
+        "files": Schema(type=OpenAPIType.ARRAY, items=_BINARY, description="The photos; repeat the field."),
+        "logo": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="For the watermark."),
+        "recipe": Schema(
+            type=OpenAPIType.STRING,
+            description='JSON: `{"operations": [{"operation": "watermark", "text": "© Ann"}]}`; or use the short form.',
+        ),
+        "operations": Schema(
+            type=OpenAPIType.STRING,
+            description="Short form: names in order, `resize,watermark`. Their parameters are fields of the form, "
+            "such as `width` and `text`; see `/operations`.",
+        ),
+    }
+    schema = Schema(type=OpenAPIType.OBJECT, properties=properties)
+    return RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=schema)}, required=True)
+
+
+def _photo_body() -> RequestBody:
+    return RequestBody(content={"application/octet-stream": OpenAPIMediaType(schema=_BINARY)}, required=True)
+
+
+@dataclass
+class FormOperation(Operation):
+    """An operation whose handler parses the form by itself."""
+
+    requestBody: RequestBody | None = field(default_factory=_form_body)  # noqa: N815 - OpenAPI's spelling
+
+
+@dataclass
+class PhotoOperation(Operation):
+    """An operation whose body is the photo."""
+
+    requestBody: RequestBody | None = field(default_factory=_photo_body)  # noqa: N815 - OpenAPI's spelling
+
+
+@get("/docs", include_in_schema=False)
+async def docs_page() -> Response[bytes]:
+    """Show the interface, with everything from this server."""
+    return Response(
+        _PAGE.encode(), media_type="text/html; charset=utf-8", headers={"content-security-policy": _CSP}
+    )
+
+
+def assets_router() -> Router:
+    """Serve Swagger UI's files out of its package."""
+    folder = files("swagger_ui").joinpath("static")
+    return create_static_files_router(path=ASSETS, directories=[str(folder)], include_in_schema=False)

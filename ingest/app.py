@@ -1,0 +1,202 @@
+"""The ingest process: the HTTP interface wired to ledger, store and log."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import FrameType
+
+import msgspec
+import uvicorn
+import uvloop
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import CacheControlHeader, State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.static_files import create_static_files_router
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ebbmark.errors import EbbmarkError, Unavailable
+from ebbmark.eventlog import EventLog, KafkaLog
+from ebbmark.ledger import Ledger
+from ebbmark.ledger.postgres import PostgresLedger
+from ebbmark.settings import Settings
+from ebbmark.store import ObjectStore, S3Store
+from ingest import pages, problems, schemas
+from ingest.apidocs import assets_router, docs_page
+from ingest.jobs import Door
+from ingest.routes import JOB_ROUTES, Services
+from ingest.stream import Watch
+from observability import logs, metrics
+
+log = logs.get(__name__)
+
+_READY_WITHIN = 4.0
+_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+@get("/healthz", include_in_schema=False)
+async def healthz() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "ok"}
+
+
+@get("/readyz", tags=["operation"], summary="Whether every server it needs answers")
+async def readyz(services: Services, log_: EventLog) -> Response[schemas.Readiness]:
+    """Ask Postgres, S3 and Kafka, each with a limit."""
+
+    async def ask(what: Ledger | ObjectStore | EventLog) -> str:
+        try:
+            async with asyncio.timeout(_READY_WITHIN):
+                await what.ready()
+        except (Unavailable, TimeoutError):
+            return "unavailable"
+        return "ok"
+
+    ledger, store, eventlog = await asyncio.gather(ask(services.ledger), ask(services.store), ask(log_))
+    ready = ledger == store == eventlog == "ok"
+    body = schemas.Readiness(ready=ready, ledger=ledger, store=store, log=eventlog)
+    return Response(body, status_code=200 if ready else 503, headers={} if ready else {"retry-after": "2"})
+
+
+@get("/metrics", include_in_schema=False)
+async def show_metrics() -> Response[bytes]:
+    """Show this process's metrics to Prometheus."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request[object, object, State]) -> Response[bytes]:
+    """Show the description of the interface."""
+    return Response(msgspec.json.encode(request.app.openapi_schema.to_schema()), media_type="application/json")
+
+
+def observed(app: ASGIApp) -> ASGIApp:
+    """Count and time every request by its route, and see that no answer lacks the safety headers."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
+            await send(message)
+
+        try:
+            await app(scope, receive, noting)
+        finally:
+            route = str(scope.get("path_template") or "unrouted")
+            metrics.HTTP_REQUESTS.labels(route, scope["method"], str(status)).inc()
+            metrics.HTTP_SECONDS.labels(route).observe(time.perf_counter() - started)
+
+    return middleware
+
+
+def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog: EventLog) -> Litestar:
+    """Return the application over the given ports; they are opened and closed by the caller."""
+    services = Services(
+        settings=settings,
+        ledger=ledger,
+        store=store,
+        door=Door(ledger, store, eventlog, settings),
+        watch=Watch(ledger, stream_timeout=settings.http.stream_timeout),
+        uploads=asyncio.Semaphore(settings.http.uploads),
+    )
+
+    @asynccontextmanager
+    async def watching(_: Litestar) -> AsyncGenerator[None]:
+        listening = asyncio.create_task(services.watch.run())
+        try:
+            yield
+        finally:
+            services.watch.close()
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    return Litestar(
+        route_handlers=[
+            *JOB_ROUTES,
+            healthz,
+            readyz,
+            show_metrics,
+            docs_page,
+            openapi,
+            assets_router(),
+            create_static_files_router(
+                path=f"/static/{pages.STATIC_VERSION}",
+                directories=[pages.STATIC_FOLDER],
+                cache_control=CacheControlHeader(public=True, max_age=31_536_000, immutable=True),
+                include_in_schema=False,
+            ),
+        ],
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "log_": Provide(lambda: eventlog, sync_to_thread=False),
+        },
+        exception_handlers={
+            EbbmarkError: problems.on_error,
+            HTTPException: problems.on_http_exception,
+            Exception: problems.on_exception,
+        },
+        middleware=[observed],
+        lifespan=[watching],
+        openapi_config=OpenAPIConfig(title="Ebbmark", version="1", description=__doc__, render_plugins=[]),
+        state=State({"watch": services.watch}),
+        debug=False,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends the event streams when it is told to stop; it would wait for them otherwise."""
+
+    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+        super().__init__(config)
+        self._watch = watch
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._watch.close()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))
+        ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
+        app = create_app(settings, ledger, S3Store(settings.store), eventlog)
+        config = uvicorn.Config(
+            app,
+            host=settings.http.host,
+            port=settings.http.port,
+            http="httptools",
+            loop="none",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=30,
+            limit_concurrency=1000,
+            forwarded_allow_ips=settings.http.forwarded_allow_ips,
+        )
+        await _Server(config, app.state.watch).serve()

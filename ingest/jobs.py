@@ -1,0 +1,202 @@
+"""Taking a job in: open, add photos, seal. Both ways of uploading are these same three steps.
+
+A 202 is said only after the ledger has committed and the broker has acknowledged. Until the seal the
+job is open, and an open job is abandoned at its upload deadline: an upload that got no 202 leaves
+nothing behind, whichever process died when.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+from msgspec import Struct
+
+from ebbmark.errors import Conflict, LimitExceeded, Rejected, Unavailable
+from ebbmark.eventlog import EventLog
+from ebbmark.events import PhotoUploaded
+from ebbmark.imaging.codec import sniff
+from ebbmark.ledger import JobRow, Ledger, NewJob, NewPhoto, PhotoRow
+from ebbmark.settings import Settings
+from ebbmark.states import JobState, PhotoState
+from ebbmark.store import ObjectStore, logo_key, original_key
+from ebbmark.topics import UPLOADS
+from ingest import tokens
+from ingest.names import safe_name
+from ingest.uploads import Spool
+from observability import metrics
+
+_SHORTEST_KEY, _LONGEST_KEY = 16, 255
+
+
+class Opened(Struct, frozen=True):
+    """A job and the public id that leads to it; `repeated` when its Idempotency-Key was known."""
+
+    job: JobRow
+    public_id: str
+    repeated: bool
+
+
+class Door:
+    """Everything that may be done to a job from outside, whatever the protocol."""
+
+    def __init__(self, ledger: Ledger, store: ObjectStore, log: EventLog, settings: Settings) -> None:
+        """Hold no state of its own: any number of doors may serve one system."""
+        self._ledger = ledger
+        self._store = store
+        self._log = log
+        self._settings = settings
+
+    async def open(self, *, idempotency_key: str | None, recipe: bytes | None = None) -> Opened:
+        """Open a job, or find the one that this Idempotency-Key opened before.
+
+        Raises:
+            Rejected: the key is shorter than 16 characters, too long, or not printable.
+        """
+        token, job = tokens.new_token(), uuid4()
+        if idempotency_key is not None and not (
+            _SHORTEST_KEY <= len(idempotency_key) <= _LONGEST_KEY
+            and idempotency_key.isascii()
+            and idempotency_key.isprintable()
+        ):
+            raise Rejected(
+                "invalid-idempotency-key",
+                f"An Idempotency-Key is {_SHORTEST_KEY} to {_LONGEST_KEY} printable characters; a UUID is a good one.",
+            )
+        public_id = tokens.encode(token)
+        row = await self._ledger.open_job(
+            NewJob(
+                id=job,
+                token_hash=tokens.token_hash(public_id),
+                recipe=recipe,
+                idempotency_hash=tokens.idempotency_hash(idempotency_key) if idempotency_key else None,
+                sealed_token=tokens.seal_token(token, idempotency_key, job) if idempotency_key else None,
+                upload_deadline=self._settings.job.upload_deadline,
+            )
+        )
+        if row.id == job or idempotency_key is None or row.sealed_token is None:
+            return Opened(row, public_id, repeated=False)
+        return Opened(
+            row, tokens.encode(tokens.seal_token(row.sealed_token, idempotency_key, row.id)), repeated=True
+        )
+
+    async def keep_original(self, job: UUID, n: int, given_name: str, spool: Spool) -> NewPhoto:
+        """Store one upload, or say why it cannot be a photo. Nothing is entered in the ledger yet."""
+        name = safe_name(given_name)
+        refusal = self._refusal(spool)
+        if refusal is not None:
+            metrics.UPLOADS_REFUSED.labels(refusal.code).inc()
+            return NewPhoto(
+                n=n, name=name, size=0, sha256=spool.sha256, code=refusal.code, detail=refusal.detail
+            )
+        await self._store.put(original_key(job, n, spool.sha256), spool.content())
+        metrics.UPLOADED_BYTES.inc(spool.size)
+        return NewPhoto(n=n, name=name, size=spool.size, sha256=spool.sha256)
+
+    async def keep_logo(self, job: UUID, spool: Spool) -> bytes:
+        """Store the image that the watermark carries; return its SHA-256.
+
+        Raises:
+            Rejected: it is no image that we read.
+        """
+        refusal = self._refusal(spool)
+        if refusal is not None:
+            raise Rejected("invalid-logo", f"The logo cannot be used. {refusal.detail}")
+        await self._store.put(logo_key(job, spool.sha256), spool.content())
+        return spool.sha256
+
+    def _refusal(self, spool: Spool) -> Rejected | None:
+        if spool.size == 0:
+            return Rejected("empty-file", "The file is empty.")
+        if spool.too_large:
+            limit = self._settings.photo.bytes / 1024**2
+            return LimitExceeded("file-too-large", f"The file is larger than {limit:g} MiB.")
+        if sniff(spool.head) is None:
+            return Rejected("unsupported-format", "This is not a JPEG, PNG or WebP image.")
+        return None
+
+    async def add(
+        self,
+        job: JobRow,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        fingerprint: bytes | None = None,
+    ) -> Sequence[PhotoRow]:
+        """Enter the photos and order their rendering; return when ledger and log both have them.
+
+        Raises:
+            Conflict: one of the places holds another photo, or the job takes no more.
+            Unavailable: they may be entered all the same; adding them again is harmless.
+        """
+        rows = await self._ledger.add_photos(
+            job.id,
+            photos,
+            recipe=recipe,
+            logo_sha256=logo_sha256,
+            fingerprint=fingerprint,
+            stale=self._settings.janitor.stale,
+        )
+        kept = {row.n: row for row in rows}
+        for photo in photos:
+            row = kept.get(photo.n)
+            if row is None:
+                raise Conflict("job-sealed", "This job takes no more photos.")
+            if row.sha256 != photo.sha256:
+                raise Conflict("photo-exists", f"The job already holds another photo number {photo.n}.")
+        await self._log.publish(
+            UPLOADS,
+            [PhotoUploaded(job=job.id, n=row.n, epoch=row.epoch) for row in rows if row.state is PhotoState.QUEUED],
+        )
+        metrics.PHOTOS_ACCEPTED.inc(len(rows))
+        return rows
+
+    async def seal(self, job: JobRow, total: int) -> JobRow:
+        """Close the job: from now on it renders to its end and then lives its hour.
+
+        Raises:
+            Conflict: it holds another number of photos, or was sealed with one, or is gone.
+        """
+        if job.recipe is None:
+            raise Conflict("recipe-missing", "The job does not say yet what to do with its photos.")
+        sealed = await self._ledger.seal(
+            job.id, total, deadline=self._settings.job.deadline, ttl=self._settings.job.ttl
+        )
+        if sealed is None or not sealed.live:
+            raise Conflict("job-gone", "The job was deleted in the meantime.")
+        if sealed.state is JobState.OPEN or sealed.total != total:
+            raise Conflict("wrong-total", f"The job does not hold exactly {total} photos.")
+        return sealed
+
+    async def abandon(self, job: UUID) -> None:
+        """Have everything of a job that was not accepted deleted, now if the ledger answers."""
+        try:
+            await self._ledger.expire_now(job)
+        except Unavailable:
+            return  # its upload deadline will do it
+
+    async def delete(self, job: UUID) -> None:
+        """Kill the links at once, and have everything deleted."""
+        await self._ledger.expire_now(job)
+
+
+def fingerprint(recipe: bytes, logo_sha256: bytes | None, photos: Sequence[NewPhoto]) -> bytes:
+    """Return the digest that tells a repeated request from another one with the same key."""
+    digest = hashlib.sha256(recipe + b"\0" + (logo_sha256 or b""))
+    for photo in photos:
+        digest.update(f"\0{photo.name}\0".encode() + photo.sha256)
+    return digest.digest()
+
+
+def require_one_good(photos: Sequence[NewPhoto]) -> None:
+    """Refuse a job in which no file can be a photo.
+
+    Raises:
+        Rejected: with the code of the first file, or `no-files`.
+    """
+    if not photos:
+        raise Rejected("no-files", "Send at least one photo in the field `files`.")
+    first = photos[0]
+    if all(photo.code for photo in photos) and first.code and first.detail:
+        kind = LimitExceeded if first.code == "file-too-large" else Rejected
+        raise kind(first.code, first.detail)

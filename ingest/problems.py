@@ -1,0 +1,99 @@
+"""Every failure becomes an RFC 9457 problem here, and only here does it get its HTTP status."""
+
+from http import HTTPStatus
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from ebbmark.errors import Conflict, EbbmarkError, LimitExceeded, Rejected, Unavailable
+from ingest import pages
+from ingest.schemas import Problem
+from ingest.uploads import Aborted
+from observability import logs
+
+log = logs.get(__name__)
+
+STATUS_BY_CODE = {
+    "unknown-job": 404,
+    "unknown-photo": 404,
+    "job-expired": 410,
+    "job-not-complete": 409,
+    "cross-site": 403,
+    "upload-too-slow": 408,
+    "unsupported-format": 415,
+    "not-multipart": 415,
+    "malformed-form": 400,
+    "too-many-uploads": 429,
+    "range-not-satisfiable": 416,
+}
+"""Where the kind of error alone does not say it."""
+
+_RETRY_AFTER = {429: "2", 503: "5"}
+
+AnyRequest = Request[object, object, State]
+
+
+def status_of(error: EbbmarkError) -> int:
+    """Return the HTTP status that says what the error says."""
+    by_code = STATUS_BY_CODE.get(error.code)
+    if by_code is not None:
+        return by_code
+    if isinstance(error, Unavailable):
+        return 503
+    if isinstance(error, Conflict):
+        return 409
+    if isinstance(error, LimitExceeded):
+        return 413
+    return 422
+
+
+def on_error(request: AnyRequest, error: EbbmarkError) -> Response[bytes]:
+    """Answer one of our own errors."""
+    if not isinstance(error, Rejected | Unavailable | Aborted):
+        log.error("unexpected error", code=error.code)
+        return _answer(request, 500, "internal-error", "Something went wrong on our side.")
+    if isinstance(error, Aborted):
+        return _answer(request, 499, error.code, error.detail)
+    return _answer(request, status_of(error), error.code, error.detail)
+
+
+def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """Answer what the framework refuses: unknown routes, wrong methods, bodies it cannot read."""
+    status = error.status_code
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return on_exception(request, error)
+    codes = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
+    detail = error.detail if status == HTTPStatus.BAD_REQUEST else HTTPStatus(status).phrase
+    response = _answer(request, status, codes.get(status, "bad-request"), str(detail))
+    if error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+def on_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """Answer what nobody foresaw, and log it."""
+    log.error("unexpected exception", exc_info=error)
+    return _answer(request, 500, "internal-error", "Something went wrong on our side.")
+
+
+def wants_page(request: AnyRequest) -> bool:
+    """Return whether a person's browser asks, not a program."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Response[bytes]:
+    title = HTTPStatus(status).phrase if status in HTTPStatus else "Client Closed Request"
+    headers = {"retry-after": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
+    if wants_page(request):
+        if code in {"unknown-job", "job-expired"}:
+            page = pages.gone_page("expired" if code == "job-expired" else "unknown")
+        else:
+            page = pages.problem_page(status, title, detail, code)
+        headers["content-security-policy"] = pages.CSP
+        return Response(page.encode(), status_code=status, media_type="text/html; charset=utf-8", headers=headers)
+    problem = Problem(type=f"urn:ebbmark:problem:{code}", title=title, status=status, detail=detail, code=code)
+    return Response(
+        msgspec.json.encode(problem), status_code=status, media_type="application/problem+json", headers=headers
+    )

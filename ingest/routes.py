@@ -1,0 +1,418 @@
+"""The HTTP interface: each handler reads its request, asks the door or the watch, and answers."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated
+from urllib.parse import unquote
+
+import msgspec
+from litestar import Request, Response, delete, get, post, put
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from litestar.response import Redirect, ServerSentEvent, Stream
+
+from ebbmark.errors import Conflict, LimitExceeded, Rejected
+from ebbmark.imaging.operation import operations_schema
+from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
+from ebbmark.ledger import JobRow, Ledger, NewPhoto
+from ebbmark.settings import Settings
+from ebbmark.states import JobState
+from ebbmark.store import ObjectStore
+from ingest import downloads, pages, schemas
+from ingest.apidocs import FormOperation, PhotoOperation
+from ingest.jobs import Door, Opened, fingerprint, require_one_good
+from ingest.problems import wants_page
+from ingest.stream import Sight, Unknown, Watch, parse_last_event_id
+from ingest.tokens import token_hash
+from ingest.uploads import Fields, Spool, Upload, pieces, read_form
+from observability import metrics
+
+AnyRequest = Request[object, object, State]
+
+_UPLOAD_WAIT = 5.0
+_TEXT_PAGE = "text/html; charset=utf-8"
+_PROBLEMS = {
+    404: ResponseSpec(schemas.Problem, description="There is no such job (any more)", media_type="application/problem+json"),
+    410: ResponseSpec(schemas.Problem, description="The job's photos were deleted", media_type="application/problem+json"),
+    503: ResponseSpec(
+        schemas.Problem, description="A server is not there; try again after Retry-After", media_type="application/problem+json"
+    ),
+}
+_REFUSALS = {
+    code: ResponseSpec(schemas.Problem, description=text, media_type="application/problem+json")
+    for code, text in {
+        400: "The form is broken",
+        409: "It contradicts what is there",
+        413: "Too many or too large",
+        415: "Not an image that we read",
+        422: "An operation or a parameter is wrong",
+        429: "Too many uploads at once",
+    }.items()
+}
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What the handlers work with."""
+
+    settings: Settings
+    ledger: Ledger
+    store: ObjectStore
+    door: Door
+    watch: Watch
+    uploads: asyncio.Semaphore
+
+    @asynccontextmanager
+    async def upload_slot(self) -> AsyncGenerator[None]:
+        """Hold one of the places for uploads under way.
+
+        Raises:
+            LimitExceeded: none was free for a while, code `too-many-uploads`.
+        """
+        try:
+            async with asyncio.timeout(_UPLOAD_WAIT):
+                await self.uploads.acquire()
+        except TimeoutError as exc:
+            metrics.UPLOADS_REFUSED.labels("too-many-uploads").inc()
+            raise LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment.") from exc
+        try:
+            with metrics.UPLOADS_OPEN.track_inprogress():
+                yield
+        finally:
+            self.uploads.release()
+
+
+def same_site_only(connection: ASGIConnection[object, object, object, State], _: BaseRouteHandler) -> None:
+    """Refuse a write that another site's page makes a browser send, before its body is read.
+
+    Raises:
+        Rejected: code `cross-site`.
+    """
+    if connection.scope["method"] in {"GET", "HEAD", "OPTIONS"}:  # pyright: ignore[reportTypedDictNotRequiredAccess] - HTTP has it
+        return
+    site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
+    if site is not None:
+        allowed = site in {"same-origin", "none"}
+    else:
+        allowed = origin is None or origin.partition("://")[2] == connection.headers.get("host")
+    if not allowed:
+        raise Rejected("cross-site", "This request was made by a page of another site.")
+
+
+class _Intake:
+    """One form on its way in: the job is opened with its first file, and abandoned unless accepted."""
+
+    def __init__(self, services: Services, idempotency_key: str | None) -> None:
+        self._services = services
+        self._key = idempotency_key
+        self.opened: Opened | None = None
+        self.photos: list[NewPhoto] = []
+        self.logo: bytes | None = None
+
+    async def open(self) -> Opened:
+        if self.opened is None:
+            self.opened = await self._services.door.open(idempotency_key=self._key)
+        return self.opened
+
+    async def on_file(self, upload: Upload, spool: Spool) -> None:
+        opened = await self.open()
+        if upload.field == "logo":
+            self.logo = await self._services.door.keep_logo(opened.job.id, spool)
+        elif upload.field in {"files", "file"}:
+            kept = await self._services.door.keep_original(opened.job.id, len(self.photos), upload.name, spool)
+            self.photos.append(kept)
+        else:
+            raise Rejected("unknown-field", "Photos belong in the field `files`, the logo in `logo`.")
+
+    async def accept(self, recipe: bytes, *, fill_later: bool) -> Opened:
+        """Enter and seal what came, or only the recipe when the photos follow."""
+        opened = await self.open()
+        mark = fingerprint(recipe, self.logo, self.photos)
+        job = opened.job
+        if opened.repeated and job.fingerprint not in {None, mark}:
+            raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
+        if opened.repeated and job.state is not JobState.OPEN:
+            return opened
+        door = self._services.door
+        if not fill_later:
+            require_one_good(self.photos)
+        await door.add(job, self.photos, recipe=recipe, logo_sha256=self.logo, fingerprint=mark)
+        if fill_later:
+            return Opened(job, opened.public_id, opened.repeated)
+        job = msgspec.structs.replace(job, recipe=recipe)
+        return Opened(await door.seal(job, len(self.photos)), opened.public_id, opened.repeated)
+
+    async def abandon(self) -> None:
+        # A repeated request must not take down what the first one built.
+        if self.opened is not None and not (self.opened.repeated and self.opened.job.state is not JobState.OPEN):
+            await asyncio.shield(self._services.door.abandon(self.opened.job.id))
+
+
+@post(
+    ["/jobs", "/upload"],
+    status_code=202,
+    guards=[same_site_only],
+    request_max_body_size=None,
+    summary="Send photos, or open a job to send them to",
+    operation_class=FormOperation,
+    responses={202: ResponseSpec(schemas.Accepted, description="The job is accepted"), **_REFUSALS, 503: _PROBLEMS[503]},
+    tags=["jobs"],
+)
+async def create_job(
+    request: AnyRequest,
+    services: Services,
+    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key")] = None,
+) -> Response[schemas.Accepted] | Redirect:
+    """Accept a form of photos and operations as one job.
+
+    Without photos the job stays open: `PUT` them one by one, each is rendered as it arrives, then `seal`.
+    """
+    intake = _Intake(services, idempotency_key)
+    page = wants_page(request)
+    async with services.upload_slot():
+        try:
+            fields = await read_form(request, services.settings, intake.on_file)
+            recipe = recipe_of(fields, has_logo=intake.logo is not None)
+            fill_later = not intake.photos and not page
+            opened = await intake.accept(recipe.to_json(), fill_later=fill_later)
+        except BaseException:
+            await intake.abandon()
+            raise
+    if page:
+        return Redirect(f"/jobs/{opened.public_id}", status_code=303)
+    return Response(
+        schemas.accepted(opened.public_id, opened.job.state, opened.job.total),
+        status_code=202,
+        headers={"location": f"/jobs/{opened.public_id}", "retry-after": "1"},
+    )
+
+
+def recipe_of(fields: Fields, *, has_logo: bool) -> Recipe:
+    """Return what the form asks for: `recipe` as JSON, or the short form.
+
+    Raises:
+        Rejected: an operation or a parameter is wrong, or there is none.
+    """
+    whole = fields.first("recipe")
+    if whole:
+        return parse_recipe(whole)
+    operations = [
+        name.strip() for value in fields.values.get("operations", []) for name in value.split(",") if name.strip()
+    ]
+    flat = {name: values[0] for name, values in fields.values.items() if name not in {"operations", "recipe"}}
+    if has_logo and "watermark" in operations:
+        flat["logo"] = "true"
+    return recipe_from_form(operations, flat)
+
+
+async def _open_job(services: Services, public_id: str) -> JobRow:
+    row = await services.ledger.find_job(token_hash(public_id))
+    if row is None:
+        raise Unknown
+    if row.state is not JobState.OPEN:
+        raise Conflict("job-sealed", "This job takes no more photos.")
+    return row
+
+
+@put(
+    "/jobs/{public_id:str}/photos/{n:int}",
+    status_code=201,
+    guards=[same_site_only],
+    request_max_body_size=None,
+    summary="Send one photo to an open job",
+    operation_class=PhotoOperation,
+    responses={**_REFUSALS, **_PROBLEMS},
+    tags=["jobs"],
+)
+async def put_photo(
+    request: AnyRequest,
+    services: Services,
+    public_id: str,
+    n: int,
+    file_name: Annotated[
+        str, Parameter(header="X-Filename", description="The file's name, UTF-8, percent-encoded", default="")
+    ],
+) -> schemas.Received:
+    """Accept the body as photo `n`; rendering starts at once. Sending the same again is harmless."""
+    settings = services.settings
+    if n >= settings.job.files:
+        raise LimitExceeded("too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another.")
+    async with services.upload_slot():
+        job = await _open_job(services, public_id)
+        with Spool(settings.http.spool, settings.photo.bytes) as spool:
+            async for chunk in pieces(request, settings.http.chunk_timeout):
+                spool.write(chunk)
+            if job.bytes + spool.size > settings.job.bytes:
+                raise LimitExceeded("job-too-large", f"A job may hold {settings.job.bytes // 1024**2} MiB in all.")
+            photo = await services.door.keep_original(job.id, n, unquote(file_name), spool)
+    (row,) = await services.door.add(job, [photo])
+    require_one_good([photo])
+    return schemas.Received(n=n, name=row.name or "", state=row.state, bytes=row.size)
+
+
+@post(
+    "/jobs/{public_id:str}/seal",
+    status_code=202,
+    guards=[same_site_only],
+    summary="Say that all photos are there",
+    responses={**_REFUSALS, **_PROBLEMS},
+    tags=["jobs"],
+)
+async def seal_job(services: Services, public_id: str, data: schemas.Seal) -> Response[schemas.Accepted]:
+    """Close the job to further photos; repeating it is harmless."""
+    row = await services.ledger.find_job(token_hash(public_id))
+    if row is None:
+        raise Unknown
+    sealed = await services.door.seal(row, data.total)
+    return Response(
+        schemas.accepted(public_id, sealed.state, sealed.total),
+        status_code=202,
+        headers={"location": f"/jobs/{public_id}", "retry-after": "1"},
+    )
+
+
+@get(
+    ["/jobs/{public_id:str}", "/status/{public_id:str}"],
+    summary="The job and its photos",
+    responses={200: ResponseSpec(schemas.Job, description="The job"), **_PROBLEMS},
+    tags=["jobs"],
+)
+async def read_job(
+    request: AnyRequest, services: Services, public_id: str
+) -> Response[bytes]:
+    """Answer with JSON, or with the page when a browser asks. The ETag changes with every version."""
+    sight = await services.watch.look(public_id)
+    page = wants_page(request) and request.url.path.startswith("/jobs/")
+    headers = {"vary": "accept", "cache-control": "private, no-cache", "x-robots-tag": "noindex"}
+    if page:
+        headers["content-security-policy"] = pages.CSP
+        headers["cache-control"] = "no-store"
+        body = pages.job_page(msgspec.json.decode(sight.json()))
+        return Response(body.encode(), media_type=_TEXT_PAGE, headers=headers)
+    headers["etag"] = sight.etag
+    if request.headers.get("if-none-match") == sight.etag:
+        return Response(b"", status_code=304, headers=headers)
+    return Response(sight.json(), media_type="application/json", headers=headers)
+
+
+@get(
+    "/jobs/{public_id:str}/events",
+    summary="The job's snapshots as they change",
+    responses=_PROBLEMS,
+    tags=["jobs"],
+)
+async def watch_job(
+    services: Services,
+    public_id: str,
+    last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+) -> ServerSentEvent:
+    """Stream `snapshot` events, each the whole job with its version as id, and `end` at the end."""
+    await services.watch.look(public_id)
+    return ServerSentEvent(
+        services.watch.events(public_id, parse_last_event_id(last_event_id)),
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+def _stream(request: AnyRequest, download: downloads.Download) -> Response[bytes] | Stream:
+    headers = {**download.headers, "cache-control": "private, no-cache"}
+    if headers.get("etag") and request.headers.get("if-none-match") == headers["etag"]:
+        return Response(b"", status_code=304, headers={"etag": headers["etag"]})
+    return Stream(download.body, status_code=download.status, media_type=download.media_type, headers=headers)
+
+
+def _grace(services: Services) -> float:
+    return services.settings.job.grace.total_seconds()
+
+
+@get("/jobs/{public_id:str}/photos/{n:int}", summary="One result", responses=_PROBLEMS, tags=["results"])
+async def download_photo(
+    request: AnyRequest,
+    services: Services,
+    public_id: str,
+    n: int,
+    byte_range: Annotated[str | None, Parameter(header="Range")] = None,
+) -> Response[bytes] | Stream:
+    """Stream the result under a safe file name; a single byte range may be asked for."""
+    sight: Sight = await services.watch.look(public_id)
+    return _stream(
+        request, downloads.photo(sight, n, services.store, grace=_grace(services), byte_range=byte_range)
+    )
+
+
+@get("/jobs/{public_id:str}/photos/{n:int}/thumbnail", summary="Its thumbnail", responses=_PROBLEMS, tags=["results"])
+async def download_thumbnail(
+    request: AnyRequest, services: Services, public_id: str, n: int
+) -> Response[bytes] | Stream:
+    """Stream a small JPEG of the result."""
+    sight = await services.watch.look(public_id)
+    return _stream(request, downloads.thumbnail(sight, n, services.store, grace=_grace(services)))
+
+
+@get("/jobs/{public_id:str}/archive", summary="All results as one ZIP", responses=_PROBLEMS, tags=["results"])
+async def download_archive(request: AnyRequest, services: Services, public_id: str) -> Response[bytes] | Stream:
+    """Stream the results and `manifest.json`, stored, as ZIP64 where needed, of exact length."""
+    sight = await services.watch.look(public_id)
+    return _stream(request, downloads.archive(sight, services.store, grace=_grace(services)))
+
+
+@delete(
+    "/jobs/{public_id:str}",
+    status_code=204,
+    guards=[same_site_only],
+    summary="Delete it all now",
+    responses=_PROBLEMS,
+    tags=["jobs"],
+)
+async def delete_job(services: Services, public_id: str) -> None:
+    """Kill the links at once; the bytes follow within seconds."""
+    sight = await services.watch.look(public_id)
+    await services.door.delete(sight.snapshot.job.id)
+
+
+@post("/jobs/{public_id:str}/delete", status_code=303, guards=[same_site_only], include_in_schema=False)
+async def delete_job_by_form(services: Services, public_id: str) -> Redirect:
+    """Do the same for a page without scripts."""
+    sight = await services.watch.look(public_id)
+    await services.door.delete(sight.snapshot.job.id)
+    return Redirect(f"/jobs/{public_id}", status_code=303)
+
+
+@get("/operations", summary="What can be done to photos", tags=["operations"])
+async def list_operations() -> list[dict[str, object]]:
+    """List every operation with the JSON Schema of its parameters, plugins included."""
+    return operations_schema()
+
+
+@get("/", include_in_schema=False)
+async def upload_page(services: Services) -> Response[bytes]:
+    """Show the page that takes photos."""
+    limits = pages.UploadLimits(
+        files=services.settings.job.files,
+        file_bytes=services.settings.photo.bytes,
+        job_bytes=services.settings.job.bytes,
+    )
+    return Response(
+        pages.upload_page(operations_schema(), limits).encode(),
+        media_type=_TEXT_PAGE,
+        headers={"content-security-policy": pages.CSP, "cache-control": "no-store"},
+    )
+
+
+JOB_ROUTES: Sequence[BaseRouteHandler] = (
+    upload_page,
+    create_job,
+    put_photo,
+    seal_job,
+    read_job,
+    watch_job,
+    download_photo,
+    download_thumbnail,
+    download_archive,
+    delete_job,
+    delete_job_by_form,
+    list_operations,
+)

@@ -1,0 +1,138 @@
+"""What the HTTP interface says, as JSON: the documented shapes, and how the ledger's rows become them."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from ebbmark.ledger import PhotoRow, Snapshot
+from ebbmark.states import JobState, PhotoState
+
+
+class Photo(Struct, frozen=True, kw_only=True):
+    """One photo of a job. The result's fields are null until it is done, `code` and `detail` unless it failed."""
+
+    n: int
+    name: str
+    state: PhotoState
+    code: str | None
+    detail: str | None
+    width: int | None
+    height: int | None
+    bytes: int | None
+    url: str | None
+    thumbnail_url: str | None
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A job and its photos. `total` is null while it is being filled; times are RFC 3339, UTC."""
+
+    job_id: str
+    state: JobState
+    total: int | None
+    done: int
+    failed: int
+    version: int
+    created_at: datetime
+    completed_at: datetime | None
+    expires_at: datetime | None
+    status_url: str
+    events_url: str
+    archive_url: str | None
+    photos: list[Photo]
+    server_time: datetime
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """The answer to an accepted job."""
+
+    job_id: str
+    state: JobState
+    total: int | None
+    status_url: str
+    events_url: str
+    archive_url: str
+
+
+class Received(Struct, frozen=True, kw_only=True):
+    """The answer to one uploaded photo."""
+
+    n: int
+    name: str
+    state: PhotoState
+    bytes: int
+
+
+class Seal(Struct, frozen=True, kw_only=True):
+    """Says that all photos are there, and how many that is."""
+
+    total: Annotated[int, Meta(ge=1)]
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """RFC 9457. `code` is stable; `title` and `detail` are for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """Which of the servers this process needs answer."""
+
+    ready: bool
+    ledger: str
+    store: str
+    log: str
+
+
+def accepted(public_id: str, state: JobState, total: int | None) -> Accepted:
+    """Return where to go on with the job."""
+    url = f"/jobs/{public_id}"
+    return Accepted(
+        job_id=public_id,
+        state=state,
+        total=total,
+        status_url=url,
+        events_url=f"{url}/events",
+        archive_url=f"{url}/archive",
+    )
+
+
+def job(public_id: str, snapshot: Snapshot) -> Job:
+    """Return the job as its owner sees it."""
+    row, url = snapshot.job, f"/jobs/{public_id}"
+    return Job(
+        job_id=public_id,
+        state=row.state,
+        total=row.total,
+        done=row.done,
+        failed=row.failed,
+        version=row.version,
+        created_at=row.created_at,
+        completed_at=row.completed_at,
+        expires_at=row.expires_at,
+        status_url=url,
+        events_url=f"{url}/events",
+        archive_url=f"{url}/archive" if row.state is JobState.COMPLETE else None,
+        photos=[_photo(url, photo) for photo in snapshot.photos],
+        server_time=row.now,
+    )
+
+
+def _photo(url: str, row: PhotoRow) -> Photo:
+    done = row.state is PhotoState.DONE
+    return Photo(
+        n=row.n,
+        name=row.name or "",
+        state=row.state,
+        code=row.code,
+        detail=row.detail,
+        width=row.width,
+        height=row.height,
+        bytes=row.result_size,
+        url=f"{url}/photos/{row.n}" if done else None,
+        thumbnail_url=f"{url}/photos/{row.n}/thumbnail" if done else None,
+    )

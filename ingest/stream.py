@@ -1,0 +1,225 @@
+"""What watchers see: snapshots kept fresh by the ledger's notifications, never deltas.
+
+One listener per process hears of every change. While it listens, a snapshot in memory is known to
+be current, so a busy status page costs the database nothing; when it does not, every read asks.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from datetime import UTC, timedelta
+from uuid import UUID
+
+import msgspec
+from litestar.response.sse import ServerSentEventMessage
+from msgspec import Struct
+
+from ebbmark.errors import Rejected, Unavailable
+from ebbmark.ledger import Ledger, Snapshot
+from ebbmark.states import JobState
+from ingest import schemas
+from ingest.tokens import token_hash
+from observability import logs, metrics
+
+log = logs.get(__name__)
+
+_CACHED_BYTES = 64 * 1024**2
+_PING = 15.0
+_SHORTEST_PAUSE = 0.25
+_STAMP = b'"server_time":"'
+
+_encoder = msgspec.json.Encoder()
+
+
+class Unknown(Rejected):
+    """No job has this id: it never had, or everything about it is forgotten."""
+
+    def __init__(self, *_: str) -> None:
+        """One sentence for both, so that nobody learns which."""
+        super().__init__("unknown-job", "There is no job with this id.")
+
+
+class Expired(Rejected):
+    """The job's links are dead, and its photos deleted or about to be."""
+
+    def __init__(self, *_: str) -> None:
+        """It is not worth repeating."""
+        super().__init__("job-expired", "The photos of this job were deleted, as promised.")
+
+
+class Sight(Struct, frozen=True, eq=False):
+    """A living job as of one moment, with its JSON."""
+
+    snapshot: Snapshot
+    view: schemas.Job
+    body: bytes
+    read_at: float
+    lives: float
+    """Seconds from `read_at` to the death of the links, by the database's clock."""
+
+    @property
+    def etag(self) -> str:
+        """Changes with every version."""
+        return f'"{self.view.version}"'
+
+    @property
+    def left(self) -> float:
+        """Seconds until the links die."""
+        return self.read_at + self.lives - time.monotonic()
+
+    def json(self) -> bytes:
+        """The status as JSON, with the server's time of now."""
+        head, _, _ = self.body.rpartition(_STAMP)
+        now = self.view.server_time + timedelta(seconds=time.monotonic() - self.read_at)
+        return head + _STAMP + now.astimezone(UTC).isoformat().encode() + b'"}'
+
+
+class Watch:
+    """Sights of jobs, and who waits for their next change."""
+
+    def __init__(self, ledger: Ledger, *, stream_timeout: timedelta) -> None:
+        """`run` must be running for anything to be remembered."""
+        self._ledger = ledger
+        self._longest = stream_timeout.total_seconds()
+        self._sights: OrderedDict[bytes, Sight] = OrderedDict()
+        self._bytes = 0
+        self._hashes: dict[UUID, bytes] = {}
+        self._listening = False
+        self._changes = 0
+        self._changed_at: dict[UUID, int] = {}
+        self._lost_at = 0
+        self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self._closing = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listen for ever."""
+        try:
+            async with self._ledger.changes() as changes:
+                async for job in changes:
+                    self._heard(job)
+        finally:
+            self._listening = False
+
+    def close(self) -> None:
+        """End every stream: the process is going to stop."""
+        self._closing.set()
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
+    def _heard(self, job: UUID | None) -> None:
+        self._changes += 1
+        if job is None:  # a new connection: what was missed nobody knows
+            self._listening = True
+            self._lost_at = self._changes
+            for hashed in list(self._sights):
+                self._drop(hashed)
+            self._changed_at.clear()
+            woken = [event for events in self._waiting.values() for event in events]
+        else:
+            self._changed_at[job] = self._changes
+            if len(self._changed_at) > 100_000:
+                self._changed_at.clear()
+                self._lost_at = self._changes
+            hashed = self._hashes.get(job)
+            if hashed is not None:
+                self._drop(hashed)
+            woken = list(self._waiting.get(job, ()))
+        for event in woken:
+            event.set()
+
+    def _drop(self, hashed: bytes) -> None:
+        sight = self._sights.pop(hashed, None)
+        if sight is not None:
+            self._bytes -= len(sight.body)
+            self._hashes.pop(sight.snapshot.job.id, None)
+
+    async def look(self, public_id: str) -> Sight:
+        """Return the job as it is now.
+
+        Raises:
+            Unknown: there is none.
+            Expired: its links are dead.
+        """
+        hashed = token_hash(public_id)
+        sight = self._sights.get(hashed)
+        if sight is not None and sight.left > 0:
+            self._sights.move_to_end(hashed)
+            return sight
+        asked_at = self._changes
+        row = await self._ledger.find_job(hashed)
+        if row is None:
+            raise Unknown
+        if not row.live:
+            raise Expired
+        snapshot = await self._ledger.snapshot(row.id)
+        if snapshot is None:
+            raise Unknown
+        if not snapshot.job.live:
+            raise Expired
+        sight = _sight(public_id, snapshot)
+        if self._listening and max(self._lost_at, self._changed_at.get(row.id, 0)) <= asked_at:
+            self._keep(hashed, sight)
+        return sight
+
+    def _keep(self, hashed: bytes, sight: Sight) -> None:
+        self._drop(hashed)
+        self._sights[hashed] = sight
+        self._hashes[sight.snapshot.job.id] = hashed
+        self._bytes += len(sight.body)
+        while self._bytes > _CACHED_BYTES:
+            self._drop(next(iter(self._sights)))
+
+    async def events(self, public_id: str, last_seen: int) -> AsyncGenerator[ServerSentEventMessage]:
+        """Yield a snapshot at once (unless the client has it) and after every change, until the end.
+
+        A reconnecting client names the version it saw last. Ends at a terminal state, at the
+        longest time a stream may live, or when the process stops; the client then reconnects.
+        """
+        until = time.monotonic() + self._longest
+        seen = last_seen
+        with metrics.WATCHERS.track_inprogress():
+            while not self._closing.is_set() and time.monotonic() < until:
+                woken = asyncio.Event()
+                try:
+                    sight = await self.look(public_id)
+                except (Unknown, Expired) as exc:
+                    yield ServerSentEventMessage(event="end", data=exc.code)
+                    return
+                except Unavailable:
+                    await asyncio.sleep(1)
+                    continue
+                job = sight.snapshot.job
+                self._waiting[job.id].add(woken)
+                try:
+                    if job.version > seen:
+                        seen = job.version
+                        yield ServerSentEventMessage(event="snapshot", id=str(seen), data=sight.json().decode())
+                    if job.state is JobState.COMPLETE:
+                        yield ServerSentEventMessage(event="end", data=job.state.value)
+                        return
+                    await asyncio.sleep(_SHORTEST_PAUSE)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_PING):
+                            await woken.wait()
+                    if not woken.is_set():
+                        yield ServerSentEventMessage(comment="ping")
+                finally:
+                    self._waiting[job.id].discard(woken)
+                    if not self._waiting[job.id]:
+                        del self._waiting[job.id]
+
+
+def _sight(public_id: str, snapshot: Snapshot) -> Sight:
+    view = schemas.job(public_id, snapshot)
+    job = snapshot.job
+    lives = (job.expires_at - job.now).total_seconds() if job.expires_at else float("inf")
+    return Sight(snapshot, view, _encoder.encode(view), time.monotonic(), lives)
+
+
+def parse_last_event_id(text: str | None) -> int:
+    """Return the version a reconnecting client saw last; 0 when it says nothing readable."""
+    return int(text) if text and text.isdecimal() and len(text) < 19 else 0
+

@@ -1,0 +1,232 @@
+"""Request bodies are read here: piece by piece, into a capped spool, each with its limits and its patience."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+import multipart
+from litestar import Request
+from litestar.datastructures import State
+from litestar.exceptions import InternalServerException
+from msgspec import Struct
+
+from ebbmark.errors import EbbmarkError, LimitExceeded, Rejected
+from ebbmark.settings import Settings
+
+_IN_MEMORY = 1024 * 1024
+_FIELD_BYTES = 64 * 1024
+_FIELDS = 64
+_DRAIN_BYTES = 256 * 1024**2
+
+
+class Aborted(EbbmarkError):
+    """The client went away in the middle of its upload, so nobody hears the answer."""
+
+
+class Spool:
+    """An upload on its way: hashed while it comes, in memory while small, then in a file without a name."""
+
+    def __init__(self, folder: str, limit: int) -> None:
+        """Hold at most `limit` bytes; what comes beyond is counted and dropped."""
+        self._folder = folder or None
+        self._limit = limit
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, chunk: bytes) -> None:
+        """Add a piece."""
+        self.size += len(chunk)
+        if self.size > self._limit:
+            return
+        self._hash.update(chunk)
+        if self._file is None and self.size <= _IN_MEMORY:
+            self._memory += chunk
+            return
+        if self._file is None:
+            self._file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._folder))
+            self._file.write(self._memory)
+            del self._memory[32:]
+        self._file.write(chunk)
+
+    @property
+    def too_large(self) -> bool:
+        """Whether more came than may."""
+        return self.size > self._limit
+
+    @property
+    def sha256(self) -> bytes:
+        """The digest of all that came."""
+        return self._hash.digest()
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes, enough to tell what it is."""
+        return bytes(self._memory[:32])
+
+    def content(self) -> bytes | Path:
+        """Return the bytes, or the path under which this process can read them."""
+        if self._file is None:
+            return bytes(self._memory)
+        self._file.flush()
+        return Path(f"/proc/self/fd/{self._file.fileno()}")
+
+
+class Upload(Struct, frozen=True):
+    """One file part of a form: the field it came in and the name its sender gave it."""
+
+    field: str
+    name: str
+
+
+class Fields(Struct):
+    """The text fields of a form, by name, in order."""
+
+    values: dict[str, list[str]]
+
+    def first(self, name: str) -> str | None:
+        """Return the first value of the field."""
+        return next(iter(self.values.get(name, ())), None)
+
+
+async def pieces(request: Request[object, object, State], patience: timedelta) -> AsyncGenerator[bytes]:
+    """Yield the body as it comes.
+
+    Raises:
+        Rejected: the client was silent for longer than `patience`.
+        Aborted: it went away.
+    """
+    stream = aiter(request.stream())
+    try:
+        while True:
+            async with asyncio.timeout(patience.total_seconds()):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            yield chunk
+    except TimeoutError as exc:
+        raise Rejected("upload-too-slow", "Nothing came for too long; please send it again.") from exc
+    except InternalServerException as exc:  # what Litestar raises at a disconnect
+        raise Aborted("upload-aborted", "The client went away.") from exc
+
+
+async def read_form(
+    request: Request[object, object, State],
+    settings: Settings,
+    on_file: Callable[[Upload, Spool], Awaitable[None]],
+) -> Fields:
+    """Read a multipart form; `on_file` gets each file as it ends, while the rest is still coming.
+
+    Raises:
+        Rejected: it is not a multipart form, or breaks off, or is too much.
+    """
+    name, options = multipart.parse_options_header(request.headers.get("content-type", ""))
+    if name != "multipart/form-data" or not options.get("boundary"):
+        raise Rejected("not-multipart", "Send a multipart/form-data form with a boundary.")
+    body = pieces(request, settings.http.chunk_timeout)
+    try:
+        return await _parse(body, options["boundary"], settings, on_file)
+    except multipart.ParserLimitReached as exc:
+        await _drain(body)
+        raise LimitExceeded("form-too-large", "The form has too many or too large parts.") from exc
+    except multipart.MultipartError as exc:
+        await _drain(body)
+        raise Rejected("malformed-form", "The form is broken or breaks off before its end.") from exc
+    except Rejected:
+        await _drain(body)
+        raise
+
+
+async def _parse(
+    body: AsyncIterator[bytes],
+    boundary: str,
+    settings: Settings,
+    on_file: Callable[[Upload, Spool], Awaitable[None]],
+) -> Fields:
+    fields = Fields(values={})
+    total = files = texts = 0
+    spool: Spool | None = None
+    segment: multipart.MultipartSegment | None = None
+    try:
+        with multipart.PushMultipartParser(
+            boundary,
+            max_header_size=4096,
+            max_header_count=8,
+            max_segment_count=settings.job.files + _FIELDS + 1,
+        ) as parser:
+            async for chunk in body:
+                total += len(chunk)
+                if total > settings.job.bytes + _FIELDS * _FIELD_BYTES:
+                    raise LimitExceeded(
+                        "job-too-large", f"A job may hold {settings.job.bytes // 1024**2} MiB in all."
+                    )
+                for event in parser.parse(chunk):
+                    if isinstance(event, multipart.MultipartSegment):
+                        segment = event
+                        spool = Spool(settings.http.spool, settings.photo.bytes if event.filename is not None else _FIELD_BYTES)
+                        if event.filename:
+                            files += event.name != "logo"
+                        else:
+                            texts += 1
+                        if files > settings.job.files:
+                            raise LimitExceeded(
+                                "too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another."
+                            )
+                        if texts > _FIELDS:
+                            raise LimitExceeded("form-too-large", "The form has too many fields.")
+                    elif event is not None and spool is not None:
+                        spool.write(event)
+                    elif spool is not None and segment is not None:
+                        with spool:
+                            await _end_part(segment, spool, fields, on_file)
+                        spool = None
+    finally:
+        if spool is not None:
+            spool.__exit__(None, None, None)
+    return fields
+
+
+async def _end_part(
+    segment: multipart.MultipartSegment,
+    spool: Spool,
+    fields: Fields,
+    on_file: Callable[[Upload, Spool], Awaitable[None]],
+) -> None:
+    if segment.filename is None:
+        if spool.too_large:
+            raise LimitExceeded("field-too-large", "A text field of the form is too long.")
+        content = spool.content()
+        try:
+            text = content.decode() if isinstance(content, bytes) else ""
+        except UnicodeDecodeError as exc:
+            raise Rejected("malformed-form", "A text field of the form is not UTF-8.") from exc
+        fields.values.setdefault(segment.name, []).append(text)
+    elif segment.filename or spool.size:  # a file input left empty comes as an unnamed part without bytes
+        await on_file(Upload(segment.name, segment.filename), spool)
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """Let the client finish, within reason: one that is cut off while it writes never reads the answer."""
+    left = _DRAIN_BYTES
+    try:
+        async for chunk in body:
+            left -= len(chunk)
+            if left < 0:
+                return
+    except EbbmarkError:
+        return
