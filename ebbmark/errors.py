@@ -1,17 +1,25 @@
 """Every failure that crosses a boundary is one of these kinds, each with a stable code.
 
-    EbbmarkError
-    ├── Rejected          the sender's fault; never retried (HTTP 4xx, or a failed photo)
-    │   ├── LimitExceeded     it outran a limit: bytes, pixels, time or memory
-    │   └── Conflict          it contradicts what the ledger already holds
-    ├── Unavailable       a dependency's fault; retried (HTTP 503 + Retry-After)
-    │   └── Missing           the store does not hold what the ledger points to
-    └── MalformedEvent    a message nobody can read; dead-lettered
+EbbmarkError
+├── Rejected          the sender's fault; never retried (HTTP 4xx, or a failed photo)
+│   ├── LimitExceeded     it outran a limit: bytes, pixels, time or memory
+│   └── Conflict          it contradicts what the ledger already holds
+├── Unavailable       a dependency's fault; retried (HTTP 503 + Retry-After)
+│   └── Missing           the store does not hold what the ledger points to
+└── MalformedEvent    a message nobody can read; dead-lettered
 """
 
 from typing import Self
 
-__all__ = ["Conflict", "EbbmarkError", "LimitExceeded", "MalformedEvent", "Missing", "Rejected", "Unavailable"]
+__all__ = [
+    "Conflict",
+    "EbbmarkError",
+    "LimitExceeded",
+    "MalformedEvent",
+    "Missing",
+    "Rejected",
+    "Unavailable",
+]
 
 
 class EbbmarkError(Exception):

@@ -184,7 +184,9 @@ class _Guard:
                     await patiently(lambda: self._handle(event), self._topic, self._policy)
                 except Exception:
                     failures += 1
-                    log.exception("handler failed", topic=self._topic, offset=message.offset, attempt=failures)
+                    log.exception(
+                        "handler failed", topic=self._topic, offset=message.offset, attempt=failures
+                    )
                     await asyncio.sleep(_wait(failures, self._policy))
                 else:
                     self._given_up_in_a_row = 0

@@ -9,7 +9,9 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """`open`: being filled; `rendering`: sealed; `complete`: every photo is done or failed;
+    """Where a job is.
+
+    `open`: being filled; `rendering`: sealed; `complete`: every photo is done or failed;
     `expiring`: its links are dead, its objects are being deleted; `expired`: nothing is left.
     """
 

@@ -4,7 +4,9 @@ import asyncio
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -88,12 +90,12 @@ class ObjectStore(ABC):
         """
 
 
-def _translated(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+def _translated(call: Callable[P, Awaitable[T]]) -> "Callable[P, CoroutineType[Any, Any, T]]":
     @functools.wraps(call)
     async def translate(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await call(*args, **kwargs)
-        except (obstore.exceptions.NotFoundError, FileNotFoundError) as exc:
+        except FileNotFoundError as exc:
             raise Missing("object-missing", "The object is not in the store.") from exc
         except (
             obstore.exceptions.BaseError,
@@ -148,13 +150,11 @@ class S3Store(ObjectStore):
         try:
             self._control.head_bucket(Bucket=self._bucket)
         except botocore.exceptions.ClientError:
-            try:
-                self._control.create_bucket(Bucket=self._bucket)
-            except (
+            with suppress(  # another process was quicker
                 self._control.exceptions.BucketAlreadyOwnedByYou,
                 self._control.exceptions.BucketAlreadyExists,
             ):
-                pass  # another process was quicker
+                self._control.create_bucket(Bucket=self._bucket)
         self._control.put_bucket_lifecycle_configuration(
             Bucket=self._bucket,
             LifecycleConfiguration={

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 
 from litestar import Response, get
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
@@ -26,7 +26,8 @@ _PAGE = f"""<!doctype html>
 <script src="{ASSETS}/swagger-ui-bundle.js" defer></script>
 <script src="/static/{pages.STATIC_VERSION}/docs.js" defer></script>
 </head>
-<body><div id="docs"></div><noscript>The description itself is at <a href="/openapi.json">/openapi.json</a>.</noscript></body>
+<body><div id="docs"></div>
+<noscript>The description itself is at <a href="/openapi.json">/openapi.json</a>.</noscript></body>
 </html>
 """
 
@@ -35,9 +36,11 @@ _TEXT = Schema(type=OpenAPIType.STRING)
 
 
 def _form_body() -> RequestBody:
-    properties = {
+    properties: dict[str, Reference | Schema] = {
         "files": Schema(type=OpenAPIType.ARRAY, items=_BINARY, description="The photos; repeat the field."),
-        "logo": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="For the watermark."),
+        "logo": Schema(
+            type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="For the watermark."
+        ),
         "recipe": Schema(
             type=OpenAPIType.STRING,
             description='JSON: `{"operations": [{"operation": "watermark", "text": "© Ann"}]}`; or use the short form.',

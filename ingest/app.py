@@ -76,7 +76,9 @@ async def show_metrics() -> Response[bytes]:
 @get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request[object, object, State]) -> Response[bytes]:
     """Show the description of the interface."""
-    return Response(msgspec.json.encode(request.app.openapi_schema.to_schema()), media_type="application/json")
+    return Response(
+        msgspec.json.encode(request.app.openapi_schema.to_schema()), media_type="application/json"
+    )
 
 
 def observed(app: ASGIApp) -> ASGIApp:
@@ -156,6 +158,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         lifespan=[watching],
         openapi_config=OpenAPIConfig(title="Ebbmark", version="1", description=__doc__, render_plugins=[]),
         state=State({"watch": services.watch}),
+        logging_config=None,
         debug=False,
     )
 

@@ -146,7 +146,11 @@ class Door:
                 raise Conflict("photo-exists", f"The job already holds another photo number {photo.n}.")
         await self._log.publish(
             UPLOADS,
-            [PhotoUploaded(job=job.id, n=row.n, epoch=row.epoch) for row in rows if row.state is PhotoState.QUEUED],
+            [
+                PhotoUploaded(job=job.id, n=row.n, epoch=row.epoch)
+                for row in rows
+                if row.state is PhotoState.QUEUED
+            ],
         )
         metrics.PHOTOS_ACCEPTED.inc(len(rows))
         return rows

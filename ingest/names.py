@@ -10,7 +10,13 @@ _ROOM_FOR_A_NUMBER = 8
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 EXTENSIONS: Mapping[str, str] = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-_SAME_TYPE = {".jpeg": "image/jpeg", ".jpe": "image/jpeg", ".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+_SAME_TYPE = {
+    ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
 
 
 def safe_name(given: str) -> str:
@@ -19,7 +25,9 @@ def safe_name(given: str) -> str:
     Unicode letters and emoji stay; control, format and bidirectional characters go.
     """
     name = unicodedata.normalize("NFC", given.replace("\\", "/").rsplit("/", 1)[-1])
-    name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"} or c == "\u200d")
+    name = "".join(
+        c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"} or c == "\u200d"
+    )
     name = _FORBIDDEN.sub("_", name).lstrip(". \u200d").rstrip(". ")
     if _RESERVED.match(name):
         name = "_" + name

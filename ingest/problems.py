@@ -64,7 +64,12 @@ def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[byt
     status = error.status_code
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return on_exception(request, error)
-    codes = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
+    codes = {
+        404: "not-found",
+        405: "method-not-allowed",
+        413: "body-too-large",
+        415: "unsupported-media-type",
+    }
     detail = error.detail if status == HTTPStatus.BAD_REQUEST else HTTPStatus(status).phrase
     response = _answer(request, status, codes.get(status, "bad-request"), str(detail))
     if error.headers:
@@ -84,7 +89,7 @@ def wants_page(request: AnyRequest) -> bool:
 
 
 def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Response[bytes]:
-    title = HTTPStatus(status).phrase if status in HTTPStatus else "Client Closed Request"
+    title = "Client Closed Request" if status == 499 else HTTPStatus(status).phrase
     headers = {"retry-after": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
     if wants_page(request):
         if code in {"unknown-job", "job-expired"}:
@@ -92,8 +97,15 @@ def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Respons
         else:
             page = pages.problem_page(status, title, detail, code)
         headers["content-security-policy"] = pages.CSP
-        return Response(page.encode(), status_code=status, media_type="text/html; charset=utf-8", headers=headers)
-    problem = Problem(type=f"urn:ebbmark:problem:{code}", title=title, status=status, detail=detail, code=code)
+        return Response(
+            page.encode(), status_code=status, media_type="text/html; charset=utf-8", headers=headers
+        )
+    problem = Problem(
+        type=f"urn:ebbmark:problem:{code}", title=title, status=status, detail=detail, code=code
+    )
     return Response(
-        msgspec.json.encode(problem), status_code=status, media_type="application/problem+json", headers=headers
+        msgspec.json.encode(problem),
+        status_code=status,
+        media_type="application/problem+json",
+        headers=headers,
     )

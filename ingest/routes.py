@@ -36,10 +36,16 @@ AnyRequest = Request[object, object, State]
 _UPLOAD_WAIT = 5.0
 _TEXT_PAGE = "text/html; charset=utf-8"
 _PROBLEMS = {
-    404: ResponseSpec(schemas.Problem, description="There is no such job (any more)", media_type="application/problem+json"),
-    410: ResponseSpec(schemas.Problem, description="The job's photos were deleted", media_type="application/problem+json"),
+    404: ResponseSpec(
+        schemas.Problem, description="There is no such job (any more)", media_type="application/problem+json"
+    ),
+    410: ResponseSpec(
+        schemas.Problem, description="The job's photos were deleted", media_type="application/problem+json"
+    ),
     503: ResponseSpec(
-        schemas.Problem, description="A server is not there; try again after Retry-After", media_type="application/problem+json"
+        schemas.Problem,
+        description="A server is not there; try again after Retry-After",
+        media_type="application/problem+json",
     ),
 }
 _REFUSALS = {
@@ -77,7 +83,9 @@ class Services(msgspec.Struct, frozen=True):
                 await self.uploads.acquire()
         except TimeoutError as exc:
             metrics.UPLOADS_REFUSED.labels("too-many-uploads").inc()
-            raise LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment.") from exc
+            raise LimitExceeded(
+                "too-many-uploads", "Many uploads are under way; try again in a moment."
+            ) from exc
         try:
             with metrics.UPLOADS_OPEN.track_inprogress():
                 yield
@@ -91,8 +99,6 @@ def same_site_only(connection: ASGIConnection[object, object, object, State], _:
     Raises:
         Rejected: code `cross-site`.
     """
-    if connection.scope["method"] in {"GET", "HEAD", "OPTIONS"}:  # pyright: ignore[reportTypedDictNotRequiredAccess] - HTTP has it
-        return
     site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
     if site is not None:
         allowed = site in {"same-origin", "none"}
@@ -122,7 +128,9 @@ class _Intake:
         if upload.field == "logo":
             self.logo = await self._services.door.keep_logo(opened.job.id, spool)
         elif upload.field in {"files", "file"}:
-            kept = await self._services.door.keep_original(opened.job.id, len(self.photos), upload.name, spool)
+            kept = await self._services.door.keep_original(
+                opened.job.id, len(self.photos), upload.name, spool
+            )
             self.photos.append(kept)
         else:
             raise Rejected("unknown-field", "Photos belong in the field `files`, the logo in `logo`.")
@@ -147,7 +155,9 @@ class _Intake:
 
     async def abandon(self) -> None:
         # A repeated request must not take down what the first one built.
-        if self.opened is not None and not (self.opened.repeated and self.opened.job.state is not JobState.OPEN):
+        if self.opened is not None and not (
+            self.opened.repeated and self.opened.job.state is not JobState.OPEN
+        ):
             await asyncio.shield(self._services.door.abandon(self.opened.job.id))
 
 
@@ -158,7 +168,11 @@ class _Intake:
     request_max_body_size=None,
     summary="Send photos, or open a job to send them to",
     operation_class=FormOperation,
-    responses={202: ResponseSpec(schemas.Accepted, description="The job is accepted"), **_REFUSALS, 503: _PROBLEMS[503]},
+    responses={
+        202: ResponseSpec(schemas.Accepted, description="The job is accepted"),
+        **_REFUSALS,
+        503: _PROBLEMS[503],
+    },
     tags=["jobs"],
 )
 async def create_job(
@@ -200,7 +214,10 @@ def recipe_of(fields: Fields, *, has_logo: bool) -> Recipe:
     if whole:
         return parse_recipe(whole)
     operations = [
-        name.strip() for value in fields.values.get("operations", []) for name in value.split(",") if name.strip()
+        name.strip()
+        for value in fields.values.get("operations", [])
+        for name in value.split(",")
+        if name.strip()
     ]
     flat = {name: values[0] for name, values in fields.values.items() if name not in {"operations", "recipe"}}
     if has_logo and "watermark" in operations:
@@ -239,14 +256,18 @@ async def put_photo(
     """Accept the body as photo `n`; rendering starts at once. Sending the same again is harmless."""
     settings = services.settings
     if n >= settings.job.files:
-        raise LimitExceeded("too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another.")
+        raise LimitExceeded(
+            "too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another."
+        )
     async with services.upload_slot():
         job = await _open_job(services, public_id)
         with Spool(settings.http.spool, settings.photo.bytes) as spool:
             async for chunk in pieces(request, settings.http.chunk_timeout):
                 spool.write(chunk)
             if job.bytes + spool.size > settings.job.bytes:
-                raise LimitExceeded("job-too-large", f"A job may hold {settings.job.bytes // 1024**2} MiB in all.")
+                raise LimitExceeded(
+                    "job-too-large", f"A job may hold {settings.job.bytes // 1024**2} MiB in all."
+                )
             photo = await services.door.keep_original(job.id, n, unquote(file_name), spool)
     (row,) = await services.door.add(job, [photo])
     require_one_good([photo])
@@ -280,9 +301,7 @@ async def seal_job(services: Services, public_id: str, data: schemas.Seal) -> Re
     responses={200: ResponseSpec(schemas.Job, description="The job"), **_PROBLEMS},
     tags=["jobs"],
 )
-async def read_job(
-    request: AnyRequest, services: Services, public_id: str
-) -> Response[bytes]:
+async def read_job(request: AnyRequest, services: Services, public_id: str) -> Response[bytes]:
     """Answer with JSON, or with the page when a browser asks. The ETag changes with every version."""
     sight = await services.watch.look(public_id)
     page = wants_page(request) and request.url.path.startswith("/jobs/")
@@ -343,7 +362,12 @@ async def download_photo(
     )
 
 
-@get("/jobs/{public_id:str}/photos/{n:int}/thumbnail", summary="Its thumbnail", responses=_PROBLEMS, tags=["results"])
+@get(
+    "/jobs/{public_id:str}/photos/{n:int}/thumbnail",
+    summary="Its thumbnail",
+    responses=_PROBLEMS,
+    tags=["results"],
+)
 async def download_thumbnail(
     request: AnyRequest, services: Services, public_id: str, n: int
 ) -> Response[bytes] | Stream:
@@ -353,7 +377,9 @@ async def download_thumbnail(
 
 
 @get("/jobs/{public_id:str}/archive", summary="All results as one ZIP", responses=_PROBLEMS, tags=["results"])
-async def download_archive(request: AnyRequest, services: Services, public_id: str) -> Response[bytes] | Stream:
+async def download_archive(
+    request: AnyRequest, services: Services, public_id: str
+) -> Response[bytes] | Stream:
     """Stream the results and `manifest.json`, stored, as ZIP64 where needed, of exact length."""
     sight = await services.watch.look(public_id)
     return _stream(request, downloads.archive(sight, services.store, grace=_grace(services)))

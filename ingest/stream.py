@@ -196,7 +196,9 @@ class Watch:
                 try:
                     if job.version > seen:
                         seen = job.version
-                        yield ServerSentEventMessage(event="snapshot", id=str(seen), data=sight.json().decode())
+                        yield ServerSentEventMessage(
+                            event="snapshot", id=str(seen), data=sight.json().decode()
+                        )
                     if job.state is JobState.COMPLETE:
                         yield ServerSentEventMessage(event="end", data=job.state.value)
                         return
@@ -222,4 +224,3 @@ def _sight(public_id: str, snapshot: Snapshot) -> Sight:
 def parse_last_event_id(text: str | None) -> int:
     """Return the version a reconnecting client saw last; 0 when it says nothing readable."""
     return int(text) if text and text.isdecimal() and len(text) < 19 else 0
-

@@ -178,14 +178,18 @@ async def _parse(
                 for event in parser.parse(chunk):
                     if isinstance(event, multipart.MultipartSegment):
                         segment = event
-                        spool = Spool(settings.http.spool, settings.photo.bytes if event.filename is not None else _FIELD_BYTES)
+                        spool = Spool(
+                            settings.http.spool,
+                            settings.photo.bytes if event.filename is not None else _FIELD_BYTES,
+                        )
                         if event.filename:
                             files += event.name != "logo"
                         else:
                             texts += 1
                         if files > settings.job.files:
                             raise LimitExceeded(
-                                "too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another."
+                                "too-many-files",
+                                f"A job may hold {settings.job.files} photos; send the rest as another.",
                             )
                         if texts > _FIELDS:
                             raise LimitExceeded("form-too-large", "The form has too many fields.")
@@ -215,9 +219,9 @@ async def _end_part(
             text = content.decode() if isinstance(content, bytes) else ""
         except UnicodeDecodeError as exc:
             raise Rejected("malformed-form", "A text field of the form is not UTF-8.") from exc
-        fields.values.setdefault(segment.name, []).append(text)
+        fields.values.setdefault(segment.name or "", []).append(text)
     elif segment.filename or spool.size:  # a file input left empty comes as an unnamed part without bytes
-        await on_file(Upload(segment.name, segment.filename), spool)
+        await on_file(Upload(segment.name or "", segment.filename or ""), spool)
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:

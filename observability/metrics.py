@@ -18,7 +18,8 @@ HTTP_SECONDS = Histogram(
     buckets=_FAST,
 )
 UPLOADS_OPEN = Gauge(
-    "ebbmark_uploads_open", "Uploads under way. Long at its limit: run another ingest, or raise EBBMARK_HTTP_UPLOADS."
+    "ebbmark_uploads_open",
+    "Uploads under way. Long at its limit: run another ingest, or raise EBBMARK_HTTP_UPLOADS.",
 )
 UPLOADED_BYTES = Counter("ebbmark_uploaded_bytes_total", "Bytes of originals taken in.")
 PHOTOS_ACCEPTED = Counter("ebbmark_photos_accepted_total", "Photos entered in the ledger and in the log.")
@@ -27,7 +28,9 @@ UPLOADS_REFUSED = Counter(
     "Uploads and photos refused at the door, by code. A sudden rise of one code: a client went wrong.",
     ["code"],
 )
-WATCHERS = Gauge("ebbmark_watchers", "Open event streams. Far above the number of users: a client reconnects in a loop.")
+WATCHERS = Gauge(
+    "ebbmark_watchers", "Open event streams. Far above the number of users: a client reconnects in a loop."
+)
 
 # Delivery (every consumer)
 
@@ -42,7 +45,9 @@ MESSAGE_RETRIES = Counter(
     ["topic"],
 )
 MESSAGES_OPEN = Gauge(
-    "ebbmark_messages_open", "Messages being handled. At zero while lag grows: the consumer is stuck.", ["topic"]
+    "ebbmark_messages_open",
+    "Messages being handled. At zero while lag grows: the consumer is stuck.",
+    ["topic"],
 )
 
 # Rendering (worker)
@@ -53,9 +58,13 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=_FAST,
 )
-PHOTOS_RENDERED = Counter("ebbmark_photos_rendered_total", "Results stored and reported, repeated ones included.")
+PHOTOS_RENDERED = Counter(
+    "ebbmark_photos_rendered_total", "Results stored and reported, repeated ones included."
+)
 PHOTOS_FAILED = Counter(
-    "ebbmark_photos_failed_total", "Photos reported as failed, by code. `poison`: keep the original and find out.", ["code"]
+    "ebbmark_photos_failed_total",
+    "Photos reported as failed, by code. `poison`: keep the original and find out.",
+    ["code"],
 )
 CLAIMS_REFUSED = Counter(
     "ebbmark_claims_refused_total",
@@ -70,20 +79,29 @@ CHILDREN_LOST = Counter(
 # The ledger's movements
 
 OUTCOMES_APPLIED = Counter(
-    "ebbmark_outcomes_applied_total", "Outcomes handed to the ledger by the projector, repeated ones included."
+    "ebbmark_outcomes_applied_total",
+    "Outcomes handed to the ledger by the projector, repeated ones included.",
 )
 JOBS_COMPLETED = Counter("ebbmark_jobs_completed_total", "Jobs whose last photo ended.")
 
 # The janitor
 
-LEADER = Gauge("ebbmark_janitor_leader", "1 in the janitor that acts. A sum other than 1 for a minute: see its log.")
-SWEEPS = Counter("ebbmark_janitor_sweeps_total", "Sweeps by outcome. No `ok` for a minute: nothing is repaired or deleted.", ["outcome"])
+LEADER = Gauge(
+    "ebbmark_janitor_leader", "1 in the janitor that acts. A sum other than 1 for a minute: see its log."
+)
+SWEEPS = Counter(
+    "ebbmark_janitor_sweeps_total",
+    "Sweeps by outcome. No `ok` for a minute: nothing is repaired or deleted.",
+    ["outcome"],
+)
 PHOTOS_REDISPATCHED = Counter(
     "ebbmark_photos_redispatched_total",
     "Photos dispatched again since nobody claimed them, or for a retry. Rising without faults: add workers.",
 )
 PHOTOS_GIVEN_UP = Counter(
-    "ebbmark_photos_given_up_total", "Photos the ledger failed by itself, by code. `deadline`: add workers.", ["code"]
+    "ebbmark_photos_given_up_total",
+    "Photos the ledger failed by itself, by code. `deadline`: add workers.",
+    ["code"],
 )
 JOBS_EXPIRED = Counter("ebbmark_jobs_expired_total", "Jobs whose every object is deleted.")
 OBJECTS_DELETED = Counter("ebbmark_objects_deleted_total", "Objects deleted from the store.")

@@ -55,7 +55,7 @@ async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) 
 
 
 def add_planner(consumer: Consumer, eventlog: EventLog) -> None:
-    """uploads → tasks.express, tasks.bulk."""
+    """Uploads → tasks.express, tasks.bulk."""
     consumer.consume(UPLOADS, Planner(eventlog).handle, asyncio.Semaphore(_PLANNER_SLOTS))
 
 
@@ -71,7 +71,7 @@ def add_renderer(
 
 
 def add_projector(consumer: Consumer, ledger: Ledger, eventlog: EventLog, settings: Settings) -> None:
-    """statuses → the ledger, jobs."""
+    """Statuses → the ledger, jobs."""
     projector = Projector(ledger, eventlog, ttl=settings.job.ttl)
     consumer.consume(STATUSES, projector.handle, asyncio.Semaphore(_PROJECTOR_SLOTS))
 

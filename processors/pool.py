@@ -51,7 +51,7 @@ class RenderPool:
             max_tasks=worker.child_photos,
             initializer=_confine,
             initargs=(worker.child_memory,),
-            context=context,
+            context=context,  # pyright: ignore[reportArgumentType] - typeshed spells Pipe differently
         )
 
     async def __aenter__(self) -> Self:
@@ -73,7 +73,13 @@ class RenderPool:
             ChildLost: the child died, hung, or failed for a reason nobody foresaw.
         """
         return await self._run(
-            _render_in_child, original, recipe, logo, self._limits, int(self._timeout) + 5, timeout=self._timeout
+            _render_in_child,
+            original,
+            recipe,
+            logo,
+            self._limits,
+            int(self._timeout) + 5,
+            timeout=self._timeout,
         )
 
     async def _run(self, call: Callable[..., Any], *args: object, timeout: float) -> Any:  # noqa: ANN401 - the child's

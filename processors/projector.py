@@ -39,7 +39,10 @@ class Projector:
             with suppress(Unavailable):
                 await self._log.publish(
                     JOBS,
-                    [JobCompleted(job=c.job, epoch=c.epoch, done=c.done, failed=c.failed) for c in completions],
+                    [
+                        JobCompleted(job=c.job, epoch=c.epoch, done=c.done, failed=c.failed)
+                        for c in completions
+                    ],
                 )
                 self._announced.extend(completions)
                 if self._noting is None:

@@ -73,11 +73,18 @@ class Renderer:
         except Rejected as exc:
             metrics.PHOTOS_FAILED.labels(exc.code).inc()
             return PhotoFailed(
-                job=claim.job, n=claim.n, epoch=claim.epoch, fence=claim.fence, code=exc.code, detail=exc.detail
+                job=claim.job,
+                n=claim.n,
+                epoch=claim.epoch,
+                fence=claim.fence,
+                code=exc.code,
+                detail=exc.detail,
             )
         with metrics.STAGE_SECONDS.labels("store").time():
             kept = await self._store.put_new(
-                result_key(claim.job, claim.epoch, claim.n), rendered.data + rendered.thumbnail, _describe(rendered)
+                result_key(claim.job, claim.epoch, claim.n),
+                rendered.data + rendered.thumbnail,
+                _describe(rendered),
             )
         metrics.PHOTOS_RENDERED.inc()
         # An earlier attempt may have stored other bytes (another version of a library): its
@@ -95,9 +102,7 @@ class Renderer:
         )
 
     async def _claim_all(self, wanted: Sequence[Wanted]) -> Mapping[Wanted, Claim]:
-        claims = await self._ledger.claim(
-            wanted, lease=self._settings.lease, strikes=self._settings.strikes
-        )
+        claims = await self._ledger.claim(wanted, lease=self._settings.lease, strikes=self._settings.strikes)
         return {Wanted(job=claim.job, n=claim.n, epoch=claim.epoch): claim for claim in claims}
 
     async def _logo(self, claim: Claim) -> bytes | None:
@@ -112,9 +117,7 @@ class Renderer:
 
     async def _release(self, claim: Claim, *, strikes: int, wait: timedelta) -> None:
         spread = wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards no secret
-        await patiently(
-            lambda: self._ledger.release(claim, strikes=strikes, retry_after=spread), "release"
-        )
+        await patiently(lambda: self._ledger.release(claim, strikes=strikes, retry_after=spread), "release")
 
 
 def _describe(rendered: Rendered) -> dict[str, str]:

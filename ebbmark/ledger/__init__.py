@@ -144,6 +144,7 @@ class Abandoned(Struct, frozen=True, kw_only=True):
 
     job: UUID
     n: int
+    epoch: int
     code: str
     strikes: int
     created_at: datetime
@@ -223,9 +224,7 @@ class Ledger(ABC):
     # The renderer
 
     @abstractmethod
-    async def claim(
-        self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int
-    ) -> Sequence[Claim]:
+    async def claim(self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int) -> Sequence[Claim]:
         """Claim what may be claimed, before any byte is decoded.
 
         Takes a lease, `fence + 1` (never reused) and `strikes + 1`. Refused, and not in the answer:

@@ -33,11 +33,17 @@ from ebbmark.ledger import (
     Wanted,
 )
 from ebbmark.settings import Ledger as LedgerSettings
+from ebbmark.states import JobState, PhotoState
 
 S = TypeVar("S", bound=msgspec.Struct)
 Row = dict[str, Any]
 
-_FAULTS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
+_FAULTS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg_pool.PoolTimeout,
+    psycopg_pool.TooManyRequests,
+)
 _MIGRATION_LOCK = 0x45626D61726B  # "Ebmark"
 _LEADER_LOCK = 0x4A616E69746F72  # "Janitor"
 
@@ -78,7 +84,9 @@ def migrate(settings: LedgerSettings) -> list[str]:
     try:
         with psycopg.connect(conninfo(settings)) as connection:
             connection.execute("select pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
-            connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(settings.schema)))
+            connection.execute(
+                sql.SQL("create schema if not exists {}").format(sql.Identifier(settings.schema))
+            )
             connection.execute(
                 "create table if not exists migrations (name text primary key, applied_at timestamptz default now())"
             )
@@ -124,7 +132,7 @@ class PostgresLedger(Ledger):
     ) -> None:
         await self._pool.close()
 
-    async def _run(self, name: str, **parameters: object) -> list[Row]:
+    async def _run(self, name: str, /, **parameters: object) -> list[Row]:
         for attempt in (1, 2):
             try:
                 async with self._pool.connection() as connection:
@@ -135,8 +143,10 @@ class PostgresLedger(Ledger):
             except _FAULTS as exc:
                 # A connection that died while it lay in the pool says so only now; statements may be
                 # repeated, so a second one is tried before anybody hears of it.
-                if attempt == 1 and isinstance(exc, psycopg.OperationalError) and not isinstance(
-                    exc, psycopg.errors.QueryCanceled
+                if (
+                    attempt == 1
+                    and isinstance(exc, psycopg.OperationalError)
+                    and not isinstance(exc, psycopg.errors.QueryCanceled)
                 ):
                     continue
                 raise Unavailable("ledger-unavailable", "The database does not answer.") from exc
@@ -211,7 +221,9 @@ class PostgresLedger(Ledger):
     async def _notifications(self) -> AsyncGenerator[UUID | None]:
         while True:
             with suppress(*_FAULTS):
-                async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                async with await psycopg.AsyncConnection.connect(
+                    self._conninfo, autocommit=True
+                ) as connection:
                     await connection.execute(sql.SQL("listen {}").format(sql.Identifier(self._channel)))
                     yield None
                     async for note in connection.notifies():
@@ -279,7 +291,9 @@ class PostgresLedger(Ledger):
 
     async def expire_due(self, *, grace: timedelta) -> Sequence[UUID]:
         return [
-            row["id"] for row in await self._run("expire_due", grace=grace, channel=self._channel) if row["due"]
+            row["id"]
+            for row in await self._run("expire_due", grace=grace, channel=self._channel)
+            if row["due"]
         ]
 
     async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
@@ -331,8 +345,14 @@ class _PostgresCandidacy(Candidacy):
             self._connection = None
 
 
+_STATES: dict[type[msgspec.Struct], type[JobState | PhotoState]] = {JobRow: JobState, PhotoRow: PhotoState}
+
+
 def _as(kind: type[S], row: Row) -> S:
-    return kind(**{name: row[name] for name in kind.__struct_fields__})
+    values = {name: row[name] for name in kind.__struct_fields__}
+    if kind in _STATES:
+        values["state"] = _STATES[kind](values["state"])
+    return kind(**values)
 
 
 def _columns(rows: Sequence[msgspec.Struct], kind: type[msgspec.Struct]) -> dict[str, list[object]]:
