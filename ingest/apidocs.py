@@ -77,7 +77,7 @@ class PhotoOperation(Operation):
 async def docs_page() -> Response[bytes]:
     """Show the interface, with everything from this server."""
     return Response(
-        _PAGE.encode(), media_type="text/html; charset=utf-8", headers={"content-security-policy": _CSP}
+        _PAGE.encode(), media_type="text/html", headers={"content-security-policy": _CSP}
     )
 
 

@@ -98,7 +98,7 @@ def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Respons
             page = pages.problem_page(status, title, detail, code)
         headers["content-security-policy"] = pages.CSP
         return Response(
-            page.encode(), status_code=status, media_type="text/html; charset=utf-8", headers=headers
+            page.encode(), status_code=status, media_type="text/html", headers=headers
         )
     problem = Problem(
         type=f"urn:ebbmark:problem:{code}", title=title, status=status, detail=detail, code=code

@@ -34,7 +34,7 @@ from observability import metrics
 AnyRequest = Request[object, object, State]
 
 _UPLOAD_WAIT = 5.0
-_TEXT_PAGE = "text/html; charset=utf-8"
+_TEXT_PAGE = "text/html"
 _PROBLEMS = {
     404: ResponseSpec(
         schemas.Problem, description="There is no such job (any more)", media_type="application/problem+json"

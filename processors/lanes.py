@@ -37,9 +37,9 @@ class Lanes:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():  # the slot was given in the very moment
                 self.release(name)
-            else:
+            elif turn in self._waiting[name]:
                 self._waiting[name].remove(turn)
             raise
 

@@ -1,0 +1,77 @@
+"""Names that people gave their files."""
+
+import unicodedata
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.names import content_disposition, result_names, safe_name
+
+
+@pytest.mark.parametrize(
+    ("given_name", "safe"),
+    [
+        ("IMG_0001.JPG", "IMG_0001.JPG"),
+        ("Студия 2026.jpg", "Студия 2026.jpg"),
+        ("🏔️ peak.png", "🏔️ peak.png"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\fakepath\\me.jpg", "me.jpg"),
+        ("a\r\nSet-Cookie: x.jpg", "aSet-Cookie_ x.jpg"),
+        ("evil\u202egpj.exe", "evilgpj.exe"),
+        ("<img src=x onerror=alert(1)>.jpg", "_img src=x onerror=alert(1)_.jpg"),
+        ("CON.jpg", "_CON.jpg"),
+        (".htaccess", "htaccess"),
+        ("nul\0l.jpg", "null.jpg"),
+        ("", "photo"),
+        ("...", "photo"),
+        ("dir/", "photo"),
+    ],
+)
+def test_a_name_stays_readable_and_becomes_harmless(given_name: str, safe: str) -> None:
+    assert safe_name(given_name) == safe
+
+
+@given(st.text(max_size=400))
+def test_no_name_is_dangerous_whatever_was_given(given_name: str) -> None:
+    name = safe_name(given_name)
+    assert 1 <= len(name.encode()) <= 255
+    assert not set(name) & set('/\\:*?"<>|')
+    assert not any(unicodedata.category(c) in {"Cc", "Cs"} for c in name)
+    assert not name.startswith(".")
+    assert safe_name(name) == name
+
+
+def test_a_name_of_255_bytes_keeps_its_extension() -> None:
+    name = safe_name("я" * 126 + ".jpg")
+    assert name.endswith("я.jpg")
+    assert len(name.encode()) <= 255
+
+
+def test_results_with_equal_names_are_told_apart_without_regard_to_case() -> None:
+    names = result_names([(0, "a.jpg", "image/jpeg"), (1, "A.JPG", "image/jpeg"), (2, "a (2).jpg", "image/jpeg")])
+    assert names == {0: "a.jpg", 1: "A (2).JPG", 2: "a (2) (2).jpg"}
+
+
+def test_the_extension_says_what_the_result_is() -> None:
+    names = result_names(
+        [(0, "a.JPEG", "image/jpeg"), (1, "b.png", "image/webp"), (2, "v1.2", "image/jpeg"), (3, "c", "image/png")]
+    )
+    assert names == {0: "a.JPEG", 1: "b.webp", 2: "v1.2.jpg", 3: "c.png"}
+
+
+def test_five_hundred_equal_long_names_stay_within_what_a_file_system_takes() -> None:
+    long = safe_name("ж" * 200 + ".jpg")
+    names = result_names((n, long, "image/webp") for n in range(500))
+    assert len(set(names.values())) == 500
+    assert max(len(name.encode()) for name in names.values()) <= 255
+
+
+@given(st.text(max_size=80))
+def test_a_header_is_one_line_of_ascii_and_holds_the_whole_name(given_name: str) -> None:
+    name = safe_name(given_name)
+    header = content_disposition(name)
+    assert header.isascii()
+    assert header.isprintable()
+    assert unquote(header.partition("filename*=UTF-8''")[2]) == name
