@@ -112,10 +112,20 @@ def schema_of(operation: type[Operation]) -> dict[str, object]:
     """Return the JSON Schema of the parameters of an operation, without references."""
     _, components = msgspec.json.schema_components([operation])
     schema = dict(components[operation.__name__])
-    properties = dict(cast("dict[str, object]", schema["properties"]))
-    del properties["operation"]
+    declared = cast("dict[str, dict[str, object]]", schema["properties"])
+    properties = {name: _plain(declared[name]) for name in declared if name != "operation"}
     required = [name for name in cast("list[str]", schema["required"]) if name != "operation"]
     return schema | {"properties": properties, "required": required}
+
+
+def _plain(parameter: dict[str, object]) -> dict[str, object]:
+    """Describe an optional parameter by what it is when given; a form knows how to leave it out."""
+    alternatives = cast("list[dict[str, object]]", parameter.get("anyOf", []))
+    given = [alternative for alternative in alternatives if alternative != {"type": "null"}]
+    if len(given) != 1:
+        return parameter
+    rest = {key: value for key, value in parameter.items() if key != "anyOf"}
+    return given[0] | rest
 
 
 def operations_schema() -> list[dict[str, object]]:

@@ -1,0 +1,173 @@
+"""A recipe is an ordered list of operations, and every wrong one is refused with a sentence."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import msgspec
+
+from ebbmark.errors import Rejected
+from ebbmark.imaging.operation import Operation, catalogue, name_of, schema_of
+
+__all__ = ["Recipe", "parse_recipe", "recipe_from_form"]
+
+MOST_OPERATIONS = 16
+MOST_BYTES = 16 * 1024
+_LONGEST_QUOTE = 40
+_FIELD = re.compile(r"at `\$\.(\w+)")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+_YES, _NO = frozenset({"on", "yes", "true", "1"}), frozenset({"off", "no", "false", "0"})
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """What is done to every photo of a job, in this order.
+
+    As JSON: `{"operations": [{"operation": "resize", "width": 800}, {"operation": "grayscale"}]}`.
+    """
+
+    operations: tuple[Operation, ...]
+
+    def to_json(self) -> bytes:
+        """Return the recipe with every default spelt out; equal recipes give equal bytes."""
+        steps = [_canonical(operation) for operation in self.operations]
+        return msgspec.json.encode({"operations": steps})
+
+    def wants_logo(self) -> bool:
+        """Tell whether the job must have a logo."""
+        return any(operation.wants_logo() for operation in self.operations)
+
+    def enough(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the least size of a frame the first operation on pixels can start from, if less is enough."""
+        editing = (operation for operation in self.operations if not operation.encodes_only)
+        first = next(editing, None)
+        return first.enough(size) if first else None
+
+
+def parse_recipe(raw: bytes | str) -> Recipe:
+    """Read a recipe from JSON.
+
+    Raises `Rejected` with `invalid-recipe`, `no-operations`, `too-many-operations`, `unknown-operation`,
+    `invalid-parameter` or `missing-glyph`.
+    """
+    if len(raw) > MOST_BYTES:
+        raise Rejected("invalid-recipe", f"A recipe can have at most {MOST_BYTES // 1024} kB.")
+    try:
+        outer = msgspec.json.decode(raw, type=dict[str, list[dict[str, object]]])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise Rejected("invalid-recipe", _SHAPE) from exc
+    if outer.keys() != {"operations"}:
+        raise Rejected("invalid-recipe", _SHAPE)
+    _check_count(len(outer["operations"]))
+    return Recipe(tuple(_operation(step, strict=True) for step in outer["operations"]))
+
+
+def recipe_from_form(operations: Sequence[str], fields: Mapping[str, str]) -> Recipe:
+    """Read a recipe from the short form: names such as `resize,watermark`, and flat fields.
+
+    A field goes to the operation that declares it; when two of the chosen ones do, or to be clear, it is
+    written `watermark.size`. Empty fields count as absent. Raises what `parse_recipe` raises.
+    """
+    names = [name for part in operations for name in re.split(r"[,\s]+", part) if name]
+    _check_count(len(names))
+    if len(set(names)) < len(names):
+        raise Rejected("invalid-recipe", "The short form takes each operation once; send the recipe as JSON.")
+    steps: dict[str, dict[str, object]] = {name: {"operation": name} for name in names}
+    takes = {name: cast("dict[str, dict[str, object]]", schema_of(_class_of(name))["properties"]) for name in names}
+    for field, value in fields.items():
+        if value:
+            name, parameter = _owner(field, takes)
+            steps[name][parameter] = _switch(value) if takes[name][parameter].get("type") == "boolean" else value
+    return Recipe(tuple(_operation(step, strict=False) for step in steps.values()))
+
+
+_SHAPE = 'A recipe is JSON such as {"operations": [{"operation": "watermark", "text": "© 2026"}]}.'
+
+
+def _check_count(count: int) -> None:
+    if not count:
+        raise Rejected("no-operations", f"Choose at least one operation: {', '.join(catalogue())}.")
+    if count > MOST_OPERATIONS:
+        raise Rejected("too-many-operations", f"A recipe can have at most {MOST_OPERATIONS} operations.")
+
+
+def _class_of(name: object) -> type[Operation]:
+    found = catalogue().get(name) if isinstance(name, str) else None
+    if found is None:
+        detail = f"There is no operation {_quoted(name)}; there are {', '.join(catalogue())}."
+        raise Rejected("unknown-operation", detail)
+    return found
+
+
+def _operation(step: Mapping[str, object], *, strict: bool) -> Operation:
+    cls = _class_of(step.get("operation"))
+    try:
+        return msgspec.convert(step, type=cls, strict=strict)
+    except msgspec.ValidationError as exc:
+        raise Rejected("invalid-parameter", _sentence(cls, str(exc))) from exc
+
+
+def _owner(field: str, takes: Mapping[str, Mapping[str, object]]) -> tuple[str, str]:
+    owners = [(name, field) for name, parameters in takes.items() if field in parameters]
+    if not owners:
+        owners = [
+            (name, parameter)
+            for name, parameters in takes.items()
+            for parameter in parameters
+            if field == f"{name}.{parameter}"
+        ]
+    if len(owners) > 1:
+        spelt = " or ".join(f"{name}.{parameter}" for name, parameter in owners)
+        raise Rejected("invalid-parameter", f"{field} belongs to several operations; write {spelt}.")
+    if not owners:
+        detail = f"None of the chosen operations ({', '.join(takes)}) takes a parameter {_quoted(field)}."
+        raise Rejected("invalid-parameter", detail)
+    return owners[0]
+
+
+def _switch(value: str) -> object:
+    """Read a check box; what is neither yes nor no is left to be refused."""
+    return True if value.lower() in _YES else False if value.lower() in _NO else value
+
+
+def _canonical(operation: Operation) -> dict[str, object]:
+    step = cast("dict[str, object]", msgspec.to_builtins(operation))
+    # Minus zero equals zero and is written otherwise.
+    return {key: 0.0 if isinstance(value, float) and not value else value for key, value in step.items()}
+
+
+def _sentence(cls: type[Operation], message: str) -> str:
+    """Say what a parameter must be, from its schema; the validator's words speak of types."""
+    schema = schema_of(cls)
+    properties = cast("dict[str, dict[str, object]]", schema["properties"])
+    if unknown := _UNKNOWN_FIELD.search(message):
+        takes = f"it takes {', '.join(properties)}" if properties else "it takes none"
+        return f"{name_of(cls)} has no parameter {_quoted(unknown[1])}; {takes}."
+    found = _FIELD.search(message)
+    if not found:
+        return f"{name_of(cls)} needs {', '.join(cast('list[str]', schema['required']))}."
+    return f"{name_of(cls)}: {found[1]} must be {_expected(properties[found[1]])}."
+
+
+def _expected(schema: Mapping[str, object]) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(str(choice) for choice in cast("list[object]", schema["enum"]))
+    if "pattern" in schema:
+        return f"as described: {schema.get('description', schema['pattern'])}".rstrip(".")
+    if schema.get("type") == "boolean":
+        return "true or false"
+    if schema.get("type") == "string":
+        return f"a text of at most {schema['maxLength']} characters" if "maxLength" in schema else "a text"
+    kind = {"integer": "a whole number", "number": "a number"}.get(str(schema.get("type")), "as described")
+    bounds = [
+        f"{word} {schema[key]}"
+        for key, word in (
+            ("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"), ("exclusiveMaximum", "below"),
+        )
+        if key in schema
+    ]  # fmt: skip
+    return " ".join([kind, *bounds])
+
+
+def _quoted(word: object) -> str:
+    text = word if isinstance(word, str) else msgspec.json.encode(word).decode()
+    return f"'{text[:_LONGEST_QUOTE]}'"

@@ -1,0 +1,77 @@
+"""Rendering is one pure function, made to run in a child process: bytes and a recipe in, bytes out."""
+
+import functools
+import io
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ebbmark.errors import LimitExceeded
+from ebbmark.imaging import codec
+from ebbmark.imaging.codec import Encoding, Limits
+from ebbmark.imaging.operation import Context
+from ebbmark.imaging.recipe import Recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Limits", "Rendered", "render", "thumbnail"]
+
+THUMBNAIL_EDGE, THUMBNAIL_QUALITY = 320, 75
+_SMALL_PROFILE = 4096
+
+
+class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+    """A result and its thumbnail."""
+
+    data: bytes
+    media_type: str
+    extension: str
+    """Without the dot."""
+    width: int
+    height: int
+    thumbnail: bytes
+    """A JPEG of at most 320 pixels on its long edge."""
+
+
+def render(original: bytes, recipe: bytes, logo: bytes | None = None, limits: Limits = Limits()) -> Rendered:  # noqa: B008 - frozen
+    """Render one photo. Equal input gives equal output; nothing is kept but drawn marks.
+
+    Raises `Rejected` when this photo cannot be rendered by this recipe and `LimitExceeded` when it outran
+    a limit; repeating the call cannot help in either case.
+    """
+    try:
+        return _render(original, _parsed(recipe), Context(limits=limits, logo=logo))
+    except MemoryError as exc:
+        raise LimitExceeded("too-much-memory", "The image needs more memory than allowed.") from exc
+
+
+def _render(original: bytes, recipe: Recipe, context: Context) -> Rendered:
+    decoded = codec.decode(original, context.limits, recipe.enough)
+    frame, encoding = decoded.frame, Encoding(format=decoded.format)
+    for operation in recipe.operations:
+        frame = operation.edit(frame, context)
+        encoding = operation.encoding(encoding)
+    data = codec.encode(frame, encoding, decoded)
+    return Rendered(
+        data=data,
+        media_type=encoding.media_type,
+        extension=encoding.extension,
+        width=frame.width,
+        height=frame.height,
+        thumbnail=thumbnail(frame, decoded.icc),
+    )
+
+
+def thumbnail(frame: "Image", icc: bytes | None) -> bytes:
+    """Return a small JPEG of a frame, averaged over whole blocks; a small colour profile goes with it."""
+    factor = math.ceil(max(frame.size) / THUMBNAIL_EDGE)
+    small = codec.flatten(frame.reduce(factor) if factor > 1 else frame)
+    kept = {"icc_profile": icc} if icc and len(icc) <= _SMALL_PROFILE and codec.profile_fits(icc, small.mode) else {}
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=THUMBNAIL_QUALITY, **kept)
+    return out.getvalue()
+
+
+_parsed = functools.lru_cache(maxsize=64)(parse_recipe)
