@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from ebbmark.errors import Unavailable
+from ebbmark.events import Event
 from ebbmark.settings import Kafka
 from ebbmark.topics import TOPICS, E, Topic
 
@@ -36,6 +37,17 @@ class EventLog(ABC):
 def event_id(value: bytes) -> bytes:
     """Return the CloudEvents id: the same event published again keeps it, so receivers can tell."""
     return hashlib.blake2b(value, digest_size=16).hexdigest().encode()
+
+
+def headers(event: Event, value: bytes, *, source: str) -> list[tuple[str, str | bytes | None]]:
+    """Return the CloudEvents headers, in binary mode, of an event encoded as `value`."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id(value)),
+        ("ce_type", type(event).__name__.encode()),
+        ("ce_source", f"ebbmark/{source}".encode()),
+        ("ce_time", datetime.now(UTC).isoformat().encode()),
+    ]
 
 
 class _Delivery:
@@ -69,7 +81,7 @@ class KafkaLog(EventLog):
         """Connect lazily; `source` becomes the CloudEvents source of every event."""
         self._prefix = settings.prefix
         self._timeout = settings.publish_timeout.total_seconds()
-        self._source = f"ebbmark/{source}".encode()
+        self._source = source
         self._producer = Producer(
             {
                 "bootstrap.servers": settings.bootstrap,
@@ -108,7 +120,6 @@ class KafkaLog(EventLog):
             return
         delivery = _Delivery(len(events))
         name = self._prefix + topic.name
-        now = datetime.now(UTC).isoformat().encode()
         try:
             for event in events:
                 value = topic.encode(event)
@@ -117,13 +128,7 @@ class KafkaLog(EventLog):
                     value,
                     topic.key(event),
                     on_delivery=delivery,
-                    headers=[
-                        ("ce_specversion", b"1.0"),
-                        ("ce_id", event_id(value)),
-                        ("ce_type", type(event).__name__.encode()),
-                        ("ce_source", self._source),
-                        ("ce_time", now),
-                    ],
+                    headers=headers(event, value, source=self._source),
                 )
         except (BufferError, KafkaException) as exc:
             raise Unavailable("log-unavailable", "Kafka does not accept events.") from exc

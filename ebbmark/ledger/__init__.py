@@ -150,6 +150,13 @@ class Abandoned(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+GIVEN_UP = {
+    "poison": "Rendering this photo failed again and again; it was set aside so that it harms no other.",
+    "deadline": "The photo could not be rendered in time.",
+}
+"""What a photo's owner reads when the ledger gave it up."""
+
+
 class Candidacy(ABC):
     """A standing wish to be the one janitor that acts."""
 

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import (
+    GIVEN_UP,
     Abandoned,
     Candidacy,
     Claim,
@@ -59,19 +60,18 @@ QUERIES = _load_queries()
 
 def conninfo(settings: LedgerSettings) -> str:
     """Return the connection string, with the guards that keep one bad query from hanging a service."""
-    given = conninfo_to_dict(settings.url)
-    given.setdefault("password", settings.password or None)
-    given.setdefault("connect_timeout", 5)
     options = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
-    return make_conninfo(
-        "",
-        **given,
-        application_name="ebbmark",
-        options=f"-c search_path={settings.schema} {options}",
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-    )
+    defaults = {
+        "password": settings.password or None,
+        "application_name": "ebbmark",
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+    given = conninfo_to_dict(settings.url)
+    search = f"-c search_path={settings.schema} {options} {given.pop('options', '')}"
+    return make_conninfo("", **(defaults | given), options=search.rstrip())
 
 
 def migrate(settings: LedgerSettings) -> list[str]:
@@ -88,7 +88,8 @@ def migrate(settings: LedgerSettings) -> list[str]:
                 sql.SQL("create schema if not exists {}").format(sql.Identifier(settings.schema))
             )
             connection.execute(
-                "create table if not exists migrations (name text primary key, applied_at timestamptz default now())"
+                "create table if not exists migrations"
+                " (name text primary key, applied_at timestamptz default now())"
             )
             done = {row[0] for row in connection.execute("select name from migrations")}
             folder = files("ebbmark.ledger").joinpath("migrations")
@@ -198,11 +199,10 @@ class PostgresLedger(Ledger):
         return _as(JobRow, rows[0]) if rows else None
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
-        rows = await self._run("job_by_id", id=job)
+        rows = await self._run("snapshot", id=job)
         if not rows:
             return None
-        photos = await self._run("photos_of_job", id=job)
-        return Snapshot(job=_as(JobRow, rows[0]), photos=[_as(PhotoRow, row) for row in photos])
+        return Snapshot(job=_as(JobRow, rows[0]), photos=_PHOTOS.decode(rows[0]["photo_rows"]))
 
     async def expire_now(self, job: UUID) -> bool:
         return bool(await self._run("expire_now", id=job, channel=self._channel))
@@ -304,13 +304,6 @@ class PostgresLedger(Ledger):
         return (await self._run("forget", tombstone=tombstone))[0]["rows"]
 
 
-GIVEN_UP = {
-    "poison": "Rendering this photo failed again and again; it was set aside so that it harms no other.",
-    "deadline": "The photo could not be rendered in time.",
-}
-"""What a photo's owner reads when the ledger gave it up."""
-
-
 class _PostgresCandidacy(Candidacy):
     """A session-level advisory lock on a connection of its own: it is lost when the connection is."""
 
@@ -345,6 +338,7 @@ class _PostgresCandidacy(Candidacy):
             self._connection = None
 
 
+_PHOTOS = msgspec.json.Decoder(list[PhotoRow])
 _STATES: dict[type[msgspec.Struct], type[JobState | PhotoState]] = {JobRow: JobState, PhotoRow: PhotoState}
 
 

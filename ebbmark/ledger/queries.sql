@@ -25,10 +25,16 @@ select *, now() as now from jobs where token_hash = %(token_hash)s;
 -- The job, in any state.
 select *, now() as now from jobs where id = %(id)s;
 
--- name: photos_of_job
--- All photos, in order.
-select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type
-from photos where job = %(id)s order by n;
+-- name: snapshot
+-- One statement, so that the counters and the photos are of one moment.
+select *, now() as now, (
+  select coalesce(json_agg(photo), '[]')::text from (
+    select n, name, state, epoch, encode(sha256, 'base64') as sha256, size, code, detail, width, height,
+           result_size, thumbnail_size, result_type
+    from photos where job = jobs.id order by n
+  ) photo
+) as photo_rows
+from jobs where id = %(id)s;
 
 -- name: add_photos
 -- First come, first kept. A photo that comes with a code is failed from the start.
@@ -111,16 +117,18 @@ update photos set
 where job = %(job)s and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering';
 
 -- name: finish
--- Photos, counters, version, completion and notification in one statement. Terminal photos absorb.
+-- Photos, counters, version, completion and notification in one statement. Terminal photos absorb,
+-- and so does a dying job: nothing may be written into what mark_expired has emptied.
 with outcome as (
-  select distinct on (job, n) *
+  select distinct on (job, n, epoch) *
   from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[], %(fence)s::int[], %(code)s::text[],
               %(detail)s::text[], %(width)s::int[], %(height)s::int[], %(size)s::bigint[],
               %(thumbnail_size)s::int[], %(media_type)s::text[])
     as given (job, n, epoch, fence, code, detail, width, height, size, thumbnail_size, media_type)
-  order by job, n, code is not null, fence desc
+  order by job, n, epoch, code is not null, fence desc
 ), locked as (
-  select id from jobs where id in (select job from outcome) order by id for update
+  select id from jobs
+  where id in (select job from outcome) and state in ('open', 'rendering') order by id for update
 ), ended as (
   update photos p set
     state = case when o.code is null then 'done' else 'failed' end,
@@ -224,7 +232,8 @@ with marked as (
   where id = %(id)s and state in ('expiring', 'expired') and verified_at is null
   returning id, expired_at = now() as first
 ), nameless as (
-  update photos set name = null, detail = null, sha256 = ''
+  -- Without a dispatch_at they also leave the index that the reconciler reads.
+  update photos set name = null, detail = null, sha256 = '', dispatch_at = null, lease_until = null
   from marked where photos.job = marked.id and marked.first
 )
 select first, pg_notify(%(channel)s, id::text) from marked;

@@ -1,0 +1,446 @@
+"""A `Ledger` in memory, with a clock that the test moves."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct, field
+
+from ebbmark.errors import Unavailable
+from ebbmark.ledger import (
+    GIVEN_UP,
+    Abandoned,
+    Candidacy,
+    Claim,
+    Completion,
+    JobRow,
+    Ledger,
+    NewJob,
+    NewPhoto,
+    Outcome,
+    PhotoRow,
+    Snapshot,
+    Wanted,
+)
+from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
+
+S = TypeVar("S", bound=Struct)
+
+_FILLING = frozenset({JobState.OPEN, JobState.RENDERING})
+_DYING = frozenset({JobState.EXPIRING, JobState.EXPIRED})
+_WAITING = frozenset({PhotoState.QUEUED, PhotoState.RETRYING})
+
+
+class _Photo(Struct, kw_only=True):
+    """A row of the table `photos`."""
+
+    job: UUID
+    n: int
+    state: PhotoState
+    name: str | None
+    size: int
+    sha256: bytes
+    created_at: datetime
+    dispatch_at: datetime | None
+    epoch: int = 0
+    fence: int = 0
+    strikes: int = 0
+    lease_until: datetime | None = None
+    dispatches: int = 0
+    code: str | None = None
+    detail: str | None = None
+    width: int | None = None
+    height: int | None = None
+    result_size: int | None = None
+    thumbnail_size: int | None = None
+    result_type: str | None = None
+
+
+class _Job(Struct, kw_only=True):
+    """A row of the table `jobs`."""
+
+    id: UUID
+    token_hash: bytes | None
+    recipe: bytes | None
+    logo_sha256: bytes | None
+    idempotency_hash: bytes | None
+    sealed_token: bytes | None
+    fingerprint: bytes | None
+    created_at: datetime
+    upload_deadline: datetime
+    state: JobState = JobState.OPEN
+    epoch: int = 0
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+    bytes: int = 0
+    version: int = 1
+    deadline: datetime | None = None
+    completed_at: datetime | None = None
+    expires_at: datetime | None = None
+    announced_epoch: int | None = None
+    delete_at: datetime | None = None
+    expired_at: datetime | None = None
+    verified_at: datetime | None = None
+    photos: dict[int, _Photo] = field(default_factory=dict[int, _Photo])
+
+    def complete(self, now: datetime, ttl: timedelta) -> None:
+        self.state = JobState.COMPLETE
+        self.completed_at = now
+        self.expires_at = now + ttl
+
+
+class MemoryLedger(Ledger):
+    """The same answers as `PostgresLedger`, from dictionaries; `now` is its database's clock."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """Begin empty."""
+        self.down = False
+        self._now = now
+        self._jobs: dict[UUID, _Job] = {}
+        self._watchers: list[asyncio.Queue[UUID | None]] = []
+        self._leader: object | None = None
+
+    def interrupt(self) -> None:
+        """Make the watchers of `changes` believe that their connection was lost and is back."""
+        for watcher in self._watchers:
+            watcher.put_nowait(None)
+
+    def _answer(self) -> datetime:
+        if self.down:
+            raise Unavailable("ledger-unavailable", "The database does not answer.")
+        return self._now()
+
+    def _changed(self, job: _Job) -> None:
+        job.version += 1
+        for watcher in self._watchers:
+            watcher.put_nowait(job.id)
+
+    def _photos(self) -> Iterator[tuple[_Job, _Photo]]:
+        for job in self._jobs.values():
+            for photo in job.photos.values():
+                yield job, photo
+
+    def _row(self, job: _Job) -> JobRow:
+        return _as(JobRow, job, now=self._now())
+
+    async def ready(self) -> None:
+        self._answer()
+
+    async def open_job(self, job: NewJob) -> JobRow:
+        now = self._answer()
+        if job.id in self._jobs:
+            return self._row(self._jobs[job.id])
+        for earlier in self._jobs.values():
+            if job.idempotency_hash is not None and earlier.idempotency_hash == job.idempotency_hash:
+                return self._row(earlier)
+        values: dict[str, Any] = msgspec.structs.asdict(job)
+        values |= {"created_at": now, "upload_deadline": now + job.upload_deadline}
+        self._jobs[job.id] = _Job(**values)
+        return self._row(self._jobs[job.id])
+
+    async def find_job(self, token_hash: bytes) -> JobRow | None:
+        self._answer()
+        found = (job for job in self._jobs.values() if job.token_hash == token_hash)
+        return next(map(self._row, found), None)
+
+    async def add_photos(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        fingerprint: bytes | None = None,
+        stale: timedelta,
+    ) -> Sequence[PhotoRow]:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None:
+            return []
+        if row.state is JobState.OPEN and row.upload_deadline > now:
+            for photo in photos:
+                if photo.n in row.photos:
+                    continue
+                refused = photo.code is not None
+                row.photos[photo.n] = _Photo(
+                    **msgspec.structs.asdict(photo),
+                    job=job,
+                    state=PhotoState.FAILED if refused else PhotoState.QUEUED,
+                    created_at=now,
+                    dispatch_at=None if refused else now + stale,
+                )
+                row.failed += refused
+                row.bytes += photo.size
+            row.recipe = recipe or row.recipe
+            row.logo_sha256 = logo_sha256 or row.logo_sha256
+            row.fingerprint = fingerprint or row.fingerprint
+            self._changed(row)
+        wanted = {photo.n for photo in photos}
+        return [_as(PhotoRow, row.photos[n]) for n in sorted(wanted & row.photos.keys())]
+
+    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None:
+            return None
+        if row.state is JobState.OPEN and len(row.photos) == total and row.recipe is not None:
+            row.total = total
+            row.deadline = now + deadline
+            row.state = JobState.RENDERING
+            if row.done + row.failed == total:
+                row.complete(now, ttl)
+            self._changed(row)
+        return self._row(row)
+
+    async def snapshot(self, job: UUID) -> Snapshot | None:
+        self._answer()
+        row = self._jobs.get(job)
+        if row is None:
+            return None
+        photos = [_as(PhotoRow, row.photos[n]) for n in sorted(row.photos)]
+        return Snapshot(job=self._row(row), photos=photos)
+
+    async def expire_now(self, job: UUID) -> bool:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None or row.state not in LIVE_JOB_STATES:
+            return False
+        row.state = JobState.EXPIRING
+        row.expires_at = min(row.expires_at or now, now)
+        row.delete_at = now
+        row.idempotency_hash = None
+        self._changed(row)
+        return True
+
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
+        return aclosing(self._changes())
+
+    async def _changes(self) -> AsyncGenerator[UUID | None]:
+        watcher: asyncio.Queue[UUID | None] = asyncio.Queue()
+        self._watchers.append(watcher)
+        try:
+            yield None
+            while True:
+                yield await watcher.get()
+        finally:
+            self._watchers.remove(watcher)
+
+    async def claim(self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int) -> Sequence[Claim]:
+        now = self._answer()
+        claims: list[Claim] = []
+        for each in wanted:
+            job = self._jobs.get(each.job)
+            photo = job.photos.get(each.n) if job else None
+            if job is None or photo is None or photo.epoch != each.epoch:
+                continue
+            if job.state not in _FILLING or job.recipe is None or photo.strikes >= strikes:
+                continue
+            if photo.state is PhotoState.QUEUED or _unleased(photo, now):
+                photo.state = PhotoState.RENDERING
+                photo.fence += 1
+                photo.strikes += 1
+                photo.lease_until = now + lease
+                claims.append(_as(Claim, photo, recipe=job.recipe, logo_sha256=job.logo_sha256))
+        return claims
+
+    async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
+        now = self._answer()
+        job = self._jobs.get(claim.job)
+        photo = job.photos.get(claim.n) if job else None
+        if photo is None or photo.state is not PhotoState.RENDERING:
+            return
+        if (photo.epoch, photo.fence) == (claim.epoch, claim.fence):
+            photo.state = PhotoState.RETRYING
+            photo.lease_until = None
+            photo.strikes = max(0, photo.strikes + strikes)
+            photo.dispatch_at = now + retry_after
+
+    async def finish(self, outcomes: Sequence[Outcome], *, ttl: timedelta) -> Sequence[Completion]:
+        now = self._answer()
+        moved: dict[UUID, _Job] = {}
+        for outcome in sorted(outcomes, key=lambda each: each.code is not None):
+            job = self._jobs.get(outcome.job)
+            photo = job.photos.get(outcome.n) if job else None
+            if job is None or photo is None or job.state not in _FILLING or not _ends(photo, outcome):
+                continue
+            photo.state = PhotoState.DONE if outcome.code is None else PhotoState.FAILED
+            photo.lease_until = photo.dispatch_at = None
+            photo.code, photo.detail = outcome.code, outcome.detail
+            photo.width, photo.height = outcome.width, outcome.height
+            photo.result_size, photo.thumbnail_size = outcome.size, outcome.thumbnail_size
+            photo.result_type = outcome.media_type
+            job.done += outcome.code is None
+            job.failed += outcome.code is not None
+            moved[job.id] = job
+        completed: list[Completion] = []
+        for job in moved.values():
+            if job.state is JobState.RENDERING and job.done + job.failed == job.total:
+                job.complete(now, ttl)
+                completed.append(_completion(job))
+            self._changed(job)
+        return completed
+
+    async def announced(self, completions: Sequence[Completion]) -> None:
+        self._answer()
+        for each in completions:
+            if each.job in self._jobs:
+                self._jobs[each.job].announced_epoch = each.epoch
+
+    @asynccontextmanager
+    async def candidacy(self) -> AsyncGenerator[Candidacy]:
+        standing = _MemoryCandidacy(self)
+        try:
+            yield standing
+        finally:
+            standing.leave()
+
+    async def overdue(self, *, stale: timedelta, limit: int) -> Sequence[Wanted]:
+        now = self._answer()
+        due = [
+            photo
+            for job, photo in self._photos()
+            if job.state in _FILLING and photo.state in _WAITING and _past(photo.dispatch_at, now)
+        ]
+        due.sort(key=lambda photo: (photo.dispatch_at or now, photo.job, photo.n))
+        for photo in due[:limit]:
+            photo.state = PhotoState.QUEUED
+            photo.dispatch_at = now + stale * 2 ** min(photo.dispatches, 6)
+            photo.dispatches = min(photo.dispatches + 1, 10)
+        return [_as(Wanted, photo) for photo in due[:limit]]
+
+    async def end_leases(self, *, strikes: int, ttl: timedelta) -> Sequence[Abandoned]:
+        now = self._answer()
+        for _, photo in self._photos():
+            if _unleased(photo, now) and photo.strikes < strikes:
+                photo.state = PhotoState.RETRYING
+                photo.lease_until = None
+                jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards no secret
+                photo.dispatch_at = now + timedelta(seconds=2**photo.strikes * jitter)
+        lost: list[tuple[Outcome, Abandoned]] = []
+        for job, photo in self._photos():
+            if job.state not in _FILLING or photo.state in TERMINAL_PHOTO_STATES:
+                continue
+            spent = photo.strikes >= strikes and (photo.state in _WAITING or _unleased(photo, now))
+            if spent or (job.deadline is not None and job.deadline < now):
+                code = "poison" if photo.strikes >= strikes else "deadline"
+                outcome = _as(Outcome, photo, code=code, detail=GIVEN_UP[code], size=None, media_type=None)
+                lost.append((outcome, _as(Abandoned, photo, code=code)))
+        await self.finish([outcome for outcome, _ in lost], ttl=ttl)
+        return [abandoned for _, abandoned in lost]
+
+    async def unannounced(self) -> Sequence[Completion]:
+        latest = self._answer() - timedelta(seconds=10)
+        return [
+            _completion(job)
+            for job in self._jobs.values()
+            if job.state is JobState.COMPLETE
+            and job.announced_epoch != job.epoch
+            and job.completed_at is not None
+            and job.completed_at < latest
+        ]
+
+    async def expire_due(self, *, grace: timedelta) -> Sequence[UUID]:
+        now = self._answer()
+        due = [
+            job
+            for job in self._jobs.values()
+            if job.state in _DYING and job.verified_at is None and _past(job.delete_at, now)
+        ]
+        for job in due:
+            job.delete_at = now + timedelta(seconds=30)
+        for job in self._jobs.values():
+            ran_out = job.state is JobState.COMPLETE and _past(job.expires_at, now)
+            abandoned = job.state is JobState.OPEN and job.upload_deadline <= now
+            if ran_out or abandoned:
+                job.expires_at = job.expires_at or now
+                job.delete_at = job.expires_at + grace if ran_out else now
+                job.state = JobState.EXPIRING
+                job.idempotency_hash = None
+                self._changed(job)
+        return [job.id for job in due]
+
+    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None or row.state not in _DYING or row.verified_at is not None:
+            return False
+        first = row.expired_at is None
+        if row.expired_at is not None and row.expired_at <= now - quiet:
+            row.verified_at = now
+        row.state = JobState.EXPIRED
+        row.expired_at = row.expired_at or now
+        row.delete_at = row.expired_at + quiet
+        row.token_hash = row.recipe = row.logo_sha256 = None
+        row.idempotency_hash = row.sealed_token = row.fingerprint = None
+        for photo in row.photos.values():
+            photo.name = photo.detail = photo.dispatch_at = photo.lease_until = None
+            photo.sha256 = b""
+        self._changed(row)
+        return first
+
+    async def forget(self, *, tombstone: timedelta) -> int:
+        now = self._answer()
+        old = [
+            job.id
+            for job in self._jobs.values()
+            if job.state is JobState.EXPIRED and job.expired_at and job.expired_at < now - tombstone
+        ]
+        for job in old:
+            del self._jobs[job]
+        return len(old)
+
+    def take_the_lead(self, candidate: object) -> bool:
+        """Return whether the candidate leads now."""
+        self._answer()
+        self._leader = self._leader or candidate
+        return self._leader is candidate
+
+    def give_up_the_lead(self, candidate: object) -> None:
+        """Make room for another."""
+        if self._leader is candidate:
+            self._leader = None
+
+
+class _MemoryCandidacy(Candidacy):
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+
+    async def leads(self) -> bool:
+        try:
+            return self._ledger.take_the_lead(self)
+        except Unavailable:
+            self.leave()
+            return False
+
+    def leave(self) -> None:
+        self._ledger.give_up_the_lead(self)
+
+
+def _past(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment <= now
+
+
+def _unleased(photo: _Photo, now: datetime) -> bool:
+    """Whether it is leased to nobody alive."""
+    return photo.state is PhotoState.RENDERING and photo.lease_until is not None and photo.lease_until < now
+
+
+def _ends(photo: _Photo, outcome: Outcome) -> bool:
+    current = outcome.code is None or outcome.fence == photo.fence
+    return photo.epoch == outcome.epoch and photo.state not in TERMINAL_PHOTO_STATES and current
+
+
+def _completion(job: _Job) -> Completion:
+    return Completion(job=job.id, epoch=job.epoch, done=job.done, failed=job.failed)
+
+
+def _as(kind: type[S], row: Struct, **others: object) -> S:
+    """Return a value of `kind` from the fields of the same names, `others` first."""
+    rest = (name for name in kind.__struct_fields__ if name not in others)
+    return kind(**others, **{name: getattr(row, name) for name in rest})
