@@ -70,20 +70,17 @@ from photos where job = %(job)s and n = any(%(n)s) order by n;
 
 -- name: seal
 -- Closes the job when it holds as many photos as its sender says, and completes it when all have ended.
-with job as (
-  select id, done + failed = %(total)s as ended from jobs
-  where id = %(id)s and state = 'open' and photos = %(total)s and recipe is not null
-  for update
-), sealed as (
+-- Reads no row but the one it writes: constraints are checked before a concurrent change is noticed.
+with sealed as (
   update jobs set
     total = %(total)s,
     deadline = now() + %(deadline)s,
     version = version + 1,
-    state = case when ended then 'complete' else 'rendering' end,
-    completed_at = case when ended then now() end,
-    expires_at = case when ended then now() + %(ttl)s end
-  from job where jobs.id = job.id
-  returning jobs.id
+    state = case when done + failed = %(total)s then 'complete' else 'rendering' end,
+    completed_at = case when done + failed = %(total)s then now() end,
+    expires_at = case when done + failed = %(total)s then now() + %(ttl)s end
+  where id = %(id)s and state = 'open' and photos = %(total)s and recipe is not null
+  returning id
 )
 select pg_notify(%(channel)s, id::text) from sealed;
 
