@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Convert"]
 
 
-class Convert(Operation):
+class Convert(Operation, frozen=True):
     """Writes every result in one format; without it each keeps the format of its original."""
 
     summary: ClassVar[str] = "Save every photo as JPEG, PNG or WebP."

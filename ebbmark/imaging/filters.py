@@ -10,7 +10,7 @@ from ebbmark.imaging.operation import Context, Operation
 __all__ = ["Blur", "Grayscale"]
 
 
-class Grayscale(Operation):
+class Grayscale(Operation, frozen=True):
     """Takes the colour out of every photo."""
 
     summary: ClassVar[str] = "Make every photo black and white."
@@ -23,7 +23,7 @@ class Grayscale(Operation):
         return image.convert("LA").convert("RGBA")
 
 
-class Blur(Operation):
+class Blur(Operation, frozen=True):
     """Blurs every photo, alike at any size."""
 
     summary: ClassVar[str] = "Blur every photo."

@@ -54,7 +54,7 @@ class Face:
         from PIL import ImageFont  # noqa: PLC0415 - the door checks texts and draws none
 
         font = ImageFont.truetype(self.path, size, layout_engine=ImageFont.Layout.BASIC)
-        axes = [cast("bytes", axis["name"]) for axis in font.get_variation_axes()]
+        axes = [axis.get("name") for axis in font.get_variation_axes()]
         if axes:
             font.set_variation_by_axes([WEIGHT if name == b"Weight" else WIDTH for name in axes])
         return font
@@ -102,8 +102,7 @@ def _characters(font: bytes) -> frozenset[int]:
     """Read the character map of a TrueType or OpenType font, without drawing anything."""
     (tables,) = struct.unpack_from(">H", font, 4)
     directory = {
-        font[at : at + 4]: struct.unpack_from(">I", font, at + 8)[0]
-        for at in range(12, 12 + 16 * tables, 16)
+        font[at : at + 4]: struct.unpack_from(">I", font, at + 8)[0] for at in range(12, 12 + 16 * tables, 16)
     }
     start = directory[b"cmap"]
     (subtables,) = struct.unpack_from(">H", font, start + 2)
@@ -124,7 +123,7 @@ def _characters_of_basic_plane(font: bytes, start: int) -> frozenset[int]:
     for at in range(start + 4, start + 4 + 8 * subtables, 8):
         platform, encoding, offset = struct.unpack_from(">HHI", font, at)
         map_at = start + offset
-        if (platform, encoding) == (3, 1) and struct.unpack_from(">H", font, map_at)[0] == 4:  # noqa: PLR2004
+        if (platform, encoding) == (3, 1) and struct.unpack_from(">H", font, map_at)[0] == 4:
             (doubled,) = struct.unpack_from(">H", font, map_at + 6)
             ends = struct.unpack_from(f">{doubled // 2}H", font, map_at + 14)
             starts = struct.unpack_from(f">{doubled // 2}H", font, map_at + 16 + doubled)

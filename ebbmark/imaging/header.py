@@ -150,7 +150,7 @@ def _webp(data: bytes) -> Header | None:
         width = 1 + int.from_bytes(data[24:27], "little")
         height = 1 + int.from_bytes(data[27:30], "little")
         return Header("webp", width, height, bool(flags & 0x02))
-    if chunk == b"VP8L" and data[20] == 0x2F:  # noqa: PLR2004 - the signature of a lossless bitstream
+    if chunk == b"VP8L" and data[20] == 0x2F:
         bits = int.from_bytes(data[21:25], "little")
         return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
     if chunk == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":

@@ -38,11 +38,16 @@ class Rectangle(NamedTuple):
 
 
 class Arrangement(NamedTuple):
-    """The size of the mark before it is turned, and the rectangles the turned mark fills."""
+    """The size of the mark before it is turned, and the rectangles the turned mark fills, all alike."""
 
-    width: int
-    height: int
+    size: tuple[int, int]
+    angle: float
     places: tuple[Rectangle, ...]
+
+    @property
+    def outer(self) -> tuple[int, int]:
+        """Width and height of each rectangle."""
+        return self.places[0].width, self.places[0].height
 
 
 def arrange(
@@ -74,7 +79,7 @@ def arrange(
         places = _tiles(frame, (width, height), outer, em * scale, angle)
     else:
         places = (_corner(room, outer, inset, position),)
-    return Arrangement(max(1, round(width)), max(1, round(height)), places)
+    return Arrangement((max(1, round(width)), max(1, round(height))), angle, places)
 
 
 def _turned(width: float, height: float, angle: float) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """A mark is drawn once and remembered: each photo after the first only pays for pasting it."""
 
 import functools
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -10,6 +11,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging import codec, fonts
+from ebbmark.imaging.layout import Arrangement
 
 __all__ = ["DARK", "LIGHT", "Align", "Design", "Ink", "Mark", "Memory", "draw", "extent", "paste"]
 
@@ -106,25 +108,24 @@ def extent(design: Design, logo: bytes) -> tuple[float, float]:
     return _extents.recall(design, measure, lambda _: 1)
 
 
-def draw(
-    design: Design, logo: bytes, size: tuple[int, int], outer: tuple[int, int], angle: float, opacity: float
-) -> Mark:
-    """Return the mark scaled to `size`, turned, in the middle of a canvas of size `outer`."""
+def draw(design: Design, logo: bytes, plan: Arrangement, opacity: float) -> Mark:
+    """Return the mark as large as planned, turned as planned, and as strong as `opacity` says."""
 
     def make() -> Mark:
-        wanted = size[0] / extent(design, logo)[0]
+        wanted = plan.size[0] / extent(design, logo)[0]
         em = LEAST_EM
         while em < wanted and em < LARGEST_EM:
             em *= 2
-        canvas = _drawing(design, logo, em).resize(size, Image.Resampling.LANCZOS)
-        if angle:
-            canvas = canvas.rotate(angle, Image.Resampling.BICUBIC, expand=True)
-        if canvas.size != outer:
-            left, top = (canvas.width - outer[0]) // 2, (canvas.height - outer[1]) // 2
-            canvas = canvas.crop((left, top, left + outer[0], top + outer[1]))
-        return _mark(canvas, opacity, slices=SLICES if angle else 1)
+        canvas = _drawing(design, logo, em).resize(plan.size, Image.Resampling.LANCZOS)
+        if plan.angle:
+            canvas = canvas.rotate(plan.angle, Image.Resampling.BICUBIC, expand=True)
+        width, height = plan.outer
+        if canvas.size != plan.outer:
+            left, top = (canvas.width - width) // 2, (canvas.height - height) // 2
+            canvas = canvas.crop((left, top, left + width, top + height))
+        return _mark(canvas, opacity, slices=SLICES if plan.angle else 1)
 
-    return _marks.recall((design, size, outer, angle, opacity), make, _weight)
+    return _marks.recall((design, plan.size, plan.outer, plan.angle, opacity), make, _weight)
 
 
 def paste(mark: Mark, frame: Image.Image, left: int, top: int) -> None:
@@ -161,7 +162,7 @@ def _mark(canvas: Image.Image, opacity: float, slices: int) -> Mark:
     ink = canvas.convert("RGB")
     edges = [canvas.width * cut // slices for cut in range(slices + 1)]
     pieces: list[Piece] = []
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in itertools.pairwise(edges):
         box = alpha.crop((left, 0, right, canvas.height)).getbbox() if left < right else None
         if box:
             cut = left + box[0], box[1], left + box[2], box[3]
@@ -236,11 +237,11 @@ def _logo(logo: bytes, em: int) -> Image.Image:
 def _logo_frame(logo: bytes) -> Image.Image:
     """Decode a logo. Raises `Rejected` with `bad-logo`."""
     try:
-        return codec.decode(logo, LOGO_LIMITS).frame.convert("RGBA")
+        return codec.decode(logo, LOGO_LIMITS)[0].convert("RGBA")
     except Rejected as exc:
         raise Rejected("bad-logo", f"The logo cannot be used. {exc.detail}") from exc
 
 
 def _is_dark(ink: Ink) -> bool:
     red, green, blue = ink
-    return 299 * red + 587 * green + 114 * blue < 128_000  # noqa: PLR2004 - half of full luma
+    return 299 * red + 587 * green + 114 * blue < 128_000

@@ -111,11 +111,12 @@ def catalogue() -> dict[str, type[Operation]]:
 def schema_of(operation: type[Operation]) -> dict[str, object]:
     """Return the JSON Schema of the parameters of an operation, without references."""
     _, components = msgspec.json.schema_components([operation])
-    schema = dict(components[operation.__name__])
+    schema: dict[str, object] = dict(components[operation.__name__])
     declared = cast("dict[str, dict[str, object]]", schema["properties"])
     properties = {name: _plain(declared[name]) for name in declared if name != "operation"}
     required = [name for name in cast("list[str]", schema["required"]) if name != "operation"]
-    return schema | {"properties": properties, "required": required}
+    schema["properties"], schema["required"] = properties, required
+    return schema
 
 
 def _plain(parameter: dict[str, object]) -> dict[str, object]:

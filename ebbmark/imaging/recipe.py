@@ -16,6 +16,12 @@ MOST_BYTES = 16 * 1024
 _LONGEST_QUOTE = 40
 _FIELD = re.compile(r"at `\$\.(\w+)")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+_BOUNDS = {
+    "minimum": "from",
+    "exclusiveMinimum": "above",
+    "maximum": "to",
+    "exclusiveMaximum": "below",
+}
 _YES, _NO = frozenset({"on", "yes", "true", "1"}), frozenset({"off", "no", "false", "0"})
 
 
@@ -37,7 +43,7 @@ class Recipe(msgspec.Struct, frozen=True):
         return any(operation.wants_logo() for operation in self.operations)
 
     def enough(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the least size of a frame the first operation on pixels can start from, if less is enough."""
+        """Return the least size the first operation on pixels can start from, if less is enough."""
         editing = (operation for operation in self.operations if not operation.encodes_only)
         first = next(editing, None)
         return first.enough(size) if first else None
@@ -70,13 +76,17 @@ def recipe_from_form(operations: Sequence[str], fields: Mapping[str, str]) -> Re
     names = [name for part in operations for name in re.split(r"[,\s]+", part) if name]
     _check_count(len(names))
     if len(set(names)) < len(names):
-        raise Rejected("invalid-recipe", "The short form takes each operation once; send the recipe as JSON.")
+        raise Rejected("invalid-recipe", "The short form takes an operation once; send JSON for more.")
     steps: dict[str, dict[str, object]] = {name: {"operation": name} for name in names}
-    takes = {name: cast("dict[str, dict[str, object]]", schema_of(_class_of(name))["properties"]) for name in names}
+    takes = {
+        name: cast("dict[str, dict[str, object]]", schema_of(_class_of(name))["properties"]) for name in names
+    }
     for field, value in fields.items():
         if value:
             name, parameter = _owner(field, takes)
-            steps[name][parameter] = _switch(value) if takes[name][parameter].get("type") == "boolean" else value
+            steps[name][parameter] = (
+                _switch(value) if takes[name][parameter].get("type") == "boolean" else value
+            )
     return Recipe(tuple(_operation(step, strict=False) for step in steps.values()))
 
 
@@ -158,13 +168,7 @@ def _expected(schema: Mapping[str, object]) -> str:
     if schema.get("type") == "string":
         return f"a text of at most {schema['maxLength']} characters" if "maxLength" in schema else "a text"
     kind = {"integer": "a whole number", "number": "a number"}.get(str(schema.get("type")), "as described")
-    bounds = [
-        f"{word} {schema[key]}"
-        for key, word in (
-            ("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"), ("exclusiveMaximum", "below"),
-        )
-        if key in schema
-    ]  # fmt: skip
+    bounds = [f"{word} {schema[key]}" for key, word in _BOUNDS.items() if key in schema]
     return " ".join([kind, *bounds])
 
 

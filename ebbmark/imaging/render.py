@@ -44,23 +44,23 @@ def render(original: bytes, recipe: bytes, logo: bytes | None = None, limits: Li
     try:
         return _render(original, _parsed(recipe), Context(limits=limits, logo=logo))
     except MemoryError as exc:
-        raise LimitExceeded("too-much-memory", "The image needs more memory than allowed.") from exc
+        raise LimitExceeded("out-of-memory", "The photo needs more memory than one photo may take.") from exc
 
 
 def _render(original: bytes, recipe: Recipe, context: Context) -> Rendered:
-    decoded = codec.decode(original, context.limits, recipe.enough)
-    frame, encoding = decoded.frame, Encoding(format=decoded.format)
+    frame, origin = codec.decode(original, context.limits, recipe.enough)
+    encoding = Encoding(format=origin.format)
     for operation in recipe.operations:
         frame = operation.edit(frame, context)
         encoding = operation.encoding(encoding)
-    data = codec.encode(frame, encoding, decoded)
+    data = codec.encode(frame, encoding, origin)
     return Rendered(
         data=data,
         media_type=encoding.media_type,
         extension=encoding.extension,
         width=frame.width,
         height=frame.height,
-        thumbnail=thumbnail(frame, decoded.icc),
+        thumbnail=thumbnail(frame, origin.icc),
     )
 
 
@@ -68,7 +68,8 @@ def thumbnail(frame: "Image", icc: bytes | None) -> bytes:
     """Return a small JPEG of a frame, averaged over whole blocks; a small colour profile goes with it."""
     factor = math.ceil(max(frame.size) / THUMBNAIL_EDGE)
     small = codec.flatten(frame.reduce(factor) if factor > 1 else frame)
-    kept = {"icc_profile": icc} if icc and len(icc) <= _SMALL_PROFILE and codec.profile_fits(icc, small.mode) else {}
+    fits = icc and len(icc) <= _SMALL_PROFILE and codec.profile_fits(icc, small.mode)
+    kept = {"icc_profile": icc} if fits else {}
     out = io.BytesIO()
     small.save(out, "JPEG", quality=THUMBNAIL_QUALITY, **kept)
     return out.getvalue()

@@ -17,13 +17,13 @@ __all__ = ["Resize"]
 LONGEST_EDGE = 16_384
 
 
-class Resize(Operation):
+class Resize(Operation, frozen=True):
     """Makes every photo smaller, or larger if allowed."""
 
     summary: ClassVar[str] = "Change the size of every photo."
 
-    width: Annotated[int, Meta(title="Width", description="In pixels.", ge=1, le=LONGEST_EDGE)] | None = None
-    height: Annotated[int, Meta(title="Height", description="In pixels.", ge=1, le=LONGEST_EDGE)] | None = None
+    width: Annotated[int, Meta(title="Width", description="Pixels.", ge=1, le=LONGEST_EDGE)] | None = None
+    height: Annotated[int, Meta(title="Height", description="Pixels.", ge=1, le=LONGEST_EDGE)] | None = None
     fit: Annotated[
         Literal["inside", "cover", "exact"],
         Meta(
@@ -50,7 +50,7 @@ class Resize(Operation):
         return image.resize(size, Image.Resampling.BICUBIC, box=part, reducing_gap=2.0)
 
     def enough(self, size: "Size") -> "Size | None":
-        """Twice the final size; below that the decoder's own scaling begins to show."""
+        """Return the size at which the part that is kept has as many pixels as the result."""
         part, final = self._plan(size)
         scale = min((part[2] - part[0]) / final[0], (part[3] - part[1]) / final[1])
         return (round(size[0] / scale), round(size[1] / scale)) if scale > 1 else None

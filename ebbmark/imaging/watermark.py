@@ -22,7 +22,7 @@ _BRIGHT = 150
 _SAMPLES = (64, 64)
 
 
-class Watermark(Operation):
+class Watermark(Operation, frozen=True):
     """Marks every photo with a text, the job's logo, or both."""
 
     summary: ClassVar[str] = "Put a text, your logo or both on every photo."
@@ -40,11 +40,11 @@ class Watermark(Operation):
     ] = 0.6
     size: Annotated[
         float,
-        Meta(title="Size", description="Height of the letters as a share of the short edge.", ge=0.01, le=0.5),
+        Meta(title="Size", description="Height of letters, a share of the short edge.", ge=0.01, le=0.5),
     ] = 0.05
     margin: Annotated[
         float,
-        Meta(title="Margin", description="Distance from the edges as a share of the short edge.", ge=0, le=0.4),
+        Meta(title="Margin", description="Distance from the edges, a share of the short one.", ge=0, le=0.4),
     ] = 0.03
     color: Annotated[
         str,
@@ -59,7 +59,7 @@ class Watermark(Operation):
             float,
             Meta(
                 title="Angle",
-                description="Degrees counter-clockwise; none is 30 clockwise when tiled, and level otherwise.",
+                description="Degrees counter-clockwise; left out, tiled marks fall by 30.",
                 ge=-180,
                 le=180,
             ),
@@ -98,8 +98,7 @@ class Watermark(Operation):
             angle=angle,
         )
         design = msgspec.structs.replace(design, ink=self._ink(image, plan))
-        outer = plan.places[0].width, plan.places[0].height
-        mark = marks.draw(design, logo, (plan.width, plan.height), outer, angle, self.opacity)
+        mark = marks.draw(design, logo, plan, self.opacity)
         if mark.coloured and image.mode == "L":
             image = image.convert("RGB")
         for place in plan.places:
