@@ -6,19 +6,31 @@ colour profile and the names of artist and copyright holder.
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
 import msgspec
-from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging.header import Format, Header, inspect, scans, sniff
 
-__all__ = ["Encoding", "Format", "Header", "Limits", "Origin", "decode", "encode", "inspect", "sniff"]
+__all__ = [
+    "Encoding",
+    "Format",
+    "Header",
+    "Limits",
+    "Origin",
+    "decode",
+    "encode",
+    "facts",
+    "inspect",
+    "sniff",
+]
 
 Size = tuple[int, int]
 Table = Sequence[int]
@@ -35,7 +47,7 @@ _DAMAGE = (
     ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
-_ORIENTATION, _ARTIST, _COPYRIGHT = 0x0112, 0x013B, 0x8298
+_DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)")
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,8 +98,8 @@ class Origin(NamedTuple):
     size: tuple[int, int]
     """Of the frame as it was decoded: upright, and smaller than the photo if less was enough."""
     icc: bytes | None = None
-    rights: bytes | None = None
-    """An EXIF block with nothing but artist and copyright holder."""
+    exif: Image.Exif | None = None
+    """What the file said; never written to a result."""
     subsampling: int = -1
     """Chroma subsampling of a JPEG: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 is unknown."""
     tables: tuple[Table, ...] = ()
@@ -142,8 +154,8 @@ def encode(frame: Image.Image, encoding: Encoding, origin: Origin) -> bytes:
     kept: dict[str, bytes] = {}
     if origin.icc and profile_fits(origin.icc, frame.mode):
         kept["icc_profile"] = origin.icc
-    if origin.rights:
-        kept["exif"] = origin.rights
+    if rights := _rights(origin.exif):
+        kept["exif"] = rights
     out = io.BytesIO()
     match encoding.format:
         case "jpeg":
@@ -168,6 +180,21 @@ def _tables(frame: Image.Image, origin: Origin) -> list[Table] | None:
         return None
     # A mark quantised like a photo of quality 65 or less has dirty edges.
     return list(origin.tables[:needed]) if sum(origin.tables[0]) <= COARSEST_TABLE else None
+
+
+def facts(exif: Image.Exif | None) -> dict[str, str]:
+    """Return the `date` (ISO 8601) and `camera` a file names, each only if it does."""
+    if exif is None:
+        return {}
+    try:
+        taken = _words(exif.get_ifd(ExifTags.IFD.Exif), ExifTags.Base.DateTimeOriginal)
+    except _DAMAGE:
+        taken = ""
+    found = _DATE.match(taken or _words(exif, ExifTags.Base.DateTime))
+    maker, model = _words(exif, ExifTags.Base.Make), _words(exif, ExifTags.Base.Model)
+    camera = model if model.startswith(maker) else f"{maker} {model}"
+    named = {"date": "-".join(found.groups()) if found else "", "camera": camera.strip()}
+    return {name: value for name, value in named.items() if value}
 
 
 def flatten(frame: Image.Image) -> Image.Image:
@@ -201,7 +228,7 @@ def _read(
     if header.format == "png":
         image.load()  # its EXIF block may stand behind the pixels
     exif = image.getexif()
-    turn = _TURNS.get(cast("int", exif.get(_ORIENTATION)))
+    turn = _TURNS.get(cast("int", exif.get(ExifTags.Base.Orientation)))
     subsampling, tables = -1, ()
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         if scans(original, limits.scans) > limits.scans:
@@ -220,7 +247,7 @@ def _read(
     if turn is not None:
         frame = frame.transpose(turn)
     frame.info = {}
-    return frame, Origin(header.format, frame.size, icc, _rights(exif), subsampling, tables)
+    return frame, Origin(header.format, frame.size, icc, exif, subsampling, tables)
 
 
 def _draft(image: Image.Image, enough: Callable[[Size], Size | None], *, sideways: bool) -> None:
@@ -245,9 +272,9 @@ def _plain(image: Image.Image, icc: bytes | None) -> Image.Image:
         return image.point(lambda value: value / 256, "L")  # convert() would clip, not scale
     if image.mode == "CMYK" and icc:
         return _from_print(image, icc)
-    if transparent:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode in {"L", "1"} else "RGB")
+    mode = "RGBA" if transparent else "L" if image.mode in {"L", "1"} else "RGB"
+    # Converting to its own mode would copy the frame.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _from_print(image: Image.Image, icc: bytes) -> Image.Image:
@@ -264,15 +291,19 @@ def _from_print(image: Image.Image, icc: bytes) -> Image.Image:
     return converted or image.convert("RGB")
 
 
-def _rights(exif: Image.Exif) -> bytes | None:
+def _rights(exif: Image.Exif | None) -> bytes | None:
     """Return an EXIF block with the names of artist and copyright holder only."""
     kept = Image.Exif()
-    for tag in (_ARTIST, _COPYRIGHT):
-        name: object = exif.get(tag)
-        if isinstance(name, str) and name.strip("\0 "):
+    for tag in (ExifTags.Base.Artist, ExifTags.Base.Copyright):
+        if name := _words(exif or {}, tag):
             # Pillow reads these bytes as Latin-1 and would write them as ASCII with question marks.
-            kept[tag] = name[:_LONGEST_NAME].encode("latin-1", "replace")
+            kept[tag] = name.encode("latin-1", "replace")
     return kept.tobytes() if kept else None
+
+
+def _words(tags: Mapping[int, object], tag: int) -> str:
+    value = tags.get(tag)
+    return value.strip("\0 ")[:_LONGEST_NAME] if isinstance(value, str) else ""
 
 
 def _reason(exc: BaseException) -> str:

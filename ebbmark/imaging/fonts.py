@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["Face", "check_text", "face_for"]
+__all__ = ["Face", "check_text", "face_for", "legible"]
 
 FONT_ENTRY_POINT_GROUP = "fontpkg.family"
 FIRST_FAMILY = "noto_sans"
@@ -90,6 +90,12 @@ def check_text(text: str) -> str:
     plain = unicodedata.normalize("NFC", "\n".join(text.splitlines()).expandtabs(4)).strip()
     face_for(plain)
     return plain
+
+
+def legible(text: str) -> str:
+    """Return the text with `_` for every character no font has; for words nobody can be asked about."""
+    plain = unicodedata.normalize("NFC", text)
+    return "".join("_" if all(face.missing(letter) for face in faces()) else letter for letter in plain)
 
 
 def _upright(root: Path) -> Path | None:

@@ -8,6 +8,7 @@ Schema, the form, the short form and the rendering all start from the class.
 import functools
 import importlib.metadata
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
@@ -30,6 +31,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     logo: bytes | None = None
     """The file of the job's logo, as it was uploaded."""
+
+    facts: Callable[[], Mapping[str, str]] = dict
+    """What is known of this photo by name: `filename`, `n`, `date` and `camera`, each only if known."""
 
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):

@@ -3,6 +3,7 @@
 import functools
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,27 +36,38 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """A JPEG of at most 320 pixels on its long edge."""
 
 
-def render(original: bytes, recipe: bytes, logo: bytes | None = None, limits: Limits = Limits()) -> Rendered:  # noqa: B008 - frozen
+def render(
+    original: bytes,
+    recipe: bytes,
+    logo: bytes | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    facts: Mapping[str, str] | None = None,
+) -> Rendered:
     """Render one photo. Equal input gives equal output; nothing is kept but drawn marks.
+
+    `facts` is what a mark may say of the photo and its file does not know: `filename` and `n`.
 
     Raises `Rejected` when this photo cannot be rendered by this recipe and `LimitExceeded` when it outran
     a limit; repeating the call cannot help in either case.
     """
     try:
-        return _render(original, _parsed(recipe), Context(limits=limits, logo=logo))
+        return _render(original, _parsed(recipe), logo, limits, facts or {})
     except MemoryError as exc:
-        raise LimitExceeded("out-of-memory", "The photo needs more memory than one photo may take.") from exc
+        detail = "The photo needs more memory than one photo may take."
+        raise LimitExceeded("out-of-memory", detail) from exc
 
 
-def _render(original: bytes, recipe: Recipe, context: Context) -> Rendered:
-    frame, origin = codec.decode(original, context.limits, recipe.enough)
+def _render(
+    original: bytes, recipe: Recipe, logo: bytes | None, limits: Limits, facts: Mapping[str, str]
+) -> Rendered:
+    frame, origin = codec.decode(original, limits, recipe.enough)
     encoding = Encoding(format=origin.format)
+    context = Context(limits=limits, logo=logo, facts=lambda: {**codec.facts(origin.exif), **facts})
     for operation in recipe.operations:
         frame = operation.edit(frame, context)
         encoding = operation.encoding(encoding)
-    data = codec.encode(frame, encoding, origin)
     return Rendered(
-        data=data,
+        data=codec.encode(frame, encoding, origin),
         media_type=encoding.media_type,
         extension=encoding.extension,
         width=frame.width,

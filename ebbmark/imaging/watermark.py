@@ -1,6 +1,7 @@
 """The watermark: a text, a logo or both, once or tiled, looking the same on every photo."""
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Watermark"]
 
 TILED_ANGLE = -30.0
+LONGEST_FACT = 80
+_FACT = re.compile(r"\{(filename|n|date|camera)\}")
 _BRIGHT = 150
 _SAMPLES = (64, 64)
 
@@ -29,7 +32,14 @@ class Watermark(Operation, frozen=True):
 
     text: Annotated[
         str,
-        Meta(title="Text", description="What the mark says; it may have several lines.", max_length=200),
+        Meta(
+            title="Text",
+            description=(
+                "What the mark says, in one line or several; "
+                "{filename}, {n}, {date} and {camera} stand for the photo's own."
+            ),
+            max_length=200,
+        ),
     ] = ""
     logo: Annotated[bool, Meta(title="Logo", description="Use the logo uploaded with the job.")] = False
     position: Annotated[
@@ -59,7 +69,7 @@ class Watermark(Operation, frozen=True):
             float,
             Meta(
                 title="Angle",
-                description="Degrees counter-clockwise; left out, tiled marks fall by 30.",
+                description="Degrees clockwise; left out, tiled marks rise by 30.",
                 ge=-180,
                 le=180,
             ),
@@ -82,7 +92,7 @@ class Watermark(Operation, frozen=True):
         """Lay the mark on the frame in place; only the pixels under it are touched."""
         logo = self._logo(context)
         design = marks.Design(
-            text=self.text,
+            text=self._words(context),
             logo=hashlib.sha256(logo).hexdigest() if logo else "",
             ink=marks.LIGHT,
             outline=self.outline,
@@ -95,7 +105,7 @@ class Watermark(Operation, frozen=True):
             position=self.position,
             size=self.size,
             margin=self.margin,
-            angle=angle,
+            angle=-angle,
         )
         design = msgspec.structs.replace(design, ink=self._ink(image, plan))
         mark = marks.draw(design, logo, plan, self.opacity)
@@ -104,6 +114,16 @@ class Watermark(Operation, frozen=True):
         for place in plan.places:
             marks.paste(mark, image, place.left, place.top)
         return image
+
+    def _words(self, context: Context) -> str:
+        if not _FACT.search(self.text):
+            return self.text
+        facts = context.facts()
+        named = _FACT.sub(lambda found: fonts.legible(facts.get(found[1], ""))[:LONGEST_FACT], self.text)
+        words = "\n".join(line.strip() for line in named.splitlines()).strip()
+        if not (words or self.logo):
+            raise Rejected("nothing-to-write", "The photo does not say what the mark should name.")
+        return words
 
     def _logo(self, context: Context) -> bytes:
         if not self.logo:
