@@ -1,0 +1,114 @@
+"""What the tests of the ledger say again and again."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from ebbmark.ledger import Claim, JobRow, Ledger, NewJob, NewPhoto, Outcome, PhotoRow, Snapshot, Wanted
+from tests.contract.benches import Bench
+
+RECIPE = b'[{"op":"grayscale"}]'
+TTL = timedelta(hours=1)
+LEASE = timedelta(minutes=1)
+STALE = timedelta(seconds=90)
+DEADLINE = timedelta(minutes=30)
+GRACE = timedelta(minutes=2)
+QUIET = timedelta(minutes=2)
+STRIKES = 5
+MOMENT = timedelta(seconds=1)
+
+
+def new_job(**changes: object) -> NewJob:
+    values = {"id": uuid4(), "token_hash": secrets.token_bytes(32), "recipe": RECIPE}
+    return NewJob(**(values | changes))  # pyright: ignore[reportArgumentType]
+
+
+def new_photo(n: int, **changes: object) -> NewPhoto:
+    values = {"n": n, "name": f"photo {n}.jpg", "size": 1000 + n, "sha256": bytes([n % 256]) * 32}
+    return NewPhoto(**(values | changes))  # pyright: ignore[reportArgumentType]
+
+
+def refused_photo(n: int) -> NewPhoto:
+    return new_photo(n, code="not-an-image", detail="This is not a photo.")
+
+
+async def open_with(ledger: Ledger, photos: int | Sequence[NewPhoto], **changes: object) -> UUID:
+    """Open a job that holds these photos, or so many."""
+    job = (await ledger.open_job(new_job(**changes))).id
+    given = [new_photo(n) for n in range(photos)] if isinstance(photos, int) else photos
+    if given:
+        await ledger.add_photos(job, given, stale=STALE)
+    return job
+
+
+async def sealed_with(ledger: Ledger, photos: int | Sequence[NewPhoto], **changes: object) -> UUID:
+    """Open a job that holds these photos, or so many, and seal it."""
+    job = await open_with(ledger, photos, **changes)
+    await seal(ledger, job, photos if isinstance(photos, int) else len(photos))
+    return job
+
+
+async def completed_with(ledger: Ledger, photos: int) -> UUID:
+    """Take a job all the way to complete."""
+    job = await sealed_with(ledger, photos)
+    claims = await claim(ledger, job, *range(photos))
+    await finish(ledger, *map(done, claims))
+    return job
+
+
+async def seal(ledger: Ledger, job: UUID, total: int) -> JobRow | None:
+    return await ledger.seal(job, total, deadline=DEADLINE, ttl=TTL)
+
+
+async def claim(ledger: Ledger, job: UUID, *photos: int, epoch: int = 0) -> Sequence[Claim]:
+    wanted = [Wanted(job=job, n=n, epoch=epoch) for n in photos]
+    return await ledger.claim(wanted, lease=LEASE, strikes=STRIKES)
+
+
+async def finish(ledger: Ledger, *outcomes: Outcome) -> int:
+    """Return how many jobs were completed."""
+    return len(await ledger.finish(outcomes, ttl=TTL))
+
+
+def done(of: Claim | Wanted, *, fence: int | None = None) -> Outcome:
+    return Outcome(
+        job=of.job,
+        n=of.n,
+        epoch=of.epoch,
+        fence=_fence(of, fence),
+        width=640,
+        height=480,
+        size=2000,
+        thumbnail_size=200,
+        media_type="image/jpeg",
+    )
+
+
+def failed(of: Claim | Wanted, *, fence: int | None = None, code: str = "corrupt") -> Outcome:
+    return Outcome(
+        job=of.job, n=of.n, epoch=of.epoch, fence=_fence(of, fence), code=code, detail="It is broken."
+    )
+
+
+def _fence(of: Claim | Wanted, fence: int | None) -> int:
+    return fence if fence is not None else of.fence if isinstance(of, Claim) else 0
+
+
+async def see(ledger: Ledger, job: UUID) -> Snapshot:
+    """Return the snapshot of a job that must be there."""
+    snapshot = await ledger.snapshot(job)
+    assert snapshot is not None
+    return snapshot
+
+
+async def see_photo(ledger: Ledger, job: UUID, n: int = 0) -> PhotoRow:
+    return next(photo for photo in (await see(ledger, job)).photos if photo.n == n)
+
+
+async def delete_fully(bench: Bench, job: UUID) -> None:
+    """Take a living job to expired and verified."""
+    await bench.ledger.expire_now(job)
+    await bench.ledger.mark_expired(job, quiet=QUIET)
+    await bench.advance(QUIET + MOMENT)
+    await bench.ledger.mark_expired(job, quiet=QUIET)
