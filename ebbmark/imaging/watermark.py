@@ -43,7 +43,12 @@ class Watermark(Operation, frozen=True):
     ] = ""
     logo: Annotated[bool, Meta(title="Logo", description="Use the logo uploaded with the job.")] = False
     position: Annotated[
-        Position, Meta(title="Position", description="Where the mark goes; tiled covers the whole photo.")
+        Position,
+        Meta(
+            title="Position",
+            description="Where the mark goes; tiled covers the whole photo.",
+            extra_json_schema={"enum": layout.POSITIONS},  # in reading order, not the alphabet's
+        ),
     ] = "bottom-right"
     opacity: Annotated[
         float, Meta(title="Opacity", description="0 is invisible, 1 hides what is below.", ge=0, le=1)

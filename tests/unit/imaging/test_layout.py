@@ -1,0 +1,98 @@
+"""Marks look the same on every frame and never leave it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebbmark.imaging.layout import POSITIONS, Arrangement, Position, arrange
+
+EXTENT = (7.0, 1.0)
+SINGLE = [position for position in POSITIONS if position != "tiled"]
+
+edges = st.integers(1, 20_000)
+frames = st.tuples(edges, edges)
+extents = st.tuples(st.floats(0.01, 200), st.floats(0.01, 60))
+sizes = st.floats(0.01, 0.5)
+margins = st.floats(0, 0.4)
+angles = st.floats(-180, 180)
+
+
+def placed(frame: tuple[int, int], position: Position = "bottom-right", angle: float = 0) -> Arrangement:
+    return arrange(frame, EXTENT, position=position, size=0.05, margin=0.03, angle=angle)
+
+
+@given(frames, extents, st.sampled_from(SINGLE), sizes, margins, angles)
+def test_a_single_mark_lies_within_the_frame(
+    frame: tuple[int, int],
+    extent: tuple[float, float],
+    position: Position,
+    size: float,
+    margin: float,
+    angle: float,
+) -> None:
+    (place,) = arrange(frame, extent, position=position, size=size, margin=margin, angle=angle).places
+    left, top, right, bottom = place.box
+    assert 0 <= left < right <= frame[0]
+    assert 0 <= top < bottom <= frame[1]
+
+
+@given(frames, extents, sizes, angles)
+def test_tiled_marks_touch_the_frame_are_alike_and_not_too_many(
+    frame: tuple[int, int], extent: tuple[float, float], size: float, angle: float
+) -> None:
+    plan = arrange(frame, extent, position="tiled", size=size, margin=0.03, angle=angle)
+    assert {(place.width, place.height) for place in plan.places} == {plan.outer}
+    assert len(plan.places) < 20_000
+    for left, top, right, bottom in (place.box for place in plan.places):
+        assert left < frame[0]
+        assert right > 0
+        assert top < frame[1]
+        assert bottom > 0
+
+
+@given(frames, extents, st.sampled_from(SINGLE), sizes)
+def test_a_mark_keeps_its_proportions_however_small_it_must_be(
+    frame: tuple[int, int], extent: tuple[float, float], position: Position, size: float
+) -> None:
+    width, height = arrange(frame, extent, position=position, size=size, margin=0.03).size
+    assert abs(width * extent[1] - height * extent[0]) <= extent[0] + extent[1]
+
+
+def test_portrait_and_landscape_get_the_same_mark() -> None:
+    landscape, portrait = placed((4000, 3000)), placed((3000, 4000))
+    assert landscape.size == portrait.size
+    assert 4000 - landscape.places[0].box[2] == 3000 - portrait.places[0].box[2]
+    assert 3000 - landscape.places[0].box[3] == 4000 - portrait.places[0].box[3]
+
+
+@pytest.mark.parametrize("factor", [2, 5, 10])
+def test_a_larger_photo_gets_the_mark_in_proportion(factor: int) -> None:
+    small, large = placed((400, 300)), placed((400 * factor, 300 * factor))
+    for one, other in zip(small.places[0], large.places[0], strict=True):
+        assert abs(one * factor - other) <= 2 * factor
+
+
+def test_every_position_is_where_its_name_says() -> None:
+    frame = (900, 600)
+    for position in SINGLE:
+        left, top, right, bottom = placed(frame, position).places[0].box
+        middle = (left + right) / 2, (top + bottom) / 2
+        column = 0 if "left" in position else 2 if "right" in position else 1
+        row = 0 if "top" in position else 2 if "bottom" in position else 1
+        assert column == (0 if middle[0] < 400 else 2 if middle[0] > 500 else 1)
+        assert row == (0 if middle[1] < 250 else 2 if middle[1] > 350 else 1)
+
+
+def test_tiles_leave_no_large_part_of_the_frame_unmarked() -> None:
+    frame = (1200, 800)
+    places = placed(frame, "tiled", 30).places
+    for x in range(0, frame[0], 300):
+        for y in range(0, frame[1], 400):
+            assert any(
+                place.left < x + 300 and place.box[2] > x and place.top < y + 400 and place.box[3] > y
+                for place in places
+            )
+
+
+def test_a_frame_of_one_pixel_can_be_marked() -> None:
+    assert placed((1, 1)).places == ((0, 0, 1, 1),)

@@ -1,0 +1,208 @@
+"""Every recipe survives the journey, and every wrong one is refused with a sentence."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebbmark.errors import Rejected
+from ebbmark.imaging.convert import Convert
+from ebbmark.imaging.filters import Blur, Grayscale
+from ebbmark.imaging.layout import POSITIONS
+from ebbmark.imaging.operation import Operation, operations_schema
+from ebbmark.imaging.recipe import MOST_OPERATIONS, Recipe, parse_recipe, recipe_from_form
+from ebbmark.imaging.resize import Resize
+from ebbmark.imaging.watermark import Watermark
+
+texts = st.text(st.sampled_from("AbЯж Ωé©€0.-\n"), min_size=1, max_size=40).filter(str.strip)
+edges = st.integers(1, 16_384)
+any_operation = st.one_of(
+    st.builds(
+        Watermark,
+        text=texts,
+        logo=st.booleans(),
+        position=st.sampled_from(POSITIONS),
+        opacity=st.floats(0, 1),
+        size=st.floats(0.01, 0.5),
+        margin=st.floats(0, 0.4),
+        color=st.one_of(st.just("auto"), st.from_regex("#[0-9a-f]{6}", fullmatch=True)),
+        angle=st.one_of(st.none(), st.floats(-180, 180)),
+        outline=st.booleans(),
+    ),
+    st.builds(Resize, width=edges, height=edges, fit=st.sampled_from(["inside", "cover", "exact"])),
+    st.builds(Resize, width=edges, enlarge=st.booleans()),
+    st.builds(Convert, format=st.sampled_from(["jpeg", "png", "webp"]), quality=st.none() | st.integers(1, 100)),
+    st.builds(Blur, radius=st.floats(0.001, 0.25)),
+    st.builds(Grayscale),
+)
+recipes = st.lists(any_operation, min_size=1, max_size=5).map(lambda steps: Recipe(tuple(steps)))
+
+
+def refusal(raw: bytes | str) -> Rejected:
+    with pytest.raises(Rejected) as refused:
+        parse_recipe(raw)
+    return refused.value
+
+
+def step(**parameters: object) -> str:
+    return json.dumps({"operations": [parameters]})
+
+
+@given(recipes)
+def test_a_recipe_survives_the_journey_as_json(recipe: Recipe) -> None:
+    assert parse_recipe(recipe.to_json()) == recipe
+
+
+@given(recipes, recipes)
+def test_equal_recipes_and_only_they_have_equal_bytes(one: Recipe, other: Recipe) -> None:
+    assert (one == other) == (one.to_json() == other.to_json())
+    assert parse_recipe(one.to_json()).to_json() == one.to_json()
+
+
+def test_defaults_are_spelt_out_so_that_later_ones_change_no_accepted_job() -> None:
+    spelt = json.loads(parse_recipe(step(operation="blur")).to_json())
+    assert spelt == {"operations": [{"operation": "blur", "radius": 0.01}]}
+
+
+def test_the_order_of_operations_is_kept() -> None:
+    raw = '{"operations": [{"operation": "grayscale"}, {"operation": "resize", "width": 9}]}'
+    assert parse_recipe(raw).operations == (Grayscale(), Resize(width=9))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["", "[", "null", "[]", "{}", '{"operations": {}}', '{"operations": [1]}', '{"operations": [], "x": []}']
+    + [b"\xff\xfe", "[" * 5000, "x" * 20_000, '{"operations": [{"operation": "blur"}]} trailing'],
+)
+def test_what_is_no_recipe_is_refused(raw: bytes | str) -> None:
+    assert refusal(raw).code == "invalid-recipe"
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "detail"),
+    [
+        ('{"operations": []}', "no-operations", "Choose at least one operation: blur, convert, grayscale"),
+        (step(operation="sepia"), "unknown-operation", "There is no operation 'sepia'; there are blur, convert"),
+        (step(operation=None), "unknown-operation", "There is no operation 'null'"),
+        (step(width=5), "unknown-operation", "There is no operation 'null'"),
+        (step(operation="resize"), "invalid-parameter", "resize needs a width, a height or both."),
+        (step(operation="resize", width=0), "invalid-parameter", "width must be a whole number from 1 to 16384."),
+        (step(operation="resize", width="9"), "invalid-parameter", "width must be a whole number"),
+        (step(operation="resize", width=9, fit="cover"), "invalid-parameter", "both width and height"),
+        (step(operation="resize", width=9, depth=1), "invalid-parameter", "resize has no parameter 'depth'; it"),
+        (step(operation="grayscale", depth=1), "invalid-parameter", "no parameter 'depth'; it takes none."),
+        (step(operation="convert"), "invalid-parameter", "convert needs format."),
+        (step(operation="convert", format="gif"), "invalid-parameter", "must be one of jpeg, png, webp."),
+        (step(operation="convert", format="png", quality=101), "invalid-parameter", "from 1 to 100."),
+        (step(operation="blur", radius=0), "invalid-parameter", "must be a number above 0 to 0.25."),
+        (step(operation="watermark"), "invalid-parameter", "watermark needs a text, a logo or both."),
+        (step(operation="watermark", text=" \n"), "invalid-parameter", "watermark needs a text"),
+        (step(operation="watermark", text="x" * 201), "invalid-parameter", "a text of at most 200 characters."),
+        (step(operation="watermark", text="x", color="red"), "invalid-parameter", "color must be as described"),
+        (step(operation="watermark", text="x", logo="yes"), "invalid-parameter", "logo must be true or false."),
+        (step(operation="watermark", text="x", position="here"), "invalid-parameter", "one of top-left, top,"),
+        (step(operation="watermark", text="日"), "missing-glyph", "The font has no character for '日'."),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_it_must_be(raw: str, code: str, detail: str) -> None:
+    refused = refusal(raw)
+    assert refused.code == code
+    assert detail in refused.detail
+
+
+def test_there_is_a_most_of_operations() -> None:
+    many = {"operations": [{"operation": "grayscale"}] * (MOST_OPERATIONS + 1)}
+    assert refusal(json.dumps(many)).code == "too-many-operations"
+
+
+def test_the_short_form_gives_each_field_to_the_operation_that_declares_it() -> None:
+    fields = {"text": "© 2026", "width": "800", "opacity": "0.5", "angle": "-30", "position": "tiled"}
+    recipe = recipe_from_form(["resize,watermark", "convert"], {**fields, "format": "webp"})
+    assert recipe.operations == (
+        Resize(width=800),
+        Watermark(text="© 2026", opacity=0.5, angle=-30, position="tiled"),
+        Convert(format="webp"),
+    )
+
+
+def test_empty_fields_of_a_form_count_as_absent() -> None:
+    fields = {"width": "800", "height": "", "text": "", "quality": ""}
+    assert recipe_from_form(["resize"], fields).operations == (Resize(width=800),)
+
+
+@pytest.mark.parametrize(("value", "enlarge"), [("on", True), ("1", True), ("true", True), ("off", False)])
+def test_check_boxes_are_read_as_browsers_send_them(value: str, enlarge: bool) -> None:  # noqa: FBT001
+    recipe = recipe_from_form(["resize"], {"width": "8", "enlarge": value})
+    assert recipe.operations == (Resize(width=8, enlarge=enlarge),)
+
+
+def test_a_field_may_name_its_operation() -> None:
+    recipe = recipe_from_form(["watermark"], {"watermark.text": "null", "watermark.size": "0.1"})
+    assert recipe.operations == (Watermark(text="null", size=0.1),)
+
+
+@pytest.mark.parametrize(
+    ("operations", "fields", "code", "detail"),
+    [
+        (["resize"], {"text": "x"}, "invalid-parameter", "(resize) takes a parameter 'text'."),
+        (["resize"], {"width": "wide"}, "invalid-parameter", "width must be a whole number from 1 to 16384."),
+        (["resize"], {"width": "8", "enlarge": "maybe"}, "invalid-parameter", "must be true or false."),
+        ([""], {}, "no-operations", "Choose at least one operation"),
+        (["resize,resize"], {"width": "8"}, "invalid-recipe", "takes an operation once"),
+        (["sepia"], {}, "unknown-operation", "There is no operation 'sepia'"),
+        (["watermark"], {"text": "日"}, "missing-glyph", "'日'"),
+    ],
+)
+def test_a_wrong_form_is_refused(
+    operations: list[str], fields: Mapping[str, str], code: str, detail: str
+) -> None:
+    with pytest.raises(Rejected) as refused:
+        recipe_from_form(operations, fields)
+    assert refused.value.code == code
+    assert detail in refused.value.detail
+
+
+def test_no_field_belongs_to_two_operations_that_come_with_ebbmark() -> None:
+    names = [name for operation in operations_schema() for name in parameters_of(operation)]
+    assert len(names) == len(set(names))
+
+
+def test_every_parameter_describes_itself_well_enough_for_a_form() -> None:
+    for operation in operations_schema():
+        assert operation["summary"]
+        for parameter in parameters_of(operation).values():
+            assert parameter["title"]
+            assert parameter["description"]
+            assert "type" in parameter or "enum" in parameter
+            assert "anyOf" not in parameter
+            if parameter.get("type") in {"number", "integer"}:
+                assert "maximum" in parameter
+                assert "minimum" in parameter or "exclusiveMinimum" in parameter
+
+
+def test_the_schema_is_json_and_lists_what_is_required() -> None:
+    described = {operation["name"]: operation for operation in json.loads(json.dumps(operations_schema()))}
+    assert sorted(described) == ["blur", "convert", "grayscale", "resize", "watermark"]
+    assert described["convert"]["parameters"]["required"] == ["format"]
+    assert described["watermark"]["parameters"]["properties"]["position"]["enum"] == list(POSITIONS)
+    assert described["watermark"]["parameters"]["properties"]["opacity"] == {
+        "title": "Opacity",
+        "description": "0 is invisible, 1 hides what is below.",
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1,
+        "default": 0.6,
+    }
+
+
+def test_an_operation_cannot_be_made_without_an_edit() -> None:
+    with pytest.raises(TypeError, match="abstract method 'edit'"):
+        Operation()  # type: ignore[abstract]
+
+
+def parameters_of(operation: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
+    parameters = operation["parameters"]
+    assert isinstance(parameters, dict)
+    return parameters["properties"]
