@@ -1,7 +1,6 @@
-"""One stack of real servers per run, begun when the first test asks for it; each module has a room of its own."""
+"""One stack of real servers per run, begun when first asked for; each module has a room of its own."""
 
 import asyncio
-import os
 import secrets
 from collections.abc import Iterator
 

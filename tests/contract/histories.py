@@ -1,0 +1,234 @@
+"""Random histories of a ledger: steps to take, what is seen on the way, and what must hold after each.
+
+All durations are odd multiples of half a minute and time moves by whole minutes, so that no answer
+depends on how long the test itself takes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from ebbmark.ledger import Claim, Outcome, Snapshot, Wanted
+from ebbmark.states import TERMINAL_PHOTO_STATES, JobState, PhotoState
+from tests.contract.benches import Bench
+from tests.contract.ledgers import RECIPE, done, failed, new_job, new_photo, refused_photo
+
+HALF = timedelta(seconds=30)
+JOBS = [UUID(int=n) for n in range(1, 3)]
+PHOTOS = 3
+STRIKES = 3
+
+Seen = list[object]
+
+
+@dataclass
+class World:
+    """A ledger and what the test remembers of it."""
+
+    bench: Bench
+    claims: list[Claim] = field(default_factory=list[Claim])
+    fences: dict[tuple[UUID, int], int] = field(default_factory=dict[tuple[UUID, int], int])
+    completed: set[UUID] = field(default_factory=set[UUID])
+    last: dict[UUID, Snapshot] = field(default_factory=dict[UUID, Snapshot])
+
+
+@dataclass(frozen=True)
+class Add:
+    job: UUID
+    photos: frozenset[int]
+    refused: bool
+
+    async def take(self, world: World) -> Seen:
+        make = refused_photo if self.refused else new_photo
+        rows = await world.bench.ledger.add_photos(
+            self.job, [make(n) for n in sorted(self.photos)], recipe=RECIPE, stale=3 * HALF
+        )
+        return [*rows]
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Seal with the number of photos that are there, or with some more."""
+
+    job: UUID
+    more: int
+
+    async def take(self, world: World) -> Seen:
+        snapshot = await world.bench.ledger.snapshot(self.job)
+        total = self.more + (len(snapshot.photos) if snapshot else 0)
+        row = await world.bench.ledger.seal(self.job, total, deadline=41 * HALF, ttl=121 * HALF)
+        return [row and (row.state, row.total)]
+
+
+@dataclass(frozen=True)
+class Take:
+    job: UUID
+    photos: frozenset[int]
+    epoch: int
+
+    async def take(self, world: World) -> Seen:
+        wanted = [Wanted(job=self.job, n=n, epoch=self.epoch) for n in sorted(self.photos)]
+        claims = await world.bench.ledger.claim(wanted, lease=3 * HALF, strikes=STRIKES)
+        for claim in claims:
+            assert claim.fence > world.fences.get((claim.job, claim.n), 0), "a fence was used twice"
+            assert claim.strikes <= STRIKES
+            world.fences[claim.job, claim.n] = claim.fence
+        world.claims += sorted(claims, key=lambda each: each.n)
+        return sorted(claims, key=lambda each: each.n)
+
+
+@dataclass(frozen=True)
+class Release:
+    """Give back one of the latest claims, current or not."""
+
+    which: int
+    strikes: int
+    wait: int
+
+    async def take(self, world: World) -> Seen:
+        if world.claims:
+            claim = world.claims[-1 - self.which % len(world.claims)]
+            await world.bench.ledger.release(claim, strikes=self.strikes, retry_after=self.wait * HALF)
+        return []
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Tell the outcome of some of the latest claims, current or not."""
+
+    which: tuple[tuple[int, bool], ...]
+
+    async def take(self, world: World) -> Seen:
+        if not world.claims:
+            return []
+        outcomes: list[Outcome] = []
+        for index, well in self.which:
+            claim = world.claims[-1 - index % len(world.claims)]
+            outcomes.append(done(claim) if well else failed(claim))
+        completions = await world.bench.ledger.finish(outcomes, ttl=121 * HALF)
+        for each in completions:
+            assert each.job not in world.completed, "a job was completed twice"
+            world.completed.add(each.job)
+        return sorted(completions, key=lambda each: each.job)
+
+
+@dataclass(frozen=True)
+class Delete:
+    job: UUID
+
+    async def take(self, world: World) -> Seen:
+        return [await world.bench.ledger.expire_now(self.job)]
+
+
+@dataclass(frozen=True)
+class Mark:
+    job: UUID
+
+    async def take(self, world: World) -> Seen:
+        return [await world.bench.ledger.mark_expired(self.job, quiet=5 * HALF)]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One round of the janitor, and a minute of rest."""
+
+    async def take(self, world: World) -> Seen:
+        ledger = world.bench.ledger
+        wanted = await ledger.overdue(stale=3 * HALF, limit=100)
+        lost = await ledger.end_leases(strikes=STRIKES, ttl=121 * HALF)
+        told = await ledger.unannounced()
+        await ledger.announced(told[:1])
+        due = await ledger.expire_due(grace=5 * HALF)
+        await world.bench.advance(2 * HALF)
+        return [
+            *sorted((each.job, each.n) for each in wanted),
+            *sorted((each.job, each.n, each.code, each.strikes) for each in lost),
+            len(told),
+            *sorted(due),
+        ]
+
+
+@dataclass(frozen=True)
+class Wait:
+    minutes: int
+
+    async def take(self, world: World) -> Seen:
+        await world.bench.advance(timedelta(minutes=self.minutes))
+        return []
+
+
+Step = Add | Seal | Take | Release | Finish | Delete | Mark | Sweep | Wait
+
+_jobs = st.sampled_from(JOBS)
+_photos = st.frozensets(st.integers(0, PHOTOS - 1), min_size=1)
+_index = st.integers(0, 6)
+_few = st.lists(st.tuples(_index, st.sampled_from([True, True, False])), min_size=1, max_size=6).map(tuple)
+_LIKELY: list[tuple[int, st.SearchStrategy[Step]]] = [
+    (6, st.builds(Add, _jobs, _photos, st.sampled_from([False, False, False, True]))),
+    (3, st.builds(Seal, _jobs, st.sampled_from([0, 0, 0, 1]))),
+    (9, st.builds(Take, _jobs, _photos, st.sampled_from([0, 0, 0, 0, 0, 1]))),
+    (3, st.builds(Release, _index, st.sampled_from([-1, 0, 1, 1]), st.sampled_from([1, 7]))),
+    (6, st.builds(Finish, _few)),
+    (1, st.builds(Delete, _jobs)),
+    (2, st.builds(Mark, _jobs)),
+    (5, st.just(Sweep())),
+    (5, st.builds(Wait, st.sampled_from([1, 1, 1, 2, 2, 2, 3, 9, 61]))),
+]
+_step: st.SearchStrategy[Step] = st.sampled_from(
+    [kind for weight, kind in _LIKELY for _ in range(weight)]
+).flatmap(lambda kind: kind)
+steps = st.integers(0, 80).flatmap(lambda length: st.lists(_step, min_size=length, max_size=length))
+
+
+async def play(bench: Bench, history: Sequence[Step]) -> Seen:
+    """Take the steps, check the invariants after each, and return all that was seen."""
+    world = World(bench)
+    for n, job in enumerate(JOBS):
+        await bench.ledger.open_job(
+            new_job(id=job, token_hash=bytes([n]), recipe=RECIPE if n else None, upload_deadline=61 * HALF)
+        )
+    seen: Seen = []
+    for step in history:
+        seen.append((step, await step.take(world)))
+        for job in JOBS:
+            snapshot = await bench.ledger.snapshot(job)
+            assert snapshot is not None
+            check(snapshot, world.last.get(job))
+            world.last[job] = snapshot
+            seen.append(_timeless(snapshot))
+    return seen
+
+
+def check(now: Snapshot, before: Snapshot | None) -> None:
+    """Assert what must hold at every moment."""
+    states = [photo.state for photo in now.photos]
+    assert now.job.done == states.count(PhotoState.DONE)
+    assert now.job.failed == states.count(PhotoState.FAILED)
+    if now.job.total is not None:
+        assert len(states) == now.job.total
+    if now.job.state in {JobState.OPEN, JobState.RENDERING, JobState.COMPLETE}:
+        ended = now.job.done + now.job.failed == now.job.total
+        assert ended == (now.job.state is JobState.COMPLETE)
+        assert ended == (now.job.expires_at is not None)
+    if before is None:
+        return
+    assert now.job.version >= before.job.version
+    if now.job.version == before.job.version:
+        assert now.job.state is before.job.state
+    later = {photo.n: photo for photo in now.photos}
+    for photo in before.photos:
+        assert photo.n in later
+        if photo.state in TERMINAL_PHOTO_STATES:
+            assert (later[photo.n].state, later[photo.n].code) == (photo.state, photo.code)
+
+
+def _timeless(snapshot: Snapshot) -> object:
+    job = snapshot.job
+    return (
+        (job.id, job.state, job.epoch, job.total, job.done, job.failed, job.version, job.recipe, job.bytes),
+        (job.completed_at is None, job.expires_at is None, job.live),
+        tuple(snapshot.photos),
+    )
