@@ -43,11 +43,13 @@ class Consumer:
         self._log = eventlog
         self._prefix = settings.prefix
         self._failure: asyncio.Future[None] | None = None
+        folder = Path(data or tempfile.gettempdir())
+        folder.mkdir(parents=True, exist_ok=True)
         self._app = faust.App(
             f"{settings.prefix}ebbmark-{name}",
             broker=";".join(f"kafka://{each}" for each in settings.bootstrap.split(",")),
             store="memory://",
-            datadir=Path(data or tempfile.gettempdir()) / f"faust-{name}",
+            datadir=folder / f"faust-{name}",
             web_enabled=False,
             topic_allow_declare=False,
             topic_disable_leader=True,

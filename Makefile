@@ -1,0 +1,63 @@
+# Two commands do it all: `make up` and `make test`. Nothing is needed but Python 3.11 or newer.
+PYTHON ?= python3
+PORT ?= 8000
+DATA ?= .data
+WORKERS ?= 1
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help up test lint demo bench screenshots lock clean
+.DEFAULT_GOAL := help
+
+help: ## show this
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: .venv/up.stamp ## run the whole system here, on real servers (PORT=8000 DATA=.data WORKERS=1)
+	@exec $(BIN)/python -m devstack up --data $(DATA) --port $(PORT) --workers $(WORKERS)
+
+test: .venv/dev.stamp ## run every test (ARGS=… goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp ## check style, types, import rules and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+demo: .venv/up.stamp ## send a folder of photos to a running system and save the results (PORT=8000)
+	@$(BIN)/python -m loadtest.demo --url http://127.0.0.1:$(PORT) $(ARGS)
+
+bench: .venv/up.stamp ## measure the CPU milliseconds of one photo in every process
+	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+screenshots: .venv/dev.stamp ## take the README's pictures from a running system (PORT=8000)
+	@$(BIN)/python docs/screenshots.py --url http://127.0.0.1:$(PORT)
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+
+lock: .venv/dev.stamp ## lock the newest allowed versions
+	$(BIN)/pip install --quiet uv
+	$(LOCK) --upgrade -o requirements.lock
+	$(LOCK) --upgrade --extra devstack -c requirements.lock -o requirements-devstack.lock
+	$(LOCK) --upgrade --extra devstack --extra dev -c requirements-devstack.lock -o requirements-dev.lock
+
+clean: ## remove the environment and the local data
+	rm -rf .venv .data
+
+.venv/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Ebbmark needs Python 3.11 or newer; say which: make PYTHON=python3.13 …" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/up.stamp: requirements-devstack.lock pyproject.toml | .venv/python.stamp
+	@echo "Installing into .venv …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-devstack.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock .venv/up.stamp
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
