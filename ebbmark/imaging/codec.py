@@ -5,16 +5,17 @@ limit, one frame only. What comes out is upright, of mode RGB, RGBA or L, and ca
 colour profile and the names of artist and copyright holder.
 """
 
+import contextlib
 import io
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
 import msgspec
-from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging.header import Format, Header, inspect, scans, sniff
@@ -126,15 +127,35 @@ def decode(
     _check_pixels(header.size, limits)
     if header.animated:
         raise Rejected("animated", "The image is animated; only still photos are taken.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _read(original, header, limits, enough)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
-        raise LimitExceeded("too-many-pixels", "The image has more pixels than allowed.") from exc
-    except (*_DAMAGE, UnidentifiedImageError) as exc:
-        raise Rejected("corrupt", f"The file is damaged: {_reason(exc)}.") from exc
+    # Pillow has no limit per call, only this module variable.
+    Image.MAX_IMAGE_PIXELS = limits.pixels
+    with _damage_refused():
+        image = Image.open(io.BytesIO(original), formats=(header.format.upper(),))
+        if header.format == "png":
+            image.load()  # its EXIF block may stand behind the pixels
+        exif = _exif(image)
+    _check_pixels(image.size, limits)
+    turn = _TURNS.get(_orientation(exif))
+    subsampling, tables = -1, ()
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        if scans(original, limits.scans) > limits.scans:
+            detail = f"The JPEG is made of more than {limits.scans} scans; no camera does that."
+            raise Rejected("too-many-scans", detail)
+        subsampling, full = JpegImagePlugin.get_sampling(image), image.size
+        if enough is not None:
+            _draft(image, enough, sideways=turn in _SIDEWAYS)
+        if image.size == full:
+            tables = _quantisation(image)
+    with _damage_refused():
+        image.load()
+    icc = cast("bytes | None", image.info.get("icc_profile"))
+    if icc and len(icc) > _LARGEST_PROFILE:
+        icc = None
+    frame = _plain(image, icc)
+    if turn is not None:
+        frame = frame.transpose(turn)
+    frame.info = {}
+    return frame, Origin(header.format, frame.size, icc, exif, subsampling, tables)
 
 
 def encode(frame: Image.Image, encoding: Encoding, origin: Origin) -> bytes:
@@ -218,36 +239,34 @@ def _check_pixels(size: tuple[int, int], limits: Limits) -> None:
         raise LimitExceeded("too-many-pixels", detail)
 
 
-def _read(
-    original: bytes, header: Header, limits: Limits, enough: Callable[[Size], Size | None] | None
-) -> tuple[Image.Image, Origin]:
-    # Pillow has no limit per call, only this module variable.
-    Image.MAX_IMAGE_PIXELS = limits.pixels
-    image = Image.open(io.BytesIO(original), formats=(header.format.upper(),))
-    _check_pixels(image.size, limits)
-    if header.format == "png":
-        image.load()  # its EXIF block may stand behind the pixels
-    exif = image.getexif()
-    turn = _TURNS.get(cast("int", exif.get(ExifTags.Base.Orientation)))
-    subsampling, tables = -1, ()
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        if scans(original, limits.scans) > limits.scans:
-            detail = f"The JPEG is made of more than {limits.scans} scans; no camera does that."
-            raise Rejected("too-many-scans", detail)
-        subsampling, full = JpegImagePlugin.get_sampling(image), image.size
-        if enough is not None:
-            _draft(image, enough, sideways=turn in _SIDEWAYS)
-        if image.size == full:
-            tables = _quantisation(image)
-    image.load()
-    icc = cast("bytes | None", image.info.get("icc_profile"))
-    if icc and len(icc) > _LARGEST_PROFILE:
-        icc = None
-    frame = _plain(image, icc)
-    if turn is not None:
-        frame = frame.transpose(turn)
-    frame.info = {}
-    return frame, Origin(header.format, frame.size, icc, exif, subsampling, tables)
+@contextlib.contextmanager
+def _damage_refused() -> Generator[None]:
+    """Turn what Pillow raises while it reads a file into a refusal of that file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
+        raise LimitExceeded("too-many-pixels", "The image has more pixels than allowed.") from exc
+    except _DAMAGE as exc:
+        raise Rejected("corrupt", f"The file is damaged: {_reason(exc)}.") from exc
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """Return what the file says of itself; a damaged block says nothing, and fails no photo."""
+    try:
+        return image.getexif()
+    except _DAMAGE:
+        return Image.Exif()
+
+
+def _orientation(exif: Image.Exif) -> int:
+    try:
+        value: object = exif.get(ExifTags.Base.Orientation)
+    except _DAMAGE:
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _draft(image: Image.Image, enough: Callable[[Size], Size | None], *, sideways: bool) -> None:
@@ -262,14 +281,15 @@ def _quantisation(image: JpegImagePlugin.JpegImageFile) -> tuple[Table, ...]:
     """Return the tables of the first two components: luma, and chroma if there is any."""
     if image.mode not in {"RGB", "L"}:
         return ()
-    return tuple(image.quantization[component[3]] for component in image.layer[:2])
+    tables = tuple(image.quantization.get(component[3], ()) for component in image.layer[:2])
+    return tables if all(tables) else ()
 
 
 def _plain(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Return the frame in one of the modes RGB, RGBA and L."""
     transparent = image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info
     if image.mode == "I;16":
-        return image.point(lambda value: value / 256, "L")  # convert() would clip, not scale
+        return image.point(lambda value: value / 256).convert("L")  # which clips, and does not scale
     if image.mode == "CMYK" and icc:
         return _from_print(image, icc)
     mode = "RGBA" if transparent else "L" if image.mode in {"L", "1"} else "RGB"
@@ -302,7 +322,10 @@ def _rights(exif: Image.Exif | None) -> bytes | None:
 
 
 def _words(tags: Mapping[int, object], tag: int) -> str:
-    value = tags.get(tag)
+    try:
+        value = tags.get(tag)
+    except _DAMAGE:
+        return ""
     return value.strip("\0 ")[:_LONGEST_NAME] if isinstance(value, str) else ""
 
 

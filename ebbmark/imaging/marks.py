@@ -123,6 +123,11 @@ def draw(design: Design, logo: bytes, plan: Arrangement, opacity: float) -> Mark
         if canvas.size != plan.outer:
             left, top = (canvas.width - width) // 2, (canvas.height - height) // 2
             canvas = canvas.crop((left, top, left + width, top + height))
+        if not (design.logo or design.outline):
+            # Of one colour, which scaling would have rounded off.
+            plain = Image.new("RGB", canvas.size, design.ink)
+            plain.putalpha(canvas.getchannel("A"))
+            canvas = plain
         return _mark(canvas, opacity, slices=SLICES if plan.angle else 1)
 
     return _marks.recall((design, plan.size, plan.outer, plan.angle, opacity), make, _weight)

@@ -29,7 +29,6 @@ class Resize(Operation, frozen=True):
         Meta(
             title="Fit",
             description="inside keeps the whole photo, cover cuts what does not fit, exact stretches.",
-            extra_json_schema={"enum": ("inside", "cover", "exact")},
         ),
     ] = "inside"
     enlarge: Annotated[bool, Meta(title="Enlarge", description="Make small photos larger, too.")] = False

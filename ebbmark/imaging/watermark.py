@@ -47,7 +47,6 @@ class Watermark(Operation, frozen=True):
         Meta(
             title="Position",
             description="Where the mark goes; tiled covers the whole photo.",
-            extra_json_schema={"enum": layout.POSITIONS},  # in reading order, not the alphabet's
         ),
     ] = "bottom-right"
     opacity: Annotated[

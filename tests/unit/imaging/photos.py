@@ -72,7 +72,9 @@ def result(
     return render(original, by, logo, limits or Limits(), facts)
 
 
-def changed(before: Image.Image, after: Image.Image, by_more_than: int = 6) -> tuple[int, int, int, int] | None:
+def changed(
+    before: Image.Image, after: Image.Image, by_more_than: int = 6
+) -> tuple[int, int, int, int] | None:
     """Return the box of the pixels that differ."""
     difference = ImageChops.difference(before.convert("RGB"), after.convert("RGB")).convert("L")
     return difference.point([255 * (value > by_more_than) for value in range(256)]).getbbox()

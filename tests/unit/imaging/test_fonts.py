@@ -8,7 +8,15 @@ from ebbmark.imaging import fonts
 
 @pytest.mark.parametrize(
     "text",
-    ["© Studio 2026", "Студия", "Φωτογραφία", "Nguyễn Văn Ảnh", "ãñ€ ĀŽß", "№ 5 — “quoted” … ½", "Ґанок Їжак"],
+    [
+        "© Studio 2026",
+        "Студия",
+        "Φωτογραφία",
+        "Nguyễn Văn Ảnh",
+        "ãñ€ ĀŽß",
+        "№ 5 — “quoted” … ½",
+        "Ґанок Їжак",
+    ],
 )
 def test_latin_cyrillic_greek_and_vietnamese_are_drawn(text: str) -> None:
     assert fonts.check_text(text) == text

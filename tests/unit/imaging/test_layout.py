@@ -13,24 +13,19 @@ edges = st.integers(1, 20_000)
 frames = st.tuples(edges, edges)
 extents = st.tuples(st.floats(0.01, 200), st.floats(0.01, 60))
 sizes = st.floats(0.01, 0.5)
-margins = st.floats(0, 0.4)
 angles = st.floats(-180, 180)
+styles = st.fixed_dictionaries({"size": sizes, "margin": st.floats(0, 0.4), "angle": angles})
 
 
 def placed(frame: tuple[int, int], position: Position = "bottom-right", angle: float = 0) -> Arrangement:
     return arrange(frame, EXTENT, position=position, size=0.05, margin=0.03, angle=angle)
 
 
-@given(frames, extents, st.sampled_from(SINGLE), sizes, margins, angles)
+@given(frames, extents, st.sampled_from(SINGLE), styles)
 def test_a_single_mark_lies_within_the_frame(
-    frame: tuple[int, int],
-    extent: tuple[float, float],
-    position: Position,
-    size: float,
-    margin: float,
-    angle: float,
+    frame: tuple[int, int], extent: tuple[float, float], position: Position, style: dict[str, float]
 ) -> None:
-    (place,) = arrange(frame, extent, position=position, size=size, margin=margin, angle=angle).places
+    (place,) = arrange(frame, extent, position=position, **style).places
     left, top, right, bottom = place.box
     assert 0 <= left < right <= frame[0]
     assert 0 <= top < bottom <= frame[1]

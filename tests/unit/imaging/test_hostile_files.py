@@ -1,0 +1,234 @@
+"""No file, however made, gets further than a refusal with a code and a sentence, and at little cost."""
+
+import contextlib
+import random
+import resource
+import struct
+import subprocess
+import sys
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from ebbmark.errors import LimitExceeded, Rejected
+from ebbmark.imaging.codec import Limits
+from tests.unit.imaging.photos import (
+    chunk,
+    flat,
+    hollow_webp,
+    many_scans,
+    opened,
+    png,
+    rendered,
+    result,
+    saved,
+    varied,
+    watermark,
+)  # fmt: skip
+
+SMALL = {file_format: saved(varied((48, 36)), file_format) for file_format in ("JPEG", "PNG", "WEBP")}
+SMALL["progressive"] = saved(varied((48, 36)), progressive=True)
+MARK = watermark()
+
+
+def refusal(original: bytes, limits: Limits | None = None) -> Rejected:
+    with pytest.raises(Rejected) as refused:
+        result(original, MARK, limits=limits)
+    return refused.value
+
+
+def test_an_empty_file() -> None:
+    refused = refusal(b"")
+    assert (refused.code, refused.detail) == ("empty-file", "The file is empty.")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"Dear reader, this is a letter.", "not a photo"),
+        (saved(flat(mode="P"), "GIF"), "a GIF"),
+        (saved(flat(), "BMP"), "a BMP"),
+        (saved(flat(), "TIFF"), "a TIFF or a camera's raw file"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photo"),
+        (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41", "a video"),
+        (b"%PDF-1.7\n", "a PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a photo"),
+    ],
+)
+def test_what_is_not_a_photo_is_told_what_it_is(data: bytes, name: str) -> None:
+    refused = refusal(data)
+    assert refused.code == "unsupported-format"
+    assert refused.detail == f"This is {name}; photos must be JPEG, PNG or WebP."
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_file_that_was_cut_off(kind: str, share: float) -> None:
+    data = SMALL[kind]
+    refused = refusal(data[: int(len(data) * share)])
+    assert refused.code == "corrupt"
+    assert refused.detail.startswith("The file is damaged: ")
+
+
+def test_a_photo_cut_in_half_says_that_its_end_is_missing() -> None:
+    data = saved(varied((640, 480)))
+    assert refusal(data[: len(data) // 2]).detail == "The file is damaged: its end is missing."
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+@settings(max_examples=60, deadline=None)
+@given(cut=st.floats(0, 1), seed=st.integers(0, 1 << 30), flips=st.integers(0, 8))
+def test_damage_never_gives_anything_but_a_photo_or_a_refusal(
+    kind: str, cut: float, seed: int, flips: int
+) -> None:
+    data, chance = bytearray(SMALL[kind]), random.Random(seed)
+    for _ in range(flips):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    del data[int(len(data) * cut) :]
+    with contextlib.suppress(Rejected):
+        made = result(bytes(data), MARK, limits=Limits(pixels=1_000_000))
+        assert opened(made.data).size == (made.width, made.height)
+
+
+@pytest.mark.parametrize(
+    ("data", "megapixels"),
+    [
+        (png(30_000, 30_000, rows=0), 900),
+        (png(10_000, 8_000, rows=0, colour_type=2), 80),
+        (png(1, 0x7FFF_FFFF, rows=0), 2147),
+        (hollow_webp(16_383, 16_383), 268),
+    ],
+)
+def test_a_bomb_is_refused_by_its_header(data: bytes, megapixels: int) -> None:
+    tracemalloc.start()
+    refused = refusal(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(refused, LimitExceeded)
+    assert refused.code == "too-many-pixels"
+    assert refused.detail == f"The image has {megapixels} megapixels; the limit is 60."
+    assert peak < 2_000_000
+
+
+def test_eighty_megapixels_that_are_really_there() -> None:
+    assert refusal(png(10_000, 8_000)).code == "too-many-pixels"
+
+
+def test_a_jpeg_header_that_lies_about_its_size() -> None:
+    data = bytearray(saved(flat((64, 64))))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
+    assert refusal(bytes(data)).detail == "The image has 4225 megapixels; the limit is 60."
+
+
+def test_34_bytes_that_claim_49_megapixels() -> None:
+    data = hollow_webp(7000, 7000)
+    assert len(data) == 34
+    assert refusal(data).code == "corrupt"
+
+
+def test_as_many_pixels_as_allowed_are_allowed() -> None:
+    data = saved(flat((100, 100)), "PNG")
+    assert result(data, MARK, limits=Limits(pixels=10_000)).width == 100
+    assert refusal(data, Limits(pixels=9_999)).code == "too-many-pixels"
+
+
+def test_more_bytes_than_allowed() -> None:
+    refused = refusal(SMALL["PNG"] + bytes(3_000_000), Limits(bytes=2_500_000))
+    assert refused.code == "too-many-bytes"
+    assert refused.detail == "The file has 3.0 MB; the limit is 2.5."
+
+
+def test_a_progressive_jpeg_of_three_hundred_scans() -> None:
+    refused = refusal(many_scans(300))
+    assert refused.code == "too-many-scans"
+    assert refused.detail == "The JPEG is made of more than 30 scans; no camera does that."
+
+
+def test_scans_are_counted_up_to_the_limit_and_not_beyond() -> None:
+    assert result(many_scans(30), MARK).width == 32
+    assert refusal(many_scans(31)).code == "too-many-scans"
+
+
+def test_what_only_looks_like_a_scan_is_not_counted() -> None:
+    photo = saved(varied((48, 36)), progressive=True, comment=b"\xff\xda\x00\x08" * 300)
+    assert rendered(photo, MARK).size == (48, 36)
+
+
+def test_scans_hidden_behind_a_false_end_are_counted() -> None:
+    data = many_scans(300)
+    first = data.index(b"\xff\xda")
+    comment = b"\xff\xfe" + struct.pack(">H", 4) + b"\xff\xd9"
+    assert refusal(data[:first] + comment + data[first:]).code == "too-many-scans"
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
+def test_an_animation(file_format: str) -> None:
+    frames = [flat((32, 32), colour) for colour in ("red", "green", "blue")]
+    refused = refusal(saved(frames[0], file_format, save_all=True, append_images=frames[1:]))
+    assert refused.code == "animated"
+    assert refused.detail == "The image is animated; only still photos are taken."
+
+
+def test_a_png_with_a_bomb_of_text() -> None:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("comment", "x" * 80_000_000, zip=True)
+    data = saved(flat((8, 8)), "PNG", pnginfo=notes)
+    assert len(data) < 200_000
+    assert refusal(data).code == "corrupt"
+
+
+def test_a_huge_colour_profile_is_not_carried_along() -> None:
+    data = saved(varied((48, 36)), icc_profile=b"\0" * 16 + b"RGB " + bytes(3_000_000))
+    made = result(data, MARK)
+    assert "icc_profile" not in opened(made.data).info
+
+
+@pytest.mark.parametrize(
+    "block", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 60]
+)
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_a_damaged_exif_block_fails_no_photo(block: bytes, file_format: str) -> None:
+    made = result(saved(flat((32, 32)), file_format, exif=block), watermark(text="© {camera}"))
+    assert (made.width, made.height) == (32, 32)
+
+
+@pytest.mark.parametrize("value", [0, 9, 60_000])
+def test_an_orientation_that_does_not_exist_is_upright(value: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert rendered(saved(flat((40, 20)), exif=exif), MARK).size == (40, 20)
+
+
+def test_a_png_whose_chunks_claim_more_than_there_is() -> None:
+    data = SMALL["PNG"]
+    huge = data[:33] + struct.pack(">I", 0x7FFF_FFFF) + b"zTXt" + data[33:]
+    assert refusal(huge).code == "corrupt"
+    assert refusal(data[:8] + chunk(b"gAMA", bytes(4)) + data[8:]).code == "corrupt"
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from ebbmark.errors import LimitExceeded
+from ebbmark.imaging import codec, recipe, watermark
+from ebbmark.imaging.render import render
+data = sys.stdin.buffer.read()
+grown = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (grown + 64_000_000, grown + 64_000_000))
+try:
+    render(data, b'{"operations": [{"operation": "watermark", "text": "x"}]}')
+except LimitExceeded as exc:
+    print(exc.code)
+"""
+
+
+def test_a_photo_that_outgrows_its_memory_fails_alone() -> None:
+    large = png(6_000, 5_000, colour_type=2)
+    child = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY], input=large, capture_output=True, timeout=60, check=True
+    )
+    assert child.stdout == b"out-of-memory\n"
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
