@@ -117,8 +117,8 @@ def decode(
     `enough` gets the upright size and returns the least size that suffices, if less than all does: a JPEG
     is then decoded at 1/2, 1/4 or 1/8, never below that size.
 
-    Raises `LimitExceeded` with `too-many-bytes` or `too-many-pixels`, and `Rejected` with `empty-file`,
-    `unsupported-format`, `corrupt`, `animated` or `too-many-scans`.
+    Raises `LimitExceeded` with `too-many-bytes` or `too-many-pixels`, `Rejected` with `empty-file`,
+    `unsupported-format`, `corrupt`, `animated` or `too-many-scans`, and `MemoryError`.
     """
     if len(original) > limits.bytes:
         sizes = f"{len(original) / MEGA:.1f} MB; the limit is {limits.bytes / MEGA:.1f}"
@@ -148,6 +148,8 @@ def decode(
             tables = _quantisation(image)
     with _damage_refused():
         image.load()
+    # The decoder of a WebP holds two more canvases, 480 MB at 60 MP, for as long as the frame lives.
+    vars(image).pop("_decoder", None)
     icc = cast("bytes | None", image.info.get("icc_profile"))
     if icc and len(icc) > _LARGEST_PROFILE:
         icc = None
@@ -165,7 +167,7 @@ def encode(frame: Image.Image, encoding: Encoding, origin: Origin) -> bytes:
     operation touched then stays as it was to within rounding (46–75 dB, against 36–46 dB at a fixed
     quality), and the result is as large as the original.
 
-    Raises `Rejected` with `too-large-for-format`.
+    Raises `Rejected` with `too-large-for-format`, and `MemoryError`.
     """
     longest = LONGEST_EDGE[encoding.format]
     if max(frame.size) > longest:
@@ -190,7 +192,10 @@ def encode(frame: Image.Image, encoding: Encoding, origin: Origin) -> bytes:
         case "png":
             frame.save(out, "PNG", compress_level=2, **kept)
         case "webp":
-            frame.save(out, "WEBP", quality=quality, method=1, **kept)
+            try:
+                frame.save(out, "WEBP", quality=quality, method=1, **kept)
+            except ValueError as exc:  # Pillow says no more than libwebp's number
+                raise MemoryError from exc
     return out.getvalue()
 
 
@@ -250,6 +255,8 @@ def _damage_refused() -> Generator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
         raise LimitExceeded("too-many-pixels", "The image has more pixels than allowed.") from exc
     except _DAMAGE as exc:
+        if "out of memory" in str(exc):
+            raise MemoryError from exc
         raise Rejected("corrupt", f"The file is damaged: {_reason(exc)}.") from exc
 
 

@@ -76,7 +76,8 @@ def test_the_order_of_operations_is_kept() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        "", "[", "null", "[]", "{}", '{"operations": {}}', '{"operations": [1]}', '{"operations": [], "x": []}',
+        "", "[", "null", "[]", "{}", '{"operations": {}}', '{"operations": [1]}',
+        '{"operations": [], "x": []}',
         '{"operations": [{"operation": "blur"}]} trailing', b"\xff\xfe", "[" * 5000, "x" * 20_000,
     ],
 )  # fmt: skip
