@@ -27,10 +27,9 @@ OUTLINE_WIDTH, OUTLINE_STRENGTH = 1 / 20, 0.5
 LOGO_EDGE, LOGO_GAP = 4.0, 0.4
 """The long edge of a logo, and its distance from the text below it, in ems."""
 
-LEAST_EM, LARGEST_EM = 24, 3072
-"""A mark is drawn at 24 pixels an em, or a doubling of it, and scaled down from there: no rounding of
+LEAST_EM, LARGEST_EM = 96, 3072
+"""A mark is drawn at 96 pixels an em, or a doubling of it, and scaled down from there: no rounding of
 glyphs to pixels then changes its proportions from one photo to the next."""
-MEASURING_EM = 192
 
 MEMORY_BYTES = 48 * codec.MEGA
 LOGO_LIMITS = codec.Limits(bytes=5 * codec.MEGA, pixels=25 * codec.MEGA)
@@ -102,8 +101,8 @@ def extent(design: Design, logo: bytes) -> tuple[float, float]:
     """Return the width and height of a mark in ems."""
 
     def measure() -> tuple[float, float]:
-        drawing = _drawing(design, logo, MEASURING_EM)
-        return drawing.width / MEASURING_EM, drawing.height / MEASURING_EM
+        drawing = _drawing(design, logo, LEAST_EM)
+        return drawing.width / LEAST_EM, drawing.height / LEAST_EM
 
     return _extents.recall(design, measure, lambda _: 1)
 
