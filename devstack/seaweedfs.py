@@ -41,6 +41,7 @@ def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.telemetry=false",
+        "-master.peers=none",  # alone: no election, which takes 10 s after a restart
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=0",
         "-idleTimeout=5",

@@ -189,7 +189,7 @@ async def create_job(
     async with services.upload_slot():
         try:
             fields = await read_form(request, services.settings, intake.on_file)
-            recipe = recipe_of(fields, has_logo=intake.logo is not None)
+            recipe = recipe_of(fields, has_logo=intake.logo is not None, whole_form=page)
             fill_later = not intake.photos and not page
             opened = await intake.accept(recipe.to_json(), fill_later=fill_later)
         except BaseException:
@@ -204,8 +204,12 @@ async def create_job(
     )
 
 
-def recipe_of(fields: Fields, *, has_logo: bool) -> Recipe:
+def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
     """Return what the form asks for: `recipe` as JSON, or the short form.
+
+    A page's form sends the fields of all its operations (`whole_form`); those of the ones that were
+    not chosen are ignored. Of a repeated field the last value counts, as a checked box follows its
+    hidden default.
 
     Raises:
         Rejected: an operation or a parameter is wrong, or there is none.
@@ -219,7 +223,11 @@ def recipe_of(fields: Fields, *, has_logo: bool) -> Recipe:
         for name in value.split(",")
         if name.strip()
     ]
-    flat = {name: values[0] for name, values in fields.values.items() if name not in {"operations", "recipe"}}
+    flat = {name: values[-1] for name, values in fields.values.items() if name not in {"operations", "recipe"}}
+    if whole_form:
+        chosen = [each for each in operations_schema() if each["name"] in operations]
+        taken = {name for each in chosen for name in each["parameters"]["properties"]}
+        flat = {name: value for name, value in flat.items() if name in taken}
     if has_logo and "watermark" in operations:
         flat["logo"] = "true"
     return recipe_from_form(operations, flat)

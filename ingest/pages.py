@@ -1,0 +1,109 @@
+"""Pages are pure functions from data to HTML; every user's string in them is escaped."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import jinja2
+from msgspec import Struct
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""What the pages may load: themselves, and the photos a person has just chosen."""
+
+STATIC_FOLDER = Path(str(files("ingest").joinpath("static")))
+
+_ORDER = ("watermark", "resize", "convert", "grayscale", "blur")
+_PLACES = (
+    "top-left", "top", "top-right",
+    "left", "center", "right",
+    "bottom-left", "bottom", "bottom-right",
+)  # fmt: skip
+_WORDS = MappingProxyType({"queued": "Waiting", "rendering": "Rendering", "retrying": "Trying again"})
+
+
+def _static_version() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(STATIC_FOLDER.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+STATIC_VERSION = _static_version()
+"""Part of every static address, so that they may be cached for ever."""
+
+
+class UploadLimits(Struct, frozen=True, kw_only=True):
+    """What the upload page tells about limits; sizes in bytes."""
+
+    files: int
+    file_bytes: int
+    job_bytes: int
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ingest"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["static"] = f"/static/{STATIC_VERSION}"  # pyright: ignore[reportArgumentType] - any value may be one
+    environment.filters["megabytes"] = lambda size: f"{size / 1024**2:g} MB"
+    environment.filters["clock"] = lambda moment: datetime.fromisoformat(moment).strftime("%H:%M UTC")
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def upload_page(operations: Sequence[Mapping[str, Any]], limits: UploadLimits) -> str:
+    """Return the page that takes photos, with a form for every operation, plugins included."""
+    rank = {name: place for place, name in enumerate(_ORDER)}
+    ordered = sorted(operations, key=lambda each: (rank.get(each["name"], len(rank)), each["name"]))
+    return _ENVIRONMENT.get_template("upload.html").render(
+        operations=ordered, limits=limits, places=_PLACES, year=datetime.now(UTC).year
+    )
+
+
+def job_page(status: Mapping[str, Any]) -> str:
+    """Return a job's page as of the status JSON; scripts keep it live, and without them it reloads."""
+    return _ENVIRONMENT.get_template("job.html").render(
+        job=status, words=_WORDS, counts=_counts(status), title=_title(status)
+    )
+
+
+def gone_page(kind: Literal["unknown", "expired"]) -> str:
+    """Return what a dead or unknown link shows."""
+    if kind == "expired":
+        title, detail = "These photos are deleted", "Their hour is over, or their owner deleted them. Nothing is left."
+    else:
+        title, detail = "There is nothing here", "The link is wrong, or what it led to was deleted long ago."
+    return _ENVIRONMENT.get_template("message.html").render(title=title, detail=detail, code=None, picture="ebb")
+
+
+def problem_page(status: int, title: str, detail: str, code: str) -> str:
+    """Return what a person sees when a form was refused."""
+    heading = "That did not work" if status < 500 else "Not right now"
+    return _ENVIRONMENT.get_template("message.html").render(
+        title=heading, detail=detail or title, code=code, picture="problem"
+    )
+
+
+def _counts(status: Mapping[str, Any]) -> str:
+    total = status["total"] if status["total"] is not None else len(status["photos"])
+    failed = f", {status['failed']} failed" if status["failed"] else ""
+    return f"{status['done']} of {total} done{failed}"
+
+
+def _title(status: Mapping[str, Any]) -> str:
+    if status["state"] != "complete":
+        return "Working on your photos"
+    return "Your photos are ready" if status["done"] else "None of the photos could be done"

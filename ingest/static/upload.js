@@ -1,0 +1,179 @@
+// The upload page: choose, send each photo as its own request, and watch results while the rest goes up.
+
+import { insist, Problem } from "./http.js";
+import { JobView } from "./jobview.js";
+
+const AT_ONCE = 3;
+const PREVIEWS = 60;
+const PHOTO = /\.(jpe?g|png|webp)$/i;
+
+const form = document.getElementById("upload");
+const input = document.getElementById("files");
+const drop = document.getElementById("drop");
+const limits = { files: Number(form.dataset.files), bytes: Number(form.dataset.fileBytes) };
+let chosen = [];
+
+document.documentElement.classList.add("scripted");
+input.required = false;
+
+function say(problem) {
+  const place = document.getElementById("form-error");
+  place.hidden = !problem;
+  place.textContent = problem ?? "";
+}
+
+function choose(files) {
+  const photos = [...files].filter((file) => file.type.startsWith("image/") || PHOTO.test(file.name) || file.size === 0);
+  const dropped = files.length - photos.length;
+  chosen = [...chosen, ...photos].slice(0, limits.files);
+  say(
+    photos.length && chosen.length === limits.files && photos.length > limits.files
+      ? `A job may hold ${limits.files} photos; the rest was left out.`
+      : dropped
+        ? `${dropped} file${dropped > 1 ? "s" : ""} left out: not a photo.`
+        : null,
+  );
+  preview();
+}
+
+function preview() {
+  const list = document.getElementById("previews");
+  for (const picture of list.querySelectorAll("img")) URL.revokeObjectURL(picture.src);
+  list.replaceChildren(
+    ...chosen.slice(0, PREVIEWS).map((file) => {
+      const item = document.createElement("li");
+      const picture = document.createElement("img");
+      picture.alt = file.name;
+      picture.title = file.name;
+      picture.loading = "lazy";
+      picture.decoding = "async";
+      picture.src = URL.createObjectURL(file);
+      item.append(picture);
+      return item;
+    }),
+  );
+  const more = chosen.length - PREVIEWS;
+  document.getElementById("previews-more").textContent = more > 0 ? `and ${more} more` : "";
+  const megabytes = chosen.reduce((sum, file) => sum + file.size, 0) / 1024 ** 2;
+  document.getElementById("chosen-count").textContent =
+    `${chosen.length} photo${chosen.length === 1 ? "" : "s"}, ${megabytes.toFixed(1)} MB`;
+  document.getElementById("chosen").hidden = chosen.length === 0;
+}
+
+async function filesOf(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) {
+      found.push(await new Promise((done, failed) => { entry.file(done, failed); }));
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((done, failed) => { reader.readEntries(done, failed); });
+      if (!some.length) return;
+      for (const child of some) await walk(child);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found.filter((file) => PHOTO.test(file.name));
+}
+
+// What the server is told: the chosen operations and their own fields, nothing of the others.
+function recipe() {
+  const fields = new FormData();
+  for (const box of form.querySelectorAll('input[name="operations"]:checked')) {
+    fields.append("operations", box.value);
+    const inputs = box.closest(".operation").querySelectorAll(".parameters [name]");
+    for (const field of inputs) {
+      if ((field.type === "radio" || field.type === "checkbox") && !field.checked) continue;
+      if (field.type === "file") {
+        if (field.files[0]) fields.append(field.name, field.files[0]);
+      } else if (field.value !== "") {
+        fields.append(field.name, field.value);
+      }
+    }
+  }
+  return fields;
+}
+
+async function sendAll(view, statusUrl, files) {
+  let next = 0;
+  const lane = async () => {
+    while (next < files.length) {
+      const n = next;
+      next += 1;
+      const file = files[n];
+      const headers = { "x-filename": encodeURIComponent(file.name), "content-type": "application/octet-stream" };
+      try {
+        await insist("PUT", `${statusUrl}/photos/${n}`, file, {
+          headers,
+          onProgress: (share) => view.uploaded(n, share),
+        });
+        view.uploaded(n, 1);
+      } catch (problem) {
+        if (!(problem instanceof Problem)) throw problem;
+        if (problem.status === 404 || problem.status === 410 || problem.code === "job-sealed") throw problem;
+        view.refuse(n, problem.code, problem.message);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+}
+
+async function submit(event) {
+  event.preventDefault();
+  say(null);
+  if (!chosen.length) {
+    say("Choose at least one photo first.");
+    return;
+  }
+  const button = document.getElementById("send");
+  button.disabled = true;
+  const warn = (leaving) => { leaving.preventDefault(); };
+  try {
+    const headers = { accept: "application/json", "idempotency-key": newKey() };
+    const opened = await insist("POST", "/jobs", recipe(), { headers });
+    const files = chosen;
+    const section = document.getElementById("job");
+    window.addEventListener("beforeunload", warn);
+    history.replaceState(null, "", opened.status_url);
+    form.hidden = true;
+    section.hidden = false;
+    const view = new JobView(section);
+    view.expected = files.length;
+    files.forEach((file, n) => view.expect(n, file.name));
+    view.follow(opened.status_url);
+    await sendAll(view, opened.status_url, files);
+    await insist("POST", `${opened.status_url}/seal`, JSON.stringify({ total: files.length }), {
+      headers: { "content-type": "application/json" },
+    });
+  } catch (problem) {
+    button.disabled = false;
+    document.getElementById("job").hidden = true;
+    form.hidden = false;
+    say(problem instanceof Problem ? problem.message : "Something went wrong on this page.");
+    if (!(problem instanceof Problem)) throw problem;
+  } finally {
+    window.removeEventListener("beforeunload", warn);
+  }
+}
+
+// crypto.randomUUID exists only on https and localhost; a service in the house may be neither.
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+input.addEventListener("change", () => { choose(input.files); input.value = ""; });
+document.getElementById("chosen-clear").addEventListener("click", () => { chosen = []; preview(); });
+for (const name of ["dragenter", "dragover"]) {
+  document.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+}
+for (const name of ["dragleave", "drop"]) {
+  document.addEventListener(name, (event) => { event.preventDefault(); drop.classList.remove("over"); });
+}
+document.addEventListener("drop", async (event) => {
+  if (event.dataTransfer && !form.hidden) choose(await filesOf(event.dataTransfer));
+});
+form.addEventListener("submit", submit);
