@@ -64,6 +64,20 @@ def test_a_mark_stands_upright_on_a_photo_held_sideways() -> None:
     assert likeness(rendered(sideways, watermark()), rendered(saved(flat(), "PNG"), watermark())) == 99
 
 
+@pytest.mark.parametrize(("orientation", "upright"), [(1, (1600, 400)), (3, (1600, 400)), (6, (400, 1600))])
+def test_how_much_is_enough_is_asked_of_the_upright_size(orientation: int, upright: tuple[int, int]) -> None:
+    exif, asked = Image.Exif(), list[tuple[int, int]]()
+    exif[ExifTags.Base.Orientation] = orientation
+
+    def enough(size: tuple[int, int]) -> tuple[int, int]:
+        asked.append(size)
+        return size[0] // 4, size[1] // 4
+
+    frame, origin = codec.decode(saved(flat((1600, 400)), exif=exif), enough=enough)
+    assert asked == [upright]
+    assert frame.size == origin.size == (upright[0] // 4, upright[1] // 4)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA"])
 def test_every_kind_of_png_keeps_its_look(mode: str) -> None:
     photo = quarters().convert(mode)

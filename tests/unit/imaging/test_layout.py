@@ -1,5 +1,8 @@
 """Marks look the same on every frame and never leave it."""
 
+import itertools
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +90,28 @@ def test_tiles_leave_no_large_part_of_the_frame_unmarked() -> None:
                 place.left < x + 300 and place.box[2] > x and place.top < y + 400 and place.box[3] > y
                 for place in places
             )
+
+
+def test_tiled_marks_stand_in_rows_along_their_text() -> None:
+    places = placed((4000, 3000), "tiled", 30).places
+    middles = [(left + width / 2, top + height / 2) for left, top, width, height in places]
+    in_row = 0
+    for x, y in middles:
+        in_row += any(
+            abs(math.degrees(math.atan2(y - other[1], other[0] - x)) - 30) < 1
+            for other in middles
+            if other[0] > x and math.dist((x, y), other) < 1500
+        )
+    assert in_row > len(places) / 2
+
+
+def test_every_other_row_of_tiles_is_shifted() -> None:
+    rows: dict[int, set[int]] = {}
+    for place in placed((4000, 3000), "tiled").places:
+        rows.setdefault(place.top, set()).add(place.left)
+    ordered = [rows[top] for top in sorted(rows)]
+    assert len(ordered) > 3
+    assert all(not one & other for one, other in itertools.pairwise(ordered))
 
 
 def test_a_frame_of_one_pixel_can_be_marked() -> None:

@@ -7,9 +7,13 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from ebbmark.errors import LimitExceeded, Rejected
-from ebbmark.imaging import marks
+from ebbmark.imaging import codec, marks
 from ebbmark.imaging.codec import Limits
+from ebbmark.imaging.convert import Convert
 from ebbmark.imaging.layout import POSITIONS
+from ebbmark.imaging.operation import Context
+from ebbmark.imaging.recipe import Recipe
+from ebbmark.imaging.resize import Resize
 from tests.unit.imaging.photos import (
     changed,
     flat,
@@ -246,10 +250,10 @@ def test_what_was_drawn_is_remembered_only_up_to_a_sum_of_weights() -> None:
         calls.append(word)
         return word
 
-    for word in ("four", "five!", "four", "seven77", "four", "much too long to keep"):
+    for word in ("four", "five!", "four", "six666", "four", "much too long to keep", "five!"):
         assert memory.recall(word, lambda word=word: make(word), len) == word
         assert memory.used <= 10
-    assert calls == ["four", "five!", "seven77", "four", "much too long to keep"]
+    assert calls == ["four", "five!", "six666", "much too long to keep", "five!"]
 
 
 # Resize
@@ -306,8 +310,22 @@ def test_detail_the_decoder_skips_is_not_missed(orientation: int, fit: str) -> N
     assert likeness(made, upright.resize(size, Image.Resampling.LANCZOS)) > 34
 
 
+def test_a_photo_to_be_made_small_is_not_decoded_in_full() -> None:
+    photo, step = saved(varied((1600, 1200))), Resize(width=150)
+    frame, _ = codec.decode(photo, enough=Recipe((Convert(format="png"), step)).enough)
+    assert frame.size == (200, 150)
+    made = result(photo, Recipe((step, Convert(format="png"))).to_json())
+    assert likeness(opened(made.data), step.edit(frame, Context())) == 99
+
+
+def test_a_photo_made_small_gets_a_quality_of_its_own() -> None:
+    made = opened(result(saved(varied((640, 480)), quality=95), Recipe((Resize(width=64),)).to_json()).data)
+    usual = opened(saved(flat(), quality=codec.DEFAULT_QUALITY["jpeg"]))
+    assert made.quantization == usual.quantization  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_no_photo_is_enlarged_beyond_the_limit_of_pixels() -> None:
-    by = recipe({"operation": "resize", "width": 16_384, "enlarge": True})
+    by = recipe({"operation": "resize", "width": 2_000, "enlarge": True})
     with pytest.raises(LimitExceeded) as refused:
         result(GREY, by, limits=Limits(pixels=1_000_000))
     assert refused.value.code == "too-many-pixels"

@@ -63,6 +63,11 @@ def test_equal_recipes_and_only_they_have_equal_bytes(one: Recipe, other: Recipe
     assert parse_recipe(one.to_json()).to_json() == one.to_json()
 
 
+def test_minus_zero_is_zero() -> None:
+    below, above = (parse_recipe(step(operation="watermark", text="x", angle=zero)) for zero in (-0.0, 0.0))
+    assert below.to_json() == above.to_json()
+
+
 def test_defaults_are_spelt_out_so_that_later_ones_change_no_accepted_job() -> None:
     spelt = json.loads(parse_recipe(step(operation="blur")).to_json())
     assert spelt == {"operations": [{"operation": "blur", "radius": 0.01}]}
