@@ -99,7 +99,9 @@ def legible(text: str) -> str:
 
 
 def _upright(root: Path) -> Path | None:
-    files = sorted(path for path in root.rglob("*.[ot]tf") if "Italic" not in path.name)
+    files = sorted(
+        path for path in root.rglob("*") if path.suffix in {".otf", ".ttf"} and "Italic" not in path.name
+    )
     regular = [path for path in files if "[" in path.name or "Regular" in path.name]
     return next(iter(regular or files), None)
 

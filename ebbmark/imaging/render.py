@@ -4,9 +4,9 @@ import functools
 import io
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
+from PIL import Image
 
 from ebbmark.errors import LimitExceeded
 from ebbmark.imaging import codec
@@ -14,10 +14,7 @@ from ebbmark.imaging.codec import Encoding, Limits
 from ebbmark.imaging.operation import Context
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["Limits", "Rendered", "render", "thumbnail"]
+__all__ = ["Limits", "Rendered", "render", "thumbnail", "warm"]
 
 THUMBNAIL_EDGE, THUMBNAIL_QUALITY = 320, 75
 _SMALL_PROFILE = 4096
@@ -76,7 +73,16 @@ def _render(
     )
 
 
-def thumbnail(frame: "Image", icc: bytes | None) -> bytes:
+def warm() -> None:
+    """Load the operations, the fonts and the encoders by rendering a photo of one pixel in every format."""
+    image = Image.new("RGB", (1, 1))
+    for file_format in ("jpeg", "png", "webp"):
+        original = io.BytesIO()
+        image.save(original, file_format)
+        render(original.getvalue(), b'{"operations": [{"operation": "watermark", "text": "x"}]}')
+
+
+def thumbnail(frame: Image.Image, icc: bytes | None) -> bytes:
     """Return a small JPEG of a frame, averaged over whole blocks; a small colour profile goes with it."""
     factor = math.ceil(max(frame.size) / THUMBNAIL_EDGE)
     small = codec.flatten(frame.reduce(factor) if factor > 1 else frame)

@@ -319,7 +319,7 @@ def test_a_photo_to_be_made_small_is_not_decoded_in_full() -> None:
 
 
 def test_a_photo_made_small_gets_a_quality_of_its_own() -> None:
-    made = opened(result(saved(varied((640, 480)), quality=95), Recipe((Resize(width=64),)).to_json()).data)
+    made = opened(result(saved(varied((640, 480)), quality=95), Recipe((Resize(width=500),)).to_json()).data)
     usual = opened(saved(flat(), quality=codec.DEFAULT_QUALITY["jpeg"]))
     assert made.quantization == usual.quantization  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -9,6 +9,7 @@ import pytest
 from ebbmark.errors import Rejected
 from ebbmark.imaging.operation import catalogue, operations_schema
 from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
+from ebbmark.imaging.render import warm
 from tests.unit.imaging.photos import flat, recipe, rendered, result, saved
 
 INVERT = """
@@ -73,6 +74,12 @@ def test_a_field_that_two_chosen_operations_declare_must_name_its_operation(site
     assert refused.value.detail == "size belongs to several operations; write watermark.size or invert.size."
     assert recipe_from_form(["watermark", "invert"], {"text": "x", "invert.size": "2"})
     assert recipe_from_form(["invert"], {"size": "2"})
+
+
+def test_warming_up_loads_the_operations_before_any_photo_does() -> None:
+    catalogue.cache_clear()
+    warm()
+    assert catalogue.cache_info().currsize == 1
 
 
 def test_a_recipe_of_an_operation_that_is_not_installed_here_fails_that_photo() -> None:
