@@ -8,7 +8,9 @@ from devstack.up import up
 
 def main() -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="devstack", description="Ebbmark on real servers, on this machine alone.")
+    parser = argparse.ArgumentParser(
+        prog="devstack", description="Ebbmark on real servers, on this machine alone."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="start everything and keep it running until Ctrl-C")
     start.add_argument("--data", type=Path, default=Path(".data"), help="folder for everything that is kept")

@@ -117,7 +117,10 @@ class Process:
         if self.pid is None or self._child is None:
             return
         self._note_cpu()
-        for process in [*psutil.Process(self._child.pid).children(recursive=True), psutil.Process(self._child.pid)]:
+        for process in [
+            *psutil.Process(self._child.pid).children(recursive=True),
+            psutil.Process(self._child.pid),
+        ]:
             with suppress(NoSuchProcess):
                 process.kill()
         self._child.wait()

@@ -47,7 +47,10 @@ def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
         "-idleTimeout=5",
     ]
     for part in _PARTS:
-        command += [f"-{part}.port={ports[f'seaweedfs-{part}']}", f"-{part}.port.grpc={ports[f'seaweedfs-{part}-grpc']}"]
+        command += [
+            f"-{part}.port={ports[f'seaweedfs-{part}']}",
+            f"-{part}.port.grpc={ports[f'seaweedfs-{part}-grpc']}",
+        ]
         command += [f"-{part}.localSocket={data / f'{part}.sock'}"] if part in {"filer", "s3"} else []
     env = {
         **os.environ,

@@ -83,7 +83,9 @@ class Stack:
         DevstackError: the folder is in use, or a server does not come up.
     """
 
-    def __init__(self, data: Path | str, *, services: Sequence[str] = SERVERS, config: Path | None = None) -> None:
+    def __init__(
+        self, data: Path | str, *, services: Sequence[str] = SERVERS, config: Path | None = None
+    ) -> None:
         """`config` is Prometheus's; it runs only when that and its program are given."""
         self.data = Path(data).absolute()
         self._services = list(services)
@@ -166,7 +168,9 @@ class Stack:
     @property
     def endpoints(self) -> Endpoints:
         """Where the servers are."""
-        access, secret = seaweedfs.keys(self.data / "seaweedfs") if "seaweedfs" in self._services else ("", "")
+        access, secret = (
+            seaweedfs.keys(self.data / "seaweedfs") if "seaweedfs" in self._services else ("", "")
+        )
         port = {name: self.ports.get(name, 0) for name in ("kafka", "postgres", "seaweedfs-s3")}
         return Endpoints(
             kafka=f"{HOST}:{port['kafka']}",
@@ -174,7 +178,9 @@ class Stack:
             s3=f"http://{HOST}:{port['seaweedfs-s3']}",
             s3_access_key=access,
             s3_secret_key=secret,
-            prometheus=f"http://{HOST}:{self.ports['prometheus']}" if "prometheus" in self._services else None,
+            prometheus=f"http://{HOST}:{self.ports['prometheus']}"
+            if "prometheus" in self._services
+            else None,
         )
 
     def choose_ports(self, names: Sequence[str]) -> dict[str, int]:

@@ -75,9 +75,7 @@ def up(data: Path, *, port: int, workers: int, config: Path | None) -> int:
         _stop(stack, kept)
 
 
-def environment(
-    endpoints: Endpoints, given: Mapping[str, str], *, data: Path, port: int
-) -> dict[str, str]:
+def environment(endpoints: Endpoints, given: Mapping[str, str], *, data: Path, port: int) -> dict[str, str]:
     """Return the environment of every Ebbmark process: what was given, and where the servers are."""
     env = {**_dotenv(Path(".env")), **given}
     env.pop("EBBMARK_PROMETHEUS_BIN", None)  # ours, not a setting of the services
@@ -177,7 +175,9 @@ def _wait_until_ready(stack: Stack, kept: list[Kept], port: int) -> None:
     while not _is_ready(port):
         keep_alive(stack, kept)
         if time.monotonic() > deadline:
-            message = f"Ebbmark is not ready after {_READY_WITHIN:.0f} s; its logs are in {stack.data / 'logs'}"
+            message = (
+                f"Ebbmark is not ready after {_READY_WITHIN:.0f} s; its logs are in {stack.data / 'logs'}"
+            )
             raise DevstackError(message)
         time.sleep(0.05)
 

@@ -76,9 +76,7 @@ class PhotoOperation(Operation):
 @get("/docs", include_in_schema=False)
 async def docs_page() -> Response[bytes]:
     """Show the interface, with everything from this server."""
-    return Response(
-        _PAGE.encode(), media_type="text/html", headers={"content-security-policy": _CSP}
-    )
+    return Response(_PAGE.encode(), media_type="text/html", headers={"content-security-policy": _CSP})
 
 
 def assets_router() -> Router:

@@ -156,7 +156,12 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         },
         middleware=[observed],
         lifespan=[watching],
-        openapi_config=OpenAPIConfig(title="Ebbmark", version="1", description=__doc__, render_plugins=[]),
+        openapi_config=OpenAPIConfig(
+            title="Ebbmark",
+            version="1",
+            description="Send photos, have them marked, take the results; an hour later they are gone.",
+            render_plugins=[],
+        ),
         state=State({"watch": services.watch}),
         logging_config=None,
         debug=False,

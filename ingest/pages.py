@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +45,7 @@ class UploadLimits(Struct, frozen=True, kw_only=True):
     files: int
     file_bytes: int
     job_bytes: int
+    ttl: timedelta
 
 
 def _environment() -> jinja2.Environment:
@@ -57,11 +58,9 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals["static"] = f"/static/{STATIC_VERSION}"  # pyright: ignore[reportArgumentType] - any value may be one
     environment.filters["megabytes"] = lambda size: f"{size / 1024**2:g} MB"
+    environment.filters["duration"] = _duration
     environment.filters["clock"] = lambda moment: datetime.fromisoformat(moment).strftime("%H:%M UTC")
     return environment
-
-
-_ENVIRONMENT = _environment()
 
 
 def upload_page(operations: Sequence[Mapping[str, Any]], limits: UploadLimits) -> str:
@@ -83,10 +82,15 @@ def job_page(status: Mapping[str, Any]) -> str:
 def gone_page(kind: Literal["unknown", "expired"]) -> str:
     """Return what a dead or unknown link shows."""
     if kind == "expired":
-        title, detail = "These photos are deleted", "Their hour is over, or their owner deleted them. Nothing is left."
+        title, detail = (
+            "These photos are deleted",
+            "Their hour is over, or their owner deleted them. Nothing is left.",
+        )
     else:
         title, detail = "There is nothing here", "The link is wrong, or what it led to was deleted long ago."
-    return _ENVIRONMENT.get_template("message.html").render(title=title, detail=detail, code=None, picture="ebb")
+    return _ENVIRONMENT.get_template("message.html").render(
+        title=title, detail=detail, code=None, picture="ebb"
+    )
 
 
 def problem_page(status: int, title: str, detail: str, code: str) -> str:
@@ -95,6 +99,16 @@ def problem_page(status: int, title: str, detail: str, code: str) -> str:
     return _ENVIRONMENT.get_template("message.html").render(
         title=heading, detail=detail or title, code=code, picture="problem"
     )
+
+
+def _duration(span: timedelta) -> str:
+    """Return a span as people say it, in its largest whole unit."""
+    seconds = int(span.total_seconds())
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size and seconds % size == 0:
+            count = seconds // size
+            return f"{count} {unit}s" if count > 1 else f"{'an' if unit == 'hour' else 'a'} {unit}"
+    return f"{seconds} seconds"
 
 
 def _counts(status: Mapping[str, Any]) -> str:
@@ -107,3 +121,6 @@ def _title(status: Mapping[str, Any]) -> str:
     if status["state"] != "complete":
         return "Working on your photos"
     return "Your photos are ready" if status["done"] else "None of the photos could be done"
+
+
+_ENVIRONMENT = _environment()

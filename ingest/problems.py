@@ -21,6 +21,7 @@ STATUS_BY_CODE = {
     "job-expired": 410,
     "job-not-complete": 409,
     "cross-site": 403,
+    "idempotency-key-reused": 422,
     "upload-too-slow": 408,
     "unsupported-format": 415,
     "not-multipart": 415,
@@ -97,9 +98,7 @@ def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Respons
         else:
             page = pages.problem_page(status, title, detail, code)
         headers["content-security-policy"] = pages.CSP
-        return Response(
-            page.encode(), status_code=status, media_type="text/html", headers=headers
-        )
+        return Response(page.encode(), status_code=status, media_type="text/html", headers=headers)
     problem = Problem(
         type=f"urn:ebbmark:problem:{code}", title=title, status=status, detail=detail, code=code
     )

@@ -223,7 +223,9 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
         for name in value.split(",")
         if name.strip()
     ]
-    flat = {name: values[-1] for name, values in fields.values.items() if name not in {"operations", "recipe"}}
+    flat = {
+        name: values[-1] for name, values in fields.values.items() if name not in {"operations", "recipe"}
+    }
     if whole_form:
         chosen = [each for each in operations_schema() if each["name"] in operations]
         taken = {name for each in chosen for name in each["parameters"]["properties"]}
@@ -428,6 +430,7 @@ async def upload_page(services: Services) -> Response[bytes]:
         files=services.settings.job.files,
         file_bytes=services.settings.photo.bytes,
         job_bytes=services.settings.job.bytes,
+        ttl=services.settings.job.ttl,
     )
     return Response(
         pages.upload_page(operations_schema(), limits).encode(),
