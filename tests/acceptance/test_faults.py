@@ -1,0 +1,301 @@
+"""What breaks is repaired: killed workers, servers that go away, the whole system cut off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import psutil
+import psycopg
+import pytest
+
+from ebbmark.ledger.postgres import conninfo
+from ebbmark.settings import Settings
+from tests import system
+from tests.people import Person, eventually, photo
+from tests.system import System
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+
+FORM = {"operations": "watermark", "text": "© me"}
+
+
+@pytest.fixture(scope="module")
+def system_settings(room: Settings) -> Settings:
+    """Leases and sessions short enough to wait for their end."""
+    return msgspec.structs.replace(
+        room,
+        worker=msgspec.structs.replace(
+            room.worker,
+            children=1,
+            lease=msgspec.convert("PT6S", type(room.worker.lease)),
+            child_timeout=msgspec.convert("PT5S", type(room.worker.lease)),
+        ),
+        janitor=msgspec.structs.replace(
+            room.janitor,
+            sweep=msgspec.convert("PT0.5S", type(room.worker.lease)),
+            stale=msgspec.convert("PT5S", type(room.worker.lease)),
+        ),
+        kafka=msgspec.structs.replace(
+            room.kafka, publish_timeout=msgspec.convert("PT4S", type(room.worker.lease))
+        ),
+        store=msgspec.structs.replace(room.store, timeout=msgspec.convert("PT4S", type(room.worker.lease))),
+        log=msgspec.structs.replace(room.log, format="console"),
+    )
+
+
+@pytest.fixture(scope="module")
+def ann(running_system: System) -> Iterator[Person]:
+    with Person(running_system.base_url) as person:
+        yield person
+
+
+def fill(ann: Person, count: int, *, size: tuple[int, int] = (1200, 900)) -> str:
+    job = ann.open()
+    content = photo(*size)
+    for n in range(count):
+        answer = ann.put(job, n, (f"{n}.jpg", content))
+        assert answer.status_code == 201, answer.text
+    assert ann.seal(job, count).status_code == 202
+    return job
+
+
+def assert_exact(running_system: System, job_total: int) -> None:
+    """Every result once, and counters that equal the rows."""
+    with psycopg.connect(conninfo(running_system.settings.ledger)) as connection:
+        rows = connection.execute(
+            "select j.total, j.done, j.failed, count(*) filter (where p.state = 'done'),"
+            " count(*) filter (where p.state = 'failed') from jobs j join photos p on p.job = j.id"
+            " where j.state = 'complete' group by j.id"
+        ).fetchall()
+    assert any(row[0] == job_total for row in rows)
+    for total, done, failed, done_rows, failed_rows in rows:
+        assert (done, failed) == (done_rows, failed_rows)
+        assert done + failed == total
+
+
+def test_two_hundred_photos_survive_the_killing_of_one_of_two_workers(
+    ann: Person, running_system: System
+) -> None:
+    job = ann.open()
+    content = photo(1200, 900)
+    for n in range(200):
+        assert ann.put(job, n, (f"{n}.jpg", content)).status_code == 201
+        if n == 120:
+            eventually(lambda: ann.status(job)["done"], lambda done: done >= 20)
+            running_system.processes["worker-1"].kill()
+    assert ann.seal(job, 200).status_code == 202
+    running_system.processes["worker-1"].start()
+    status = ann.wait_until_complete(job, within=120)
+    assert (status["done"], status["failed"]) == (200, 0)
+    assert len(ann.archive(job)) == 201
+    assert_exact(running_system, 200)
+    known = json.loads((running_system.stack.data / "prometheus" / "targets.json").read_text())
+    workers = {g["labels"]["process"]: g["targets"][0] for g in known if "worker" in g["labels"]["process"]}
+    rendered = {
+        name: _value(httpx.get(f"http://{address}/metrics").text, "ebbmark_photos_rendered_total")
+        for name, address in workers.items()
+    }
+    assert rendered["worker-2"] > 0
+
+
+def test_each_of_two_workers_renders_its_share(ann: Person, running_system: System) -> None:
+    known = json.loads((running_system.stack.data / "prometheus" / "targets.json").read_text())
+    workers = [g["targets"][0] for g in known if "worker" in g["labels"]["process"]]
+
+    def counts() -> list[float]:
+        return [
+            _value(httpx.get(f"http://{address}/metrics").text, "ebbmark_photos_rendered_total")
+            for address in workers
+        ]
+
+    before = counts()
+    job = fill(ann, 60, size=(320, 240))
+    ann.wait_until_complete(job, within=90)
+    assert all(after > earlier for after, earlier in zip(counts(), before, strict=True))
+
+
+@pytest.mark.parametrize("server", ["kafka", "postgres", "seaweedfs"])
+def test_a_server_that_goes_away_means_503_and_its_return_is_enough(
+    ann: Person, running_system: System, server: str
+) -> None:
+    before = ann.send([("a.jpg", photo(320, 240))])
+    ann.wait_until_complete(before)
+    running_system.stack.server(server).stop()
+    try:
+        refused = ann.post([("b.jpg", photo(320, 240, seed=1))], **FORM)
+        assert refused.status_code == 503, refused.text
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["code"].endswith("-unavailable")
+        assert ann.http.get("/readyz").status_code == 503
+        assert ann.http.get("/healthz").status_code == 200
+    finally:
+        running_system.stack.server(server).start()
+    eventually(lambda: ann.http.get("/readyz").status_code, lambda status: status == 200)
+    accepted = eventually(
+        lambda: ann.post([("c.jpg", photo(320, 240, seed=2))], **FORM),
+        lambda answer: answer.status_code == 202,
+    )
+    status = ann.wait_until_complete(accepted.json()["status_url"], within=90)
+    assert status["done"] == 1
+
+
+def test_a_server_killed_in_the_middle_of_a_job_loses_nothing(ann: Person, running_system: System) -> None:
+    for server in ("kafka", "postgres", "seaweedfs"):
+        job = fill(ann, 30)
+        running_system.stack.server(server).kill()
+        running_system.stack.server(server).start()
+        status = eventually(
+            lambda job=job: _status_or_none(ann, job),
+            lambda seen: seen is not None and seen["state"] == "complete",
+            within=120,
+        )
+        assert (server, status["done"], status["failed"]) == (server, 30, 0)
+    assert_exact(running_system, 30)
+
+
+def test_killed_children_cost_their_photos_nothing_but_time(ann: Person, running_system: System) -> None:
+    job = fill(ann, 20, size=(2400, 1800))
+    worker = psutil.Process(running_system.processes["worker-2"].pid)
+    eventually(lambda: ann.status(job)["done"], lambda done: done >= 1)
+    for process in worker.children(recursive=True):
+        if not process.children() and "forkserver" in " ".join(process.cmdline()):
+            process.send_signal(signal.SIGKILL)
+    status = ann.wait_until_complete(job, within=120)
+    assert (status["done"], status["failed"]) == (20, 0)
+
+
+def test_a_worker_told_to_stop_finishes_what_it_has_in_hand(ann: Person, running_system: System) -> None:
+    job = fill(ann, 40)
+    eventually(lambda: ann.status(job)["done"], lambda done: done >= 3)
+    worker = running_system.processes["worker-1"]
+    worker.stop()
+    assert worker.exit_code == 0
+    worker.start()
+    status = ann.wait_until_complete(job, within=90)
+    assert (status["done"], status["failed"]) == (40, 0)
+    with psycopg.connect(conninfo(running_system.settings.ledger)) as connection:
+        (struck,) = connection.execute(
+            "select count(*) from photos where strikes > 1 and state = 'done'"
+        ).fetchone() or (0,)
+    assert struck >= 0
+
+
+def test_a_garbage_message_becomes_a_dead_letter_and_the_topic_moves_on(
+    ann: Person, running_system: System
+) -> None:
+    from confluent_kafka import Consumer, Producer  # noqa: PLC0415 - only this test speaks Kafka
+
+    kafka = running_system.settings.kafka
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 2})
+    for topic in ("uploads", "tasks.express", "statuses", "expirations"):
+        for partition in range(12):
+            producer.produce(f"{kafka.prefix}{topic}", b"\xff{garbage", partition=partition)
+    assert producer.flush(10) == 0
+    job = fill(ann, 20, size=(320, 240))
+    assert ann.wait_until_complete(job, within=90)["done"] == 20
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "group.id": f"{kafka.prefix}test",
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.subscribe([f"{kafka.prefix}dead-letters"])
+    try:
+        letters: list[dict[str, object]] = []
+
+        def collect() -> int:
+            letters.extend(json.loads(m.value() or b"{}") for m in consumer.consume(100, timeout=0.5))
+            return len(letters)
+
+        eventually(collect, lambda count: count >= 48)
+    finally:
+        consumer.close()
+    assert {letter["reason"] for letter in letters} == {"malformed-event"}
+
+
+def test_make_up_killed_and_started_again_on_the_same_data_completes_its_jobs(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", system.free_port()
+    first = _make_up(data, port)
+    try:
+        with Person(f"http://127.0.0.1:{port}") as ann:
+            _wait_until_ready(ann)
+            job = fill(ann, 40)
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+            second = _make_up(data, port)
+            try:
+                _wait_until_ready(ann)
+                status = eventually(
+                    lambda: _status_or_none(ann, job),
+                    lambda seen: seen is not None and seen["state"] == "complete",
+                    within=150,
+                )
+                assert (status["done"], status["failed"]) == (40, 0)
+                refused = subprocess.run(
+                    [sys.executable, "-m", "devstack", "up", "--data", str(data), "--port", str(port + 1)],
+                    capture_output=True,
+                    check=False,
+                    text=True,
+                )
+                assert refused.returncode == 2
+                assert "is in use by another instance" in refused.stderr
+            finally:
+                second.send_signal(signal.SIGINT)
+                output = second.communicate(timeout=60)[0]
+            assert second.returncode == 0
+            assert "Traceback" not in output
+            assert not [
+                p for p in psutil.process_iter(["cmdline"]) if str(data) in " ".join(p.info["cmdline"] or [])
+            ]
+    finally:
+        if first.poll() is None:
+            first.kill()
+        if first.stdout:
+            first.stdout.close()
+
+
+def _make_up(data: Path, port: int) -> subprocess.Popen[str]:
+    env = {
+        **os.environ,
+        "EBBMARK_WORKER_LEASE": "PT10S",
+        "EBBMARK_JANITOR_STALE": "PT10S",
+        "EBBMARK_WORKER_CHILDREN": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "devstack", "up", "--data", str(data), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait_until_ready(ann: Person) -> None:
+    def ready() -> bool:
+        try:
+            return ann.http.get("/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    eventually(ready, bool)
+
+
+def _status_or_none(ann: Person, job: str) -> dict[str, object] | None:
+    try:
+        answer = ann.http.get(job)
+    except httpx.HTTPError:
+        return None
+    return answer.json() if answer.status_code == 200 else None
+
+
+def _value(metrics: str, name: str) -> float:
+    lines = [line for line in metrics.splitlines() if line.startswith(f"{name} ")]
+    return float(lines[0].split()[1]) if lines else 0.0
