@@ -22,6 +22,7 @@ _PAGE = f"""<!doctype html>
 <meta charset="utf-8">
 <title>Ebbmark HTTP interface</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="/static/{pages.STATIC_VERSION}/mark.svg" type="image/svg+xml">
 <link rel="stylesheet" href="{ASSETS}/swagger-ui.css">
 <script src="{ASSETS}/swagger-ui-bundle.js" defer></script>
 <script src="/static/{pages.STATIC_VERSION}/docs.js" defer></script>
@@ -43,12 +44,13 @@ def _form_body() -> RequestBody:
         ),
         "recipe": Schema(
             type=OpenAPIType.STRING,
-            description='JSON: `{"operations": [{"operation": "watermark", "text": "© Ann"}]}`; or use the short form.',
+            description='JSON, `{"operations": [{"operation": "watermark", "text": "© Ann"}]}`; '
+            "or use the short form.",
         ),
         "operations": Schema(
             type=OpenAPIType.STRING,
-            description="Short form: names in order, `resize,watermark`. Their parameters are fields of the form, "
-            "such as `width` and `text`; see `/operations`.",
+            description="Short form: names in order, `resize,watermark`. Their parameters are fields "
+            "of the form, such as `width` and `text`; see `/operations`.",
         ),
     }
     schema = Schema(type=OpenAPIType.OBJECT, properties=properties)

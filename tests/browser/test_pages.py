@@ -1,0 +1,409 @@
+"""What a person sees and does, in Chromium, against the whole running system."""
+
+import asyncio
+import base64
+import json
+import re
+import zipfile
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Download, FilePayload, Locator, Page, Request, Route, expect
+
+from tests.people import opened, photo
+from tests.system import System
+
+MARK = "© Студия 2026"
+PATIENCE_MS = 60_000
+JOB_PAGE = re.compile(r"/jobs/[\w-]{20,}$")
+DONE = "[data-tiles] > li[data-state=done]"
+FAILED = "[data-tiles] > li[data-state=failed]"
+
+DROP = """(target, files) => {
+  const dataTransfer = new DataTransfer();
+  for (const { name, mimeType, content } of files) {
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    dataTransfer.items.add(new File([bytes], name, { type: mimeType }));
+  }
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    target.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true }));
+  }
+}"""
+
+
+@dataclass
+class Visit:
+    """One person's page, and everything about it that nobody should have to see."""
+
+    page: Page
+    origin: str
+    complaints: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def listen(self) -> None:
+        self.page.on(
+            "console",
+            lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None,
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.dialogs.append(dialog.message))
+        self.page.context.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - Playwright marks what it calls
+
+    async def drop(self, *files: FilePayload) -> None:
+        payload = [
+            {
+                "name": each["name"],
+                "mimeType": each["mimeType"],
+                "content": base64.b64encode(each["buffer"]).decode(),
+            }
+            for each in files
+        ]
+        await self.page.locator("#drop").evaluate(DROP, payload)
+
+    async def send(self) -> str:
+        """Submit; return the job's address, which the page has by then."""
+        await self.page.get_by_role("button", name="Mark the photos").click()
+        await expect(self.page).to_have_url(JOB_PAGE)
+        return self.page.url
+
+    async def see_the_end(self) -> None:
+        await expect(self.page.locator("h1:visible")).to_have_text(
+            re.compile("are ready|could be done"), timeout=PATIENCE_MS
+        )
+
+    def assert_undisturbed(self, *, statuses: Sequence[int] = ()) -> None:
+        """Nothing failed but what the test made fail, and nothing left the server's origin."""
+        expected = [f"status of {status}" for status in statuses]
+        assert [text for text in self.complaints if not any(part in text for part in expected)] == []
+        assert self.dialogs == []
+        assert {
+            each.url for each in self.requests if not each.url.startswith((self.origin, "blob:"))
+        } == set()
+
+
+@dataclass
+class Gate:
+    """Holds the requests that a pattern matches until it is opened."""
+
+    page: Page
+    pattern: str
+    held: list[Route] = field(default_factory=list)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def _hold(self, route: Route) -> None:
+        self.held.append(route)
+        await self.opened.wait()
+        await route.continue_()
+
+    async def close(self) -> None:
+        await self.page.route(self.pattern, self._hold)
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+class Open(Protocol):
+    """Opens a page for one more person."""
+
+    def __call__(self, *, scripts: bool = True) -> AbstractAsyncContextManager[Visit]: ...
+
+
+@pytest.fixture
+def someone(browser: Browser, running_system: System) -> Open:
+    @asynccontextmanager
+    async def opening(*, scripts: bool = True) -> AsyncGenerator[Visit]:
+        context = await browser.new_context(base_url=running_system.base_url, java_script_enabled=scripts)
+        context.set_default_timeout(PATIENCE_MS)
+        visit = Visit(await context.new_page(), running_system.base_url)
+        visit.listen()
+        try:
+            yield visit
+        finally:
+            await context.close()
+
+    return opening
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def ann(someone: Open) -> AsyncGenerator[Visit]:
+    async with someone() as visit:
+        await visit.page.goto("/")
+        yield visit
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def ben(someone: Open) -> AsyncGenerator[Visit]:
+    """He allows no scripts."""
+    async with someone(scripts=False) as visit:
+        await visit.page.goto("/")
+        yield visit
+
+
+def jpeg(name: str, content: bytes | None = None) -> FilePayload:
+    return {"name": name, "mimeType": "image/jpeg", "buffer": content or photo(640, 480)}
+
+
+def four_files() -> list[FilePayload]:
+    """Three photos and a text that only says it is one."""
+    return [
+        jpeg("Закат над морем.jpg", photo(640, 480, seed=1)),
+        jpeg("🌊.JPG", photo(480, 360, seed=2)),
+        jpeg("upright.jpg", photo(640, 480, seed=3, orientation=6)),
+        jpeg("note.jpg", b"Dear diary, this is not a photo."),
+    ]
+
+
+async def assert_shown(pictures: Locator, count: int) -> None:
+    await expect(pictures).to_have_count(count)
+    for picture in await pictures.all():
+        await picture.scroll_into_view_if_needed()
+        await expect(picture).to_have_js_property("complete", value=True)
+        assert await picture.evaluate("picture => picture.naturalWidth") > 0
+
+
+async def archive_of(download: Download) -> dict[str, bytes]:
+    with zipfile.ZipFile(await download.path()) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def assert_archive(files: dict[str, bytes]) -> None:
+    assert set(files) == {"Закат над морем.jpg", "🌊.JPG", "upright.jpg", "manifest.json"}
+    assert opened(files["upright.jpg"]).size == (480, 640)
+    assert opened(files["Закат над морем.jpg"]).size == (640, 480)
+    assert json.loads(files["manifest.json"])
+
+
+async def test_dropped_photos_become_results_without_a_reload_and_are_deleted_at_a_click(ann: Visit) -> None:
+    page = ann.page
+    await ann.drop(*four_files())
+    await expect(page.locator("#chosen-count")).to_contain_text("4 photos")
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    job = await ann.send()
+    await ann.see_the_end()
+
+    await expect(page.locator("h1:visible")).to_have_text("Your photos are ready")
+    await expect(page.locator("[data-counts]")).to_have_text("3 of 4 done, 1 failed")
+    await expect(page).to_have_title("3 of 4 done, 1 failed – Ebbmark")
+    await expect(page.locator("[data-countdown]")).to_have_text(
+        re.compile(r"^Everything is deleted in (59:\d\d|60:00)\.$")
+    )
+    assert await page.locator("[data-tiles] .name").all_inner_texts() == [
+        each["name"] for each in four_files()
+    ]
+    await assert_shown(page.locator(f"{DONE} img"), 3)
+    await expect(page.locator(f"{DONE} .state", has_text="480×640")).to_have_count(1)
+    refused = page.locator(FAILED)
+    await expect(refused.locator(".reason")).to_have_text("This is not a JPEG, PNG or WebP image.")
+    await expect(refused.locator("code")).to_have_text("unsupported-format")
+    assert [each.resource_type for each in ann.requests if each.url == f"{job}/events"] == ["eventsource"]
+    assert [each for each in ann.requests if each.url == job] == []
+
+    async with page.expect_download() as downloading:
+        await page.get_by_role("link", name="Download all").click()
+    assert_archive(await archive_of(await downloading.value))
+    ann.assert_undisturbed(statuses=[415])
+
+    await page.get_by_role("button", name="Delete now").click()
+    asked = page.get_by_role("dialog")
+    await asked.get_by_role("button", name="Keep").click()
+    await expect(asked).to_be_hidden()
+    await page.get_by_role("button", name="Delete now").click()
+    async with page.expect_response(
+        lambda answer: answer.url == job and answer.request.is_navigation_request()
+    ) as leaving:
+        await asked.get_by_role("button", name="Delete").click()
+    assert (await leaving.value).status in {404, 410}
+    await expect(page.locator("h1")).to_have_text(re.compile("are deleted|nothing here"))
+    ann.assert_undisturbed(statuses=[415, 410, 404])
+
+
+async def test_the_same_without_scripts(ben: Visit) -> None:
+    page = ben.page
+    await page.locator("#files").set_input_files(four_files())
+    await page.locator("#watermark-text").fill(MARK)
+    async with page.expect_response(lambda answer: answer.request.method == "POST") as sending:
+        await page.get_by_role("button", name="Mark the photos").click()
+    assert (await sending.value).status == 303
+    await expect(page).to_have_url(JOB_PAGE)
+    await ben.see_the_end()  # the page reloads by itself
+
+    await expect(page.locator("[data-counts]")).to_have_text("3 of 4 done, 1 failed")
+    await expect(page.locator("[data-countdown]")).to_have_text(
+        re.compile(r"^Everything is deleted at \d\d:\d\d UTC\.$")
+    )
+    await assert_shown(page.locator(f"{DONE} img"), 3)
+    await expect(page.locator(f"{FAILED} code")).to_have_text("unsupported-format")
+
+    async with page.expect_download() as downloading:
+        await page.get_by_role("link", name="Download all").click()
+    assert_archive(await archive_of(await downloading.value))
+    await page.get_by_role("button", name="Delete now").click()
+    await expect(page.locator("h1")).to_have_text(re.compile("are deleted|nothing here"))
+    ben.assert_undisturbed(statuses=[410, 404])
+
+
+async def test_a_job_page_opened_by_its_link_is_alive(ann: Visit, someone: Open) -> None:
+    await ann.drop(jpeg("a.jpg"))
+    await ann.page.get_by_label("Text", exact=True).fill(MARK)
+    job = await ann.send()
+    async with someone() as friend:
+        answer = await friend.page.goto(job)
+        assert answer is not None
+        assert answer.status == 200
+        await friend.see_the_end()
+        await assert_shown(friend.page.locator(f"{DONE} img"), 1)
+        await expect(friend.page.locator("[data-countdown]")).to_have_text(re.compile(r"in \d+:\d\d"))
+        assert [each.method for each in friend.requests if each.url == job] == ["GET"]
+        friend.assert_undisturbed()
+
+
+HOSTILE = ["<img src=x onerror=alert(1)>.jpg", "holiday\u202egpj.exe", "'\"><script>alert(2)</script>.jpg"]
+
+
+async def test_a_hostile_name_is_text_wherever_it_stands(ann: Visit, someone: Open) -> None:
+    page = ann.page
+    gate = Gate(page, "**/photos/*")
+    await gate.close()
+    await ann.drop(*(jpeg(name) for name in HOSTILE))
+    await expect(page.locator("#previews img")).to_have_count(3)
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    job = await ann.send()
+    names = page.locator("[data-tiles] .name bdi")
+    await expect(names).to_have_count(3)
+    assert await names.all_text_contents() == HOSTILE
+    gate.open()
+    await ann.see_the_end()
+
+    async with someone() as friend:
+        await friend.page.goto(job)
+        for visit in (ann, friend):
+            shown = await visit.page.locator("[data-tiles] .name bdi").all_text_contents()
+            assert shown == ["_img src=x onerror=alert(1)_.jpg", "holidaygpj.exe", "script_.jpg"]
+            assert await visit.page.locator("img[src=x], [onerror], main script").count() == 0
+            visit.assert_undisturbed()
+
+
+async def test_the_first_of_many_are_done_before_the_last_is_sent(ann: Visit) -> None:
+    page, last = ann.page, 119
+    gate = Gate(page, f"**/photos/{last}")
+    await gate.close()
+    small = photo(96, 72)
+    await ann.drop(*(jpeg(f"{n:03}.jpg", small) for n in range(last + 1)))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    job = await ann.send()
+
+    await expect(page.locator(DONE).nth(15)).to_be_attached(timeout=PATIENCE_MS)
+    await assert_shown(page.locator(f"{DONE} img").first, 1)
+    await page.get_by_role("button", name="Delete now").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+    await expect(page.locator("h1:visible")).to_have_text("Working on your photos")
+    await expect(page.locator(f"[data-tiles] > li[data-n='{last}']")).to_have_attribute(
+        "data-state", "uploading"
+    )
+
+    await expect(page.locator(DONE)).to_have_count(last, timeout=PATIENCE_MS)
+    assert len(gate.held) == 1
+    gate.open()
+    await expect(page.locator("[data-counts]")).to_have_text("120 of 120 done", timeout=PATIENCE_MS)
+    await expect(page.locator("h1:visible")).to_have_text("Your photos are ready")
+    assert [each.resource_type for each in ann.requests if each.url == f"{job}/events"] == ["eventsource"]
+    ann.assert_undisturbed()
+
+
+async def test_a_refused_form_says_why_and_loses_nothing(ann: Visit, ben: Visit) -> None:
+    await ann.drop(jpeg("a.jpg"))
+    await ann.page.get_by_role("button", name="Mark the photos").click()
+    await expect(ann.page.get_by_role("alert")).to_have_text("watermark needs a text, a logo or both.")
+    await expect(ann.page.locator("#previews img")).to_have_count(1)
+    await ann.page.get_by_label("Text", exact=True).fill(MARK)
+    await ann.send()
+    await ann.see_the_end()
+    ann.assert_undisturbed(statuses=[422])
+
+    await ben.page.locator("#files").set_input_files([jpeg("a.jpg")])
+    await ben.page.get_by_role("button", name="Mark the photos").click()
+    await expect(ben.page.locator("main")).to_contain_text("watermark needs a text, a logo or both.")
+    await expect(ben.page.locator("main code")).to_have_text("invalid-parameter")
+
+
+async def test_every_operation_of_the_form_reaches_the_result(ann: Visit) -> None:
+    page = ann.page
+    await ann.drop(jpeg("wide.jpg", photo(800, 400)))
+    await page.get_by_label("Watermark", exact=True).uncheck()
+    await page.get_by_label("Resize", exact=True).check()
+    await page.get_by_label("Width", exact=True).fill("200")
+    await page.get_by_label("Grayscale", exact=True).check()
+    await page.get_by_label("Convert", exact=True).check()
+    await page.get_by_label("Format", exact=True).select_option("png")
+    await ann.send()
+    await ann.see_the_end()
+    async with page.expect_download() as downloading:
+        await page.locator(f"{DONE} .state").get_by_role("link").click()
+    download = await downloading.value
+    assert download.suggested_filename == "wide.png"
+    result = opened((await download.path()).read_bytes())
+    assert (result.format, result.size) == ("PNG", (200, 100))
+    assert len(set(result.convert("RGB").getpixel((20, 50)))) == 1
+    ann.assert_undisturbed()
+
+
+async def test_the_description_of_the_interface_shows_every_operation(someone: Open) -> None:
+    async with someone() as visit:
+        await visit.page.goto("/docs")
+        await expect(visit.page.locator(".opblock").first).to_be_visible()
+        paths = await visit.page.locator(".opblock-summary-path").all_text_contents()
+        described = await (await visit.page.request.get("/openapi.json")).json()
+        assert len(paths) == sum(len(methods) for methods in described["paths"].values())
+        visit.assert_undisturbed()
+
+
+async def test_a_wrong_link_says_so(someone: Open) -> None:
+    async with someone() as visit:
+        answer = await visit.page.goto(f"/jobs/{'a' * 22}")
+        assert answer is not None
+        assert answer.status == 404
+        await expect(visit.page.locator("h1")).to_have_text("There is nothing here")
+        await visit.page.get_by_role("link", name="Mark more photos").click()
+        await expect(visit.page.locator("h1:visible")).to_have_text("Mark your photos")
+        visit.assert_undisturbed(statuses=[404])
+
+
+async def assert_accessible(page: Page) -> None:
+    assert await page.locator("html").get_attribute("lang") == "en"
+    await expect(page.locator("h1:visible")).to_have_count(1)
+    nameless = await page.locator("input:not([type=hidden]), select, textarea, progress").evaluate_all(
+        """fields => fields.filter((field) => !field.labels?.length && !field.ariaLabel)
+          .map((field) => field.outerHTML)"""
+    )
+    assert nameless == []
+    assert await page.locator("img:not([alt])").count() == 0
+    ids = await page.locator("[id]").evaluate_all("elements => elements.map((element) => element.id)")
+    assert len(ids) == len(set(ids))
+
+
+async def test_forms_have_labels_and_the_keyboard_reaches_everything(ann: Visit) -> None:
+    page = ann.page
+    await assert_accessible(page)
+    reached: list[str] = []
+    while "send" not in reached:
+        assert len(reached) < 60
+        await page.keyboard.press("Tab")
+        reached.append(await page.evaluate("document.activeElement.id"))
+    assert reached.index("files") < reached.index("watermark-text") < reached.index("send")
+
+    await page.locator("#files").set_input_files([jpeg("a.jpg")])
+    await page.locator("#watermark-text").fill(MARK)
+    await page.locator("#send").press("Enter")
+    await ann.see_the_end()
+    await assert_accessible(page)
+    await page.get_by_role("button", name="Delete now").press("Enter")
+    await expect(page.get_by_role("button", name="Keep")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    ann.assert_undisturbed()
