@@ -60,7 +60,8 @@ class Door:
         ):
             raise Rejected(
                 "invalid-idempotency-key",
-                f"An Idempotency-Key is {_SHORTEST_KEY} to {_LONGEST_KEY} printable characters; a UUID is a good one.",
+                f"An Idempotency-Key is {_SHORTEST_KEY} to {_LONGEST_KEY} printable characters, "
+                "such as a UUID.",
             )
         public_id = tokens.encode(token)
         row = await self._ledger.open_job(

@@ -12,8 +12,8 @@ import jinja2
 from msgspec import Struct
 
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """What the pages may load: themselves, and the photos a person has just chosen."""
 
@@ -57,9 +57,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals["static"] = f"/static/{STATIC_VERSION}"  # pyright: ignore[reportArgumentType] - any value may be one
-    environment.filters["megabytes"] = lambda size: f"{size / 1024**2:g} MB"
+    environment.filters["megabytes"] = _megabytes
     environment.filters["duration"] = _duration
-    environment.filters["clock"] = lambda moment: datetime.fromisoformat(moment).strftime("%H:%M UTC")
+    environment.filters["clock"] = _clock
     return environment
 
 
@@ -99,6 +99,14 @@ def problem_page(status: int, title: str, detail: str, code: str) -> str:
     return _ENVIRONMENT.get_template("message.html").render(
         title=heading, detail=detail or title, code=code, picture="problem"
     )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1024**2:g} MB"
+
+
+def _clock(moment: str) -> str:
+    return datetime.fromisoformat(moment).strftime("%H:%M UTC")
 
 
 def _duration(span: timedelta) -> str:

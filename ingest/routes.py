@@ -16,7 +16,7 @@ from litestar.params import Parameter
 from litestar.response import Redirect, ServerSentEvent, Stream
 
 from ebbmark.errors import Conflict, LimitExceeded, Rejected
-from ebbmark.imaging.operation import operations_schema
+from ebbmark.imaging.operation import catalogue, operations_schema
 from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
 from ebbmark.ledger import JobRow, Ledger, NewPhoto
 from ebbmark.settings import Settings
@@ -135,8 +135,11 @@ class _Intake:
         else:
             raise Rejected("unknown-field", "Photos belong in the field `files`, the logo in `logo`.")
 
-    async def accept(self, recipe: bytes, *, fill_later: bool) -> Opened:
+    async def accept(self, wanted: Recipe, *, fill_later: bool) -> Opened:
         """Enter and seal what came, or only the recipe when the photos follow."""
+        if wanted.wants_logo() and self.logo is None:
+            raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
+        recipe = wanted.to_json()
         opened = await self.open()
         mark = fingerprint(recipe, self.logo, self.photos)
         job = opened.job
@@ -191,7 +194,7 @@ async def create_job(
             fields = await read_form(request, services.settings, intake.on_file)
             recipe = recipe_of(fields, has_logo=intake.logo is not None, whole_form=page)
             fill_later = not intake.photos and not page
-            opened = await intake.accept(recipe.to_json(), fill_later=fill_later)
+            opened = await intake.accept(recipe, fill_later=fill_later)
         except BaseException:
             await intake.abandon()
             raise
@@ -227,8 +230,8 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
         name: values[-1] for name, values in fields.values.items() if name not in {"operations", "recipe"}
     }
     if whole_form:
-        chosen = [each for each in operations_schema() if each["name"] in operations]
-        taken = {name for each in chosen for name in each["parameters"]["properties"]}
+        chosen = [each for name, each in catalogue().items() if name in operations]
+        taken = {name for each in chosen for name in each.__struct_fields__}
         flat = {name: value for name, value in flat.items() if name in taken}
     if has_logo and "watermark" in operations:
         flat["logo"] = "true"

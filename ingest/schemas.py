@@ -10,7 +10,10 @@ from ebbmark.states import JobState, PhotoState
 
 
 class Photo(Struct, frozen=True, kw_only=True):
-    """One photo of a job. The result's fields are null until it is done, `code` and `detail` unless it failed."""
+    """One photo of a job.
+
+    The result's fields are null until it is done, `code` and `detail` unless it failed.
+    """
 
     n: int
     name: str

@@ -1,4 +1,4 @@
-"""Request bodies are read here: piece by piece, into a capped spool, each with its limits and its patience."""
+"""Request bodies are read here: piece by piece, into capped spools, within limits of size and time."""
 
 import asyncio
 import hashlib
@@ -59,7 +59,10 @@ class Spool:
             self._memory += chunk
             return
         if self._file is None:
-            self._file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._folder))
+            self._file = cast(
+                "BinaryIO",
+                tempfile.TemporaryFile(dir=self._folder),  # noqa: SIM115 - closed with the spool
+            )
             self._file.write(self._memory)
             del self._memory[32:]
         self._file.write(chunk)
@@ -158,10 +161,7 @@ async def _parse(
     settings: Settings,
     on_file: Callable[[Upload, Spool], Awaitable[None]],
 ) -> Fields:
-    fields = Fields(values={})
-    total = files = texts = 0
-    spool: Spool | None = None
-    segment: multipart.MultipartSegment | None = None
+    form = _Form(settings)
     try:
         with multipart.PushMultipartParser(
             boundary,
@@ -170,39 +170,47 @@ async def _parse(
             max_segment_count=settings.job.files + _FIELDS + 1,
         ) as parser:
             async for chunk in body:
-                total += len(chunk)
-                if total > settings.job.bytes + _FIELDS * _FIELD_BYTES:
-                    raise LimitExceeded(
-                        "job-too-large", f"A job may hold {settings.job.bytes // 1024**2} MiB in all."
-                    )
+                form.count(chunk)
                 for event in parser.parse(chunk):
                     if isinstance(event, multipart.MultipartSegment):
-                        segment = event
-                        spool = Spool(
-                            settings.http.spool,
-                            settings.photo.bytes if event.filename is not None else _FIELD_BYTES,
-                        )
-                        if event.filename:
-                            files += event.name != "logo"
-                        else:
-                            texts += 1
-                        if files > settings.job.files:
-                            raise LimitExceeded(
-                                "too-many-files",
-                                f"A job may hold {settings.job.files} photos; send the rest as another.",
-                            )
-                        if texts > _FIELDS:
-                            raise LimitExceeded("form-too-large", "The form has too many fields.")
-                    elif event is not None and spool is not None:
-                        spool.write(event)
-                    elif spool is not None and segment is not None:
-                        with spool:
-                            await _end_part(segment, spool, fields, on_file)
-                        spool = None
+                        form.begin(event)
+                    elif event is not None:
+                        form.spool.write(event)
+                    else:
+                        with form.spool:
+                            await _end_part(form.segment, form.spool, form.fields, on_file)
     finally:
-        if spool is not None:
-            spool.__exit__(None, None, None)
-    return fields
+        form.spool.__exit__(None, None, None)
+    return form.fields
+
+
+class _Form:
+    """What came of a form so far, and the part that is coming."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bytes = self._files = self._texts = 0
+        self.fields = Fields(values={})
+        self.spool = Spool(settings.http.spool, 0)
+        self.segment = multipart.MultipartSegment([])
+
+    def count(self, chunk: bytes) -> None:
+        self._bytes += len(chunk)
+        if self._bytes > self._settings.job.bytes + _FIELDS * _FIELD_BYTES:
+            limit = self._settings.job.bytes // 1024**2
+            raise LimitExceeded("job-too-large", f"A job may hold {limit} MiB in all.")
+
+    def begin(self, segment: multipart.MultipartSegment) -> None:
+        is_file = segment.filename is not None
+        self._files += bool(segment.filename) and segment.name != "logo"
+        self._texts += not is_file
+        if self._files > self._settings.job.files:
+            limit = self._settings.job.files
+            raise LimitExceeded("too-many-files", f"A job may hold {limit} photos; send the rest as another.")
+        if self._texts > _FIELDS:
+            raise LimitExceeded("form-too-large", "The form has too many fields.")
+        self.segment = segment
+        self.spool = Spool(self._settings.http.spool, self._settings.photo.bytes if is_file else _FIELD_BYTES)
 
 
 async def _end_part(

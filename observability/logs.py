@@ -1,4 +1,4 @@
-"""Logs are one JSON object a line on standard error (or readable text), for our own and foreign loggers alike."""
+"""Logs are one JSON object a line on standard error, or readable text, whoever's logger it was."""
 
 import logging
 import sys

@@ -50,7 +50,7 @@ MESSAGES_OPEN = Gauge(
     ["topic"],
 )
 
-# Rendering (worker)
+# The worker renders
 
 STAGE_SECONDS = Histogram(
     "ebbmark_render_stage_seconds",
@@ -68,11 +68,13 @@ PHOTOS_FAILED = Counter(
 )
 CLAIMS_REFUSED = Counter(
     "ebbmark_claims_refused_total",
-    "Orders dropped since nobody may claim the photo (any more). Many: messages are repeated, look for rebalances.",
+    "Orders dropped since nobody may claim the photo (any more). Many: messages are repeated; "
+    "look for rebalances.",
 )
 CHILDREN_LOST = Counter(
     "ebbmark_children_lost_total",
-    "Rendering children that died or were killed at their time limit. Rising: a hostile file, or too little memory.",
+    "Rendering children that died or were killed at their time limit. Rising: a hostile file, "
+    "or too little memory.",
     ["reason"],
 )
 

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import suppress
 from types import TracebackType
@@ -41,10 +41,10 @@ class RenderPool:
         worker = settings.worker
         self.children = worker.children or os.cpu_count() or 1
         self._timeout = worker.child_timeout.total_seconds()
-        self._limits = Limits(pixels=settings.photo.pixels)
+        self._limits = Limits(bytes=settings.photo.bytes, pixels=settings.photo.pixels)
         # Fork is not safe under the threads of this process, and spawn pays the imports anew each time.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["processors.pool"])
+        context.set_forkserver_preload(["processors.pool", "ebbmark.imaging.warm"])
         os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
         self._pool = pebble.ProcessPool(
             max_workers=self.children,
@@ -56,7 +56,7 @@ class RenderPool:
 
     async def __aenter__(self) -> Self:
         # The first children start now, not under the first photo.
-        await asyncio.gather(*(self._run(_noop, timeout=60) for _ in range(self.children)))
+        await asyncio.gather(*(self._run(_noop, within=60) for _ in range(self.children)))
         return self
 
     async def __aexit__(
@@ -65,8 +65,10 @@ class RenderPool:
         self._pool.stop()
         await asyncio.to_thread(self._pool.join)
 
-    async def render(self, original: bytes, recipe: bytes, logo: bytes | None) -> Rendered:
-        """Render in a child.
+    async def render(
+        self, original: bytes, recipe: bytes, logo: bytes | None, facts: Mapping[str, str]
+    ) -> Rendered:
+        """Render in a child; `facts` are what a mark may say of the photo.
 
         Raises:
             Rejected: the photo or its recipe is at fault.
@@ -78,12 +80,13 @@ class RenderPool:
             recipe,
             logo,
             self._limits,
+            dict(facts),
             int(self._timeout) + 5,
-            timeout=self._timeout,
+            within=self._timeout,
         )
 
-    async def _run(self, call: Callable[..., Any], *args: object, timeout: float) -> Any:  # noqa: ANN401 - the child's
-        future = self._pool.schedule(call, args=args, timeout=timeout)
+    async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
+        future = self._pool.schedule(call, args=args, timeout=within)
         try:
             return await asyncio.wrap_future(future)
         except TimeoutError as exc:
@@ -103,14 +106,19 @@ def _noop() -> None:
     pass
 
 
-def _render_in_child(
-    original: bytes, recipe: bytes, logo: bytes | None, limits: Limits, cpu_seconds: int
+def _render_in_child(  # noqa: PLR0917 - the pool passes arguments by position only
+    original: bytes,
+    recipe: bytes,
+    logo: bytes | None,
+    limits: Limits,
+    facts: Mapping[str, str],
+    cpu_seconds: int,
 ) -> Rendered:
     spent = resource.getrusage(resource.RUSAGE_SELF)
     used = int(spent.ru_utime + spent.ru_stime)
     resource.setrlimit(resource.RLIMIT_CPU, (used + cpu_seconds, resource.RLIM_INFINITY))
     try:
-        return render(original, recipe, logo, limits)
+        return render(original, recipe, logo, limits, facts)
     except MemoryError:
         raise LimitExceeded("out-of-memory", "The photo needs more memory than one photo may take.") from None
 

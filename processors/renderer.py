@@ -5,6 +5,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import PurePath
 from uuid import UUID
 
 from ebbmark.errors import Rejected, Unavailable
@@ -69,7 +70,7 @@ class Renderer:
             logo = await self._logo(claim)
         try:
             with metrics.STAGE_SECONDS.labels("render").time():
-                rendered = await self._pool.render(original, claim.recipe, logo)
+                rendered = await self._pool.render(original, claim.recipe, logo, _facts(claim))
         except Rejected as exc:
             metrics.PHOTOS_FAILED.labels(exc.code).inc()
             return PhotoFailed(
@@ -118,6 +119,10 @@ class Renderer:
     async def _release(self, claim: Claim, *, strikes: int, wait: timedelta) -> None:
         spread = wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards no secret
         await patiently(lambda: self._ledger.release(claim, strikes=strikes, retry_after=spread), "release")
+
+
+def _facts(claim: Claim) -> dict[str, str]:
+    return {"filename": PurePath(claim.name).stem, "n": str(claim.n + 1)}
 
 
 def _describe(rendered: Rendered) -> dict[str, str]:

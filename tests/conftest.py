@@ -1,20 +1,35 @@
 """One stack of real servers per run, begun when first asked for; each module has a room of its own."""
 
 import asyncio
-import secrets
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import AsyncGenerator, Iterator
+from typing import NoReturn
 
 import msgspec
-import psycopg
+import playwright.async_api
 import pytest
-from confluent_kafka.admin import AdminClient
-from psycopg import sql
+import pytest_asyncio
 
+from devstack.process import DevstackError
+from devstack.supervisor import Stack
 from ebbmark.eventlog import create_topics
-from ebbmark.ledger.postgres import conninfo, migrate
+from ebbmark.ledger.postgres import migrate
 from ebbmark.settings import Kafka, Ledger, Settings, Store
 from ebbmark.store import S3Store
-from ebbmark.topics import TOPICS
+from tests import rooms, system
+
+CHROMIUM_FLAGS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--headless=new",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--no-sandbox",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,51 +41,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a browser share its event loop; it is started once a run."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip on a laptop, fail where all must be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Kafka, Postgres and the object store; what a test stops it starts again."""
+    if request.config.getoption("--servers") != "own":
+        pytest.skip("needs servers of its own")
+    running = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        running.start()
+    except DevstackError as exc:
+        missing(f"The servers do not run here: {exc}")
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> Settings:
-    """The servers of this run; nothing of this run's is on them yet."""
+    """Where the servers of this run are; under the names in these settings nothing may be made."""
     if request.config.getoption("--servers") == "env":
         return Settings.from_env()
-    raise NotImplementedError
-
-
-@pytest.fixture(scope="module")
-def room(servers: Settings) -> Settings:
-    """Names that nobody else uses; nothing of these names exists yet."""
-    name = f"test{secrets.token_hex(4)}"
-    return msgspec.structs.replace(
-        servers,
-        kafka=msgspec.structs.replace(servers.kafka, prefix=f"{name}."),
-        ledger=msgspec.structs.replace(servers.ledger, schema=name),
-        store=msgspec.structs.replace(servers.store, bucket=name),
+    stack: Stack = request.getfixturevalue("stack")
+    at = stack.endpoints
+    return Settings(
+        kafka=Kafka(bootstrap=at.kafka),
+        ledger=Ledger(url=at.postgres),
+        store=Store(endpoint=at.s3, access_key=at.s3_access_key, secret_key=at.s3_secret_key),
     )
 
 
 @pytest.fixture(scope="module")
-def ledger_settings(room: Settings) -> Iterator[Ledger]:
+def room(servers: Settings) -> Iterator[Settings]:
+    """Settings whose names nobody else uses; nothing of these names exists yet."""
+    entered = rooms.enter(servers)
+    yield entered
+    rooms.leave(entered)
+
+
+@pytest.fixture(scope="module")
+def ledger_settings(room: Settings) -> Ledger:
     """A migrated schema."""
     migrate(room.ledger)
-    yield room.ledger
-    with psycopg.connect(conninfo(room.ledger), autocommit=True) as connection:
-        connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(room.ledger.schema)))
+    return room.ledger
 
 
 @pytest.fixture(scope="module")
-def store_settings(room: Settings) -> Iterator[Store]:
+def store_settings(room: Settings) -> Store:
     """An empty bucket."""
     asyncio.run(S3Store(room.store).prepare())
-    yield room.store
-    asyncio.run(S3Store(room.store).delete_prefix(""))
+    return room.store
 
 
 @pytest.fixture(scope="module")
-def kafka_settings(room: Settings) -> Iterator[Kafka]:
+def kafka_settings(room: Settings) -> Kafka:
     """All topics, empty."""
     create_topics(room.kafka)
-    yield room.kafka
-    admin = AdminClient({"bootstrap.servers": room.kafka.bootstrap, "log_level": 2})
-    for deleted in admin.delete_topics([room.kafka.prefix + topic.name for topic in TOPICS]).values():
-        deleted.result(20)
+    return room.kafka
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +119,32 @@ def settings(
 ) -> Settings:
     """Everything prepared: schema, bucket and topics."""
     return msgspec.structs.replace(room, ledger=ledger_settings, store=store_settings, kafka=kafka_settings)
+
+
+@pytest.fixture(scope="module")
+def system_settings(room: Settings) -> Settings:
+    """What `running_system` runs with; a module that wants other limits or durations overrides this."""
+    return msgspec.structs.replace(
+        room,
+        worker=msgspec.structs.replace(room.worker, children=1),
+        log=msgspec.structs.replace(room.log, format="console"),
+    )
+
+
+@pytest.fixture(scope="module")
+def running_system(stack: Stack, system_settings: Settings) -> Iterator[system.System]:
+    """Ingest, two workers and the janitor as child processes, ready for requests."""
+    with system.running(stack, system_settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncGenerator[playwright.async_api.Browser]:
+    """Chromium; every test opens a context of its own."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        missing("There is no Chromium here.")
+    async with playwright.async_api.async_playwright() as driver:
+        launched = await driver.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield launched
+        await launched.close()

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
+
 from devstack.ports import choose
 from devstack.process import DevstackError, Process
 from devstack.supervisor import Endpoints, Stack
 from devstack.up import ebbmark_processes
-
 from ebbmark.settings import PREFIX, Settings, variables
 
 READY_WITHIN = 60
@@ -68,7 +68,7 @@ class System:
 
 @contextmanager
 def running(stack: Stack, settings: Settings, *, workers: int = 2) -> Iterator[System]:
-    """Run Ebbmark with these settings, prepared by its own command; must be left in the thread it began in."""
+    """Run Ebbmark with these settings, prepared by its own command; leave in the thread it began in."""
     port = stack.choose_ports(["test-http"])["test-http"]
     http = msgspec.structs.replace(settings.http, host="127.0.0.1", port=port)
     settings = msgspec.structs.replace(settings, http=http)

@@ -109,6 +109,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     epoch: int
     fence: int
     strikes: int
+    name: str
     sha256: bytes
     recipe: bytes
     logo_sha256: bytes | None

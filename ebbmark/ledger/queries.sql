@@ -104,7 +104,7 @@ where p.job = wanted.job and p.n = wanted.n and p.epoch = wanted.epoch
   and j.state in ('open', 'rendering') and j.recipe is not null
   and p.strikes < %(strikes)s
   and (p.state = 'queued' or (p.state = 'rendering' and p.lease_until < now()))
-returning p.job, p.n, p.epoch, p.fence, p.strikes, p.sha256, j.recipe, j.logo_sha256;
+returning p.job, p.n, p.epoch, p.fence, p.strikes, coalesce(p.name, '') as name, p.sha256, j.recipe, j.logo_sha256;
 
 -- name: release
 -- A fence that is not the current one matches nothing.

@@ -4,6 +4,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
@@ -187,7 +188,7 @@ def test_a_person_in_a_browser_sees_a_page_instead_of_a_problem(ann: Person) -> 
 
 def test_an_upload_that_breaks_off_leaves_nothing_behind(ann: Person, running_system: System) -> None:
     spool = running_system.settings.http.spool
-    before = set(os.listdir(spool)) if spool else set()
+    before = set(Path(spool).iterdir()) if spool else set()
 
     def half() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
@@ -201,7 +202,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_behind(ann: Person, running_sy
             headers={"content-type": "multipart/form-data; boundary=x", "content-length": "99999999"},
         )
     eventually(lambda: ann.http.get("/metrics").text, lambda text: "ebbmark_uploads_open 0.0" in text)
-    assert (set(os.listdir(spool)) if spool else set()) == before
+    assert (set(Path(spool).iterdir()) if spool else set()) == before
 
 
 def test_memory_stays_within_bounds_whatever_is_sent(ann: Person, running_system: System) -> None:

@@ -64,12 +64,14 @@ def test_links_die_first_then_the_bytes_and_what_remains_is_ids_counts_and_times
     assert ann.http.get(f"{job}/archive").json()["code"] == "unknown-job"
     with psycopg.connect(conninfo(settings.ledger)) as connection:
         row = connection.execute(
-            "select token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, done, failed, total"
+            "select token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint,"
+            " done, failed, total"
             " from jobs where state = 'expired' order by created_at limit 1"
         ).fetchone()
         assert row == (None, None, None, None, None, None, 1, 1, 2)
         dump = connection.execute(
-            "select string_agg(photos::text, ' ') || (select string_agg(jobs::text, ' ') from jobs) from photos"
+            "select string_agg(photos::text, ' ') || (select string_agg(jobs::text, ' ') from jobs)"
+            " from photos"
         ).fetchone()
         assert dump is not None
         assert "personal" not in dump[0]
@@ -87,12 +89,6 @@ def test_an_upload_that_is_never_sealed_is_abandoned_and_deleted(ann: Person, ru
     eventually(lambda: ann.http.get(job).status_code, lambda seen: seen == 404)
     assert keys(running_system.settings) == []
     assert ann.seal(job, 1).status_code == 404
-
-
-def test_a_download_cannot_begin_after_the_end_and_a_watcher_hears_of_it(ann: Person) -> None:
-    job = ann.send([("a.jpg", photo(64, 48))])
-    ann.wait_until_complete(job)
-    eventually(lambda: ann.http.get(f"{job}/archive").status_code, lambda status: status in {404, 410})
 
 
 def test_nothing_personal_stands_in_the_logs(ann: Person, running_system: System) -> None:

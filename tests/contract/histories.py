@@ -77,7 +77,7 @@ class Take:
             assert claim.strikes <= STRIKES
             world.fences[claim.job, claim.n] = claim.fence
         world.claims += sorted(claims, key=lambda each: each.n)
-        return sorted(claims, key=lambda each: each.n)
+        return [*sorted(claims, key=lambda each: each.n)]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Finish:
         for each in completions:
             assert each.job not in world.completed, "a job was completed twice"
             world.completed.add(each.job)
-        return sorted(completions, key=lambda each: each.job)
+        return [*sorted(completions, key=lambda each: each.job)]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ async def play(bench: Bench, history: Sequence[Step]) -> Seen:
             assert snapshot is not None
             check(snapshot, world.last.get(job))
             world.last[job] = snapshot
-            seen.append(_timeless(snapshot))
+            seen.append(timeless(snapshot))
     return seen
 
 
@@ -225,7 +225,8 @@ def check(now: Snapshot, before: Snapshot | None) -> None:
             assert (later[photo.n].state, later[photo.n].code) == (photo.state, photo.code)
 
 
-def _timeless(snapshot: Snapshot) -> object:
+def timeless(snapshot: Snapshot) -> object:
+    """Return what two ledgers must agree on, whatever their clocks say."""
     job = snapshot.job
     return (
         (job.id, job.state, job.epoch, job.total, job.done, job.failed, job.version, job.recipe, job.bytes),

@@ -50,13 +50,20 @@ def test_a_name_of_255_bytes_keeps_its_extension() -> None:
 
 
 def test_results_with_equal_names_are_told_apart_without_regard_to_case() -> None:
-    names = result_names([(0, "a.jpg", "image/jpeg"), (1, "A.JPG", "image/jpeg"), (2, "a (2).jpg", "image/jpeg")])
+    names = result_names(
+        [(0, "a.jpg", "image/jpeg"), (1, "A.JPG", "image/jpeg"), (2, "a (2).jpg", "image/jpeg")]
+    )
     assert names == {0: "a.jpg", 1: "A (2).JPG", 2: "a (2) (2).jpg"}
 
 
 def test_the_extension_says_what_the_result_is() -> None:
     names = result_names(
-        [(0, "a.JPEG", "image/jpeg"), (1, "b.png", "image/webp"), (2, "v1.2", "image/jpeg"), (3, "c", "image/png")]
+        [
+            (0, "a.JPEG", "image/jpeg"),
+            (1, "b.png", "image/webp"),
+            (2, "v1.2", "image/jpeg"),
+            (3, "c", "image/png"),
+        ]
     )
     assert names == {0: "a.JPEG", 1: "b.webp", 2: "v1.2.jpg", 3: "c.png"}
 
