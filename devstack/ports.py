@@ -1,9 +1,12 @@
 """Ports on 127.0.0.1: found free, remembered with the data, never taken from somebody."""
 
+import random
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 HOST = "127.0.0.1"
+_LOWEST = 20_000
 
 
 def is_free(port: int) -> bool:
@@ -17,29 +20,25 @@ def is_free(port: int) -> bool:
         return True
 
 
-def answers(port: int) -> bool:
-    """Return whether somebody accepts connections there."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((HOST, port)) == 0
-
-
 def choose(names: Iterable[str], remembered: Mapping[str, int]) -> dict[str, int]:
-    """Return a free port for each name: the remembered one if it still is free, or a new one.
-
-    All new ones are held open until the last is found, so no two are the same.
-    """
-    held: list[socket.socket] = []
+    """Return a free port for each name, no two the same: the remembered one if it is free, or a new one."""
     chosen: dict[str, int] = {}
-    try:
-        for name in names:
-            port = remembered.get(name, 0)
-            if not port or not is_free(port):
-                held.append(socket.socket())
-                held[-1].bind((HOST, 0))
-                port = held[-1].getsockname()[1]
-            chosen[name] = port
-    finally:
-        for each in held:
-            each.close()
+    for name in names:
+        port = remembered.get(name, 0)
+        while not port or port in chosen.values() or not is_free(port):
+            port = random.randrange(_LOWEST, _first_of_clients())  # noqa: S311 - no secret
+        chosen[name] = port
     return chosen
+
+
+def _first_of_clients() -> int:
+    """Return where the ports begin that the kernel gives to clients.
+
+    A server that is to come back on its port must not have one of those: while it is down, somebody's
+    connection would get it, even one that is being made to this very server.
+    """
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split()[0])
+    except OSError:
+        first = 0
+    return first if first > _LOWEST + 1000 else 32_768

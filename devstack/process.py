@@ -1,6 +1,5 @@
 """A child process that dies with its parent, leaves a log, and can be stopped, paused and measured."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -14,16 +13,19 @@ from pathlib import Path
 import psutil
 from psutil import NoSuchProcess
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)  # loaded here: nothing may be imported between fork and exec
+from devstack.leash import leashed
+
+MARK = "DEVSTACK_LOGS"
+"""In the environment of every process of a stack, and of all their descendants: its folder of logs."""
+_LONGEST_LOG = 16 * 1024**2
 
 
 class DevstackError(Exception):
     """The stack cannot run; the message is one sentence for the person at the terminal."""
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+class Halted(Exception):
+    """The stack was told to stop while it was starting."""
 
 
 class Process:
@@ -38,36 +40,45 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        on_death: signal.Signals = signal.SIGKILL,
         stop_within: float = 10.0,
         on_line: Callable[[str, str], None] | None = None,
     ) -> None:
-        """`on_line` gets (name, line) for each line of output, which goes to the log besides."""
+        """`on_line` gets (name, line) for each line of output, which goes to the log besides.
+
+        `on_death` is what it is sent when its parent dies without stopping it.
+        """
         self.name = name
         self.command = list(command)
+        self.started_at = 0.0
         self._log = log
-        self._env = dict(os.environ) if env is None else dict(env)
+        self._env = {**(os.environ if env is None else env), MARK: str(log.parent)}
         self._cwd = cwd
         self._stop_signal = stop_signal
+        self._on_death = on_death
         self._stop_within = stop_within
         self._on_line = on_line
         self._child: subprocess.Popen[bytes] | None = None
+        self._spent_before = 0.0  # CPU seconds of its earlier starts
         self._spent = 0.0
-        self.started_at = 0.0
 
     def start(self) -> None:
         """Start it; must be called from a thread that lives as long as the child."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            if self._log.stat().st_size > _LONGEST_LOG:
+                self._log.replace(self._log.with_suffix(".log.1"))
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(  # noqa: S603 - our own command lines
-                self.command,
+                leashed(self.command, on_death=self._on_death),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self._on_line else log,
                 stderr=subprocess.STDOUT,
                 env=self._env,
                 cwd=self._cwd,
                 start_new_session=True,  # Ctrl-C is for the supervisor, who stops all in order
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no locks
             )
+        self._spent_before, self._spent = self._spent_before + self._spent, 0.0
         self.started_at = time.monotonic()
         if self._on_line is not None:
             threading.Thread(target=self._forward, args=(self._child, self._on_line), daemon=True).start()
@@ -92,15 +103,14 @@ class Process:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to it alone."""
-        if self.pid is not None:
-            os.kill(self.pid, number)
+        if (pid := self.pid) is not None:
+            os.kill(pid, number)
 
     def ask_to_stop(self) -> None:
         """Send its stop signal and return at once."""
-        self._note_cpu()
-        with suppress(ProcessLookupError):
-            self.send(signal.SIGCONT)
-            self.send(self._stop_signal)
+        self.cpu_seconds()
+        self.resume()
+        self.send(self._stop_signal)
 
     def stop(self) -> None:
         """Stop it in order; kill it when that takes too long."""
@@ -114,16 +124,10 @@ class Process:
 
     def kill(self) -> None:
         """End it and all its children at once, as a power cut would."""
-        if self.pid is None or self._child is None:
-            return
-        self._note_cpu()
-        for process in [
-            *psutil.Process(self._child.pid).children(recursive=True),
-            psutil.Process(self._child.pid),
-        ]:
-            with suppress(NoSuchProcess):
-                process.kill()
-        self._child.wait()
+        self.cpu_seconds()
+        self._signal_tree(signal.SIGKILL)
+        if self._child is not None:
+            self._child.wait()
 
     def pause(self) -> None:
         """Freeze it and its children."""
@@ -134,19 +138,16 @@ class Process:
         self._signal_tree(signal.SIGCONT)
 
     def _signal_tree(self, number: signal.Signals) -> None:
-        if self.pid is not None:
-            root = psutil.Process(self.pid)
-            for process in [root, *root.children(recursive=True)]:
+        if (pid := self.pid) is not None:
+            for process in tree(pid):
                 with suppress(NoSuchProcess):
                     process.send_signal(number)
 
     def cpu_seconds(self) -> float:
         """User and system time of it, its children, and those of its earlier starts."""
-        return self._spent + (cpu_seconds(self.pid) if self.pid else 0.0)
-
-    def _note_cpu(self) -> None:
-        if self.pid is not None:
-            self._spent += cpu_seconds(self.pid)
+        if (pid := self.pid) is not None:
+            self._spent = max(self._spent, cpu_seconds(pid))
+        return self._spent_before + self._spent
 
     def tail(self, lines: int = 15) -> str:
         """Return the last lines of the log."""
@@ -155,36 +156,59 @@ class Process:
         return ""
 
 
+def tree(pid: int) -> list[psutil.Process]:
+    """Return the process and all its living descendants; none when it is gone."""
+    with suppress(NoSuchProcess):
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    return []
+
+
 def cpu_seconds(pid: int) -> float:
     """Return user and system time of a process and all its living and reaped descendants."""
     total = 0.0
-    with suppress(NoSuchProcess):
-        root = psutil.Process(pid)
-        for process in [root, *root.children(recursive=True)]:
-            with suppress(NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
+    for process in tree(pid):
+        with suppress(NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
-def wait_until(ready: Callable[[], bool], process: Process, *, within: float) -> None:
+def run(process: Process, *, within: float, halt: threading.Event) -> None:
+    """Run it to its end.
+
+    Raises:
+        DevstackError: it failed, or takes longer; with the end of its log.
+        Halted: `halt` was set; it was killed.
+    """
+    process.start()
+    try:
+        wait_until(lambda: process.exit_code == 0, process, within=within, halt=halt)
+    finally:
+        process.kill()
+
+
+def wait_until(ready: Callable[[], bool], process: Process, *, within: float, halt: threading.Event) -> None:
     """Poll until the process is ready.
 
     Raises:
         DevstackError: it ended, or is not ready in time; with the end of its log.
+        Halted: `halt` was set.
     """
     deadline = time.monotonic() + within
     while not ready():
-        if process.exit_code is not None:
-            message = f"{process.name} ended with {process.exit_code}:\n{process.tail()}"
+        if process.exit_code is not None and not ready():
+            message = f"{process.name} ended with {process.exit_code}; its log ends with\n{process.tail()}"
             raise DevstackError(message)
         if time.monotonic() > deadline:
-            message = f"{process.name} is not ready after {within:.0f} s:\n{process.tail()}"
+            message = f"{process.name} is not ready after {within:.0f} s; its log ends with\n{process.tail()}"
             raise DevstackError(message)
-        time.sleep(0.03)
+        if halt.wait(0.03):
+            raise Halted
 
 
 def say(text: str) -> None:
-    """Write a line to the terminal."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Write a line to the terminal, if there still is one."""
+    with suppress(OSError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()

@@ -1,24 +1,39 @@
 """Prometheus, when the machine has one."""
 
-import json
 import os
 import shutil
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-from devstack.ports import HOST, answers
-from devstack.process import Process
+from devstack import records
+from devstack.ports import HOST
+from devstack.process import DevstackError, Process
 
 PORTS = ("prometheus",)
 
 
 def binary() -> str | None:
-    """Return the program to run, if there is one."""
-    return os.environ.get("EBBMARK_PROMETHEUS_BIN") or shutil.which("prometheus")
+    """Return the program to run, if there is one.
+
+    Raises:
+        DevstackError: the one that was named is none.
+    """
+    named = os.environ.get("EBBMARK_PROMETHEUS_BIN")
+    if named and shutil.which(named) is None:
+        message = f"EBBMARK_PROMETHEUS_BIN names {named}, which is no program."
+        raise DevstackError(message)
+    return named or shutil.which("prometheus")
 
 
-def prepare(data: Path, log: Path, ports: dict[str, int], *, program: str, config: Path) -> Process:
+def prepare(
+    data: Path, log: Path, ports: dict[str, int], _: threading.Event, *, program: str, config: Path
+) -> Process:
     """Return the server; it reads its targets from a file beside the data."""
     data.mkdir(parents=True, exist_ok=True)
+    for rules in config.parent.glob("*.y*ml"):  # what the configuration names by relative paths
+        shutil.copyfile(rules, data / rules.name)
     text = config.read_text("utf-8").replace("TARGETS_FILE", str(data / "targets.json"))
     (data / "prometheus.yml").write_text(text, "utf-8")
     command = [
@@ -39,9 +54,13 @@ def write_targets(data: Path, targets: dict[str, int]) -> None:
         {"targets": [f"{HOST}:{port}"], "labels": {"job": name.rstrip("-0123456789"), "process": name}}
         for name, port in targets.items()
     ]
-    (data / "targets.json").write_text(json.dumps(groups, indent=1), "utf-8")
+    records.write(data / "targets.json", groups)
 
 
 def ready(ports: dict[str, int]) -> bool:
     """Return whether it answers."""
-    return answers(ports["prometheus"])
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{ports['prometheus']}/-/ready", timeout=1) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False

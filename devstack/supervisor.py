@@ -1,25 +1,31 @@
-"""One data folder, one stack: servers started together, kept alive, stopped in order, found again."""
+"""One data folder, one stack: servers started together, stopped in order, found again after a kill."""
 
 import fcntl
-import json
 import os
-import signal
-import time
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
 
-from devstack import kafka, postgres, prometheus, seaweedfs
+from devstack import kafka, orphans, postgres, prometheus, records, seaweedfs
 from devstack.ports import HOST, choose
 from devstack.process import DevstackError, Process, wait_until
 
 SERVERS = ("kafka", "postgres", "seaweedfs")
+_PORTS: Mapping[str, Sequence[str]] = {
+    "kafka": kafka.PORTS,
+    "postgres": postgres.PORTS,
+    "seaweedfs": seaweedfs.PORTS,
+    "prometheus": prometheus.PORTS,
+}
 _READY: Mapping[str, Callable[[dict[str, int]], bool]] = {
     "kafka": kafka.ready,
     "postgres": postgres.ready,
@@ -31,23 +37,28 @@ _READY_WITHIN = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Where the servers are."""
+    """Where the servers are; those that were not asked for have no meaning here."""
 
     kafka: str
+    """`host:port`"""
     postgres: str
+    """A URL, with the database."""
     s3: str
+    """A URL."""
     s3_access_key: str
     s3_secret_key: str
     prometheus: str | None = None
+    """A URL, if it runs."""
 
 
 class Server:
     """One server of a running stack, to be stopped, killed, paused and started again on its port."""
 
-    def __init__(self, process: Process, ready: Callable[[], bool]) -> None:
-        """`ready` asks whether it serves."""
+    def __init__(self, process: Process, ready: Callable[[], bool], halt: threading.Event) -> None:
+        """`ready` asks whether it serves; `halt` ends the wait for that."""
         self.process = process
         self._ready = ready
+        self._halt = halt
 
     @property
     def pid(self) -> int | None:
@@ -55,9 +66,18 @@ class Server:
         return self.process.pid
 
     def start(self) -> None:
-        """Start it and return when it serves."""
+        """Start it and return when it serves.
+
+        Raises:
+            DevstackError: it does not come up; with the end of its log.
+            Halted: the stack was told to stop meanwhile.
+        """
         self.process.start()
-        wait_until(self._ready, self.process, within=_READY_WITHIN)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when it serves; raises as `start` does."""
+        wait_until(self._ready, self.process, within=_READY_WITHIN, halt=self._halt)
 
     def stop(self) -> None:
         """Stop it in order."""
@@ -77,25 +97,31 @@ class Server:
 
 
 class Stack:
-    """The servers over one data folder. Use as a context manager.
+    """The servers over one data folder. Use as a context manager, in a thread that outlives them.
 
     Raises:
         DevstackError: the folder is in use, or a server does not come up.
+        Halted: `halt` was set while they were starting; none of them runs.
     """
 
     def __init__(
-        self, data: Path | str, *, services: Sequence[str] = SERVERS, config: Path | None = None
+        self,
+        data: Path | str,
+        *,
+        services: Sequence[str] = SERVERS,
+        config: Path | None = None,
+        halt: threading.Event | None = None,
     ) -> None:
-        """`config` is Prometheus's; it runs only when that and its program are given."""
+        """`config` is Prometheus's; it runs only when that and its program are there."""
         self.data = Path(data).absolute()
-        self._services = list(services)
-        if config is not None and prometheus.binary():
-            self._services.append("prometheus")
-        self._config = config
-        self._servers: dict[str, Server] = {}
-        self._owned = ExitStack()
-        self._processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
+        self._services = list(services)
+        self._config = config
+        self._halt = halt or threading.Event()
+        self._servers: dict[str, Server] = {}
+        self._processes: dict[str, Process] = {}
+        self._owned = ExitStack()
+        self._claimed = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -106,45 +132,70 @@ class Stack:
     ) -> None:
         self.stop()
 
+    def claim(self) -> None:
+        """Take the data folder, and end what a killed owner of it left running. `start` does it if need be.
+
+        Raises:
+            DevstackError: another instance has it.
+        """
+        if self._claimed:
+            return
+        if sys.platform != "linux":
+            message = "The local stack runs on Linux; elsewhere use compose.yaml."
+            raise DevstackError(message)
+        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock()
+        orphans.end(self.data / "processes.json", self.data / "logs")
+        self._claimed = True
+
     def start(self) -> None:
         """Start all servers at once; return when every one serves."""
-        self.data.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        self.claim()
         try:
-            _stop_orphans(self.data / "processes.json")
-            self.ports = self._choose_ports()
+            if self._config is not None and "prometheus" not in self._services and prometheus.binary():
+                self._services.append("prometheus")
+            self.ports = self.choose_ports([port for name in self._services for port in _PORTS[name]])
             with ThreadPoolExecutor(len(self._services)) as pool:
                 prepared = dict(zip(self._services, pool.map(self._prepare, self._services), strict=True))
             for name, process in prepared.items():
                 # A child dies with the thread that started it, so it must be this one.
                 process.start()
-                self._servers[name] = Server(process, lambda name=name: _READY[name](self.ports))
+                self._servers[name] = Server(process, partial(_READY[name], self.ports), self._halt)
                 self.adopt(process)
-            for name, server in self._servers.items():
-                wait_until(lambda name=name: _READY[name](self.ports), server.process, within=_READY_WITHIN)
+            for server in self._servers.values():
+                server.wait()
         except BaseException:
             self.stop()
             raise
-        _write(self.data / "endpoints.json", asdict(self.endpoints))
+        records.write(self.data / "endpoints.json", asdict(self.endpoints))
 
     def stop(self) -> None:
-        """Stop all servers, together."""
+        """Stop all servers, together, and give the data folder back."""
         for server in self._servers.values():
             server.process.ask_to_stop()
         for server in self._servers.values():
             server.stop()
+        if "seaweedfs" in self._servers:
+            seaweedfs.tidy(self.ports)
+        self._servers.clear()
         self._processes.clear()
-        with suppress(FileNotFoundError):
-            (self.data / "processes.json").unlink()
+        if self._claimed:
+            (self.data / "processes.json").unlink(missing_ok=True)
+            self._claimed = False
         self._owned.close()
 
     def server(self, name: str) -> Server:
         """Return one of the servers."""
         return self._servers[name]
 
+    @property
+    def servers(self) -> Mapping[str, Server]:
+        """The servers by name, while the stack runs."""
+        return self._servers
+
     def cpu_seconds(self, name: str) -> float:
-        """Return the CPU time a server and its children have taken so far."""
-        return self._servers[name].process.cpu_seconds()
+        """Return the CPU time a process and its children have taken so far, over all its starts."""
+        return self._processes[name].cpu_seconds()
 
     def adopt(self, process: Process) -> None:
         """Note a process, so that the next start finds it should this one be killed."""
@@ -155,14 +206,14 @@ class Stack:
         """Write down who runs, after a start."""
         running: dict[str, dict[str, float]] = {}
         for name, process in self._processes.items():
-            if process.pid is not None:
-                with suppress(psutil.NoSuchProcess):
-                    running[name] = {"pid": process.pid, "born": psutil.Process(process.pid).create_time()}
-        _write(self.data / "processes.json", running)
+            with suppress(psutil.NoSuchProcess):
+                if (pid := process.pid) is not None:
+                    running[name] = {"pid": pid, "born": psutil.Process(pid).create_time()}
+        records.write(self.data / "processes.json", running)
 
     @property
     def processes(self) -> Mapping[str, Process]:
-        """All that runs, by name."""
+        """All that was adopted, by name: the servers, and whoever came after."""
         return self._processes
 
     @property
@@ -178,78 +229,42 @@ class Stack:
             s3=f"http://{HOST}:{port['seaweedfs-s3']}",
             s3_access_key=access,
             s3_secret_key=secret,
-            prometheus=f"http://{HOST}:{self.ports['prometheus']}"
-            if "prometheus" in self._services
-            else None,
+            prometheus=f"http://{HOST}:{self.ports['prometheus']}" if "prometheus" in self._servers else None,
         )
 
     def choose_ports(self, names: Sequence[str]) -> dict[str, int]:
-        """Return further ports, remembered with the data."""
+        """Return a free port for each name, remembered with the data."""
         known = self.data / "ports.json"
-        remembered: dict[str, int] = json.loads(known.read_text("utf-8")) if known.exists() else {}
+        remembered = {name: port for name, port in records.read(known).items() if isinstance(port, int)}
         chosen = choose(names, remembered)
-        _write(known, remembered | chosen)
+        records.write(known, remembered | chosen)
         return chosen
-
-    def _choose_ports(self) -> dict[str, int]:
-        modules = {"kafka": kafka, "postgres": postgres, "seaweedfs": seaweedfs, "prometheus": prometheus}
-        return self.choose_ports([port for name in self._services for port in modules[name].PORTS])
 
     def _prepare(self, name: str) -> Process:
         data, log = self.data / name, self.data / "logs" / f"{name}.log"
         if name == "kafka":
-            return kafka.prepare(data, log, self.ports)
+            return kafka.prepare(data, log, self.ports, self._halt)
         if name == "postgres":
-            return postgres.prepare(data, log, self.ports)
+            return postgres.prepare(data, log, self.ports, self._halt)
         if name == "seaweedfs":
-            return seaweedfs.prepare(data, log, self.ports)
+            return seaweedfs.prepare(data, log, self.ports, self._halt)
         program = prometheus.binary()
         if program is None or self._config is None:
             message = f"{name} cannot run here."
             raise DevstackError(message)
         prometheus.write_targets(data, {})
-        return prometheus.prepare(data, log, self.ports, program=program, config=self._config)
+        return prometheus.prepare(data, log, self.ports, self._halt, program=program, config=self._config)
 
     def _lock(self) -> None:
-        lock = self._owned.enter_context((self.data / "lock").open("w", encoding="ascii"))
+        lock = self._owned.enter_context((self.data / "lock").open("a+", encoding="ascii"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
             self._owned.close()
-            message = f"The data folder {self.data} is in use by another instance."
+            message = f"The data folder {self.data} is in use by another instance (process {owner})."
             raise DevstackError(message) from exc
-
-
-def _stop_orphans(noted: Path) -> None:
-    """End what a killed supervisor left behind, known by its id and its birth."""
-    if not noted.exists():
-        return
-    orphans: list[psutil.Process] = []
-    with suppress(ValueError):
-        for entry in json.loads(noted.read_text("utf-8")).values():
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(int(entry["pid"]))
-                if abs(process.create_time() - entry["born"]) < 0.02:
-                    orphans += [process, *process.children(recursive=True)]
-    for process in orphans:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-    _, stubborn = psutil.wait_procs(orphans, timeout=5)
-    for process in stubborn:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(stubborn, timeout=5)
-
-
-def _write(path: Path, content: object) -> None:
-    """Replace the file at once: a reader sees the old or the new, never half."""
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(content, indent=1), "utf-8")
-    draft.chmod(0o600)
-    draft.replace(path)
-
-
-def elapsed_since(moment: float) -> str:
-    """Return the seconds since a moment of `time.monotonic`, for people."""
-    return f"{time.monotonic() - moment:.1f} s"
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()

@@ -1,197 +1,87 @@
 """`make up`: the servers, then every Ebbmark process, kept running until Ctrl-C."""
 
 import os
-import signal
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-from devstack import prometheus
+from devstack.keeper import Keeper
 from devstack.ports import HOST, is_free
-from devstack.process import DevstackError, Process, say
-from devstack.supervisor import Endpoints, Stack, elapsed_since
+from devstack.process import DevstackError, Halted, Process, run, say, wait_until
+from devstack.services import COMMAND, dotenv, ebbmark_processes, environment
+from devstack.supervisor import Stack
 
-_FIRST_PAUSE, _LONGEST_PAUSE, _SOUND_AFTER = 0.5, 10.0, 30.0
 _READY_WITHIN = 60.0
-_DRAIN_WITHIN = 35.0
 
 
-class Stop(BaseException):
-    """The person at the terminal wants an end."""
-
-
-@dataclass
-class Kept:
-    """A process that is started again whenever it ends."""
-
-    process: Process
-    pause: float = _FIRST_PAUSE
-    due: float = 0.0
-
-
-def up(data: Path, *, port: int, workers: int, config: Path | None) -> int:
-    """Run the whole system; return the exit code."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        raise Stop
-
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, stop)
-    began = time.monotonic()
-    kept: list[Kept] = []
-    stack = Stack(data, config=config)
+def up(data: Path, *, port: int, workers: int, config: Path | None, halt: threading.Event) -> int:
+    """Run the whole system until `halt` is set; return the exit code."""
+    stack = Stack(data, config=config, halt=halt)
+    kept: list[Keeper] = []
     try:
-        if not is_free(port):
-            message = f"Port {port} is taken; say another one: make up PORT={port + 1}"
-            raise DevstackError(message)
-        stack.start()
-        servers_took = elapsed_since(began)
+        stack.claim()
+        _refuse_taken(port)
         began = time.monotonic()
-        env = environment(stack.endpoints, os.environ, data=stack.data, port=port)
-        _prepare(stack.data, env)
-        kept = [Kept(process) for process in ebbmark_processes(stack, env, workers=workers, port=port)]
-        for each in kept:
-            each.process.start()
-            stack.adopt(each.process)
-        _wait_until_ready(stack, kept, port)
-        _greet(stack, port, f"servers {servers_took}, Ebbmark {elapsed_since(began)}")
-        while True:
-            keep_alive(stack, kept)
-            time.sleep(0.2)
-    except Stop:
+        stack.start()
+        served = time.monotonic()
+        _run_ebbmark(stack, kept, workers=workers, port=port, halt=halt)
+        _greet(stack, port, f"servers {served - began:.1f} s, Ebbmark {time.monotonic() - served:.1f} s")
+        while not halt.wait(0.2):
+            _tend(stack, kept)
+    except Halted:
         return 0
     except DevstackError as exc:
         sys.stderr.write(f"make up: {exc}\n")
         return 2
+    else:
+        return 0
     finally:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
         _stop(stack, kept)
 
 
-def environment(endpoints: Endpoints, given: Mapping[str, str], *, data: Path, port: int) -> dict[str, str]:
-    """Return the environment of every Ebbmark process: what was given, and where the servers are."""
-    env = {**_dotenv(Path(".env")), **given}
-    env.pop("EBBMARK_PROMETHEUS_BIN", None)  # ours, not a setting of the services
-    spool = data / "spool"
-    spool.mkdir(parents=True, exist_ok=True)
-    env.setdefault("EBBMARK_HTTP_HOST", HOST)
-    env.setdefault("EBBMARK_STORE_BUCKET", "ebbmark")
-    env.setdefault("EBBMARK_HTTP_SPOOL", str(spool))
-    env.setdefault("EBBMARK_LOG_FORMAT", "console")
-    return env | {
-        "EBBMARK_HTTP_PORT": str(port),
-        "EBBMARK_KAFKA_BOOTSTRAP": endpoints.kafka,
-        "EBBMARK_LEDGER_URL": endpoints.postgres,
-        "EBBMARK_STORE_ENDPOINT": endpoints.s3,
-        "EBBMARK_STORE_ACCESS_KEY": endpoints.s3_access_key,
-        "EBBMARK_STORE_SECRET_KEY": endpoints.s3_secret_key,
-        "PYTHONUNBUFFERED": "1",
-    }
+def _refuse_taken(port: int) -> None:
+    if not is_free(port):
+        message = f"Port {port} is taken; say another one: make up PORT={port + 1}"
+        raise DevstackError(message)
 
 
-def ebbmark_processes(
-    stack: Stack, env: Mapping[str, str], *, workers: int, port: int, quiet: bool = False
-) -> Iterator[Process]:
-    """Yield ingest, the workers and the janitor, each with its metrics port, not started yet."""
-    names = ["ingest", *(f"worker-{n}" for n in range(1, workers + 1)), "janitor"]
-    metrics = stack.choose_ports([f"{name}-metrics" for name in names[1:]])
-    targets = {"ingest": port} | {name: metrics[f"{name}-metrics"] for name in names[1:]}
-    prometheus.write_targets(stack.data / "prometheus", targets)
-    for name in names:
-        command = name.rstrip("-0123456789")
-        own = dict(env)
-        if command == "worker":
-            own["EBBMARK_WORKER_INSTANCE"] = name
-            own["EBBMARK_WORKER_DATA"] = str(stack.data / name)
-        if command != "ingest":
-            own[f"EBBMARK_{command.upper()}_METRICS_PORT"] = str(targets[name])
-        yield Process(
-            name,
-            [sys.executable, "-m", "ebbmark.cli", command],
-            log=stack.data / "logs" / f"{name}.log",
-            env=own,
-            stop_within=_DRAIN_WITHIN,
-            on_line=None if quiet else _show,
-        )
+def _run_ebbmark(stack: Stack, kept: list[Keeper], *, workers: int, port: int, halt: threading.Event) -> None:
+    given = {**dotenv(Path(".env")), **os.environ}
+    env = environment(stack.endpoints, given, data=stack.data, port=port)
+    log = stack.data / "logs" / "prepare.log"
+    run(Process("prepare", [*COMMAND, "prepare"], log=log, env=env), within=_READY_WITHIN, halt=halt)
+    kept += [Keeper(server) for server in stack.processes.values()]
+    for process in ebbmark_processes(stack, env, workers=workers, port=port):
+        process.start()
+        kept.append(Keeper(process))
+        stack.adopt(process)
+
+    def ready() -> bool:
+        _tend(stack, kept)
+        return _is_ready(port)
+
+    wait_until(ready, stack.processes["ingest"], within=_READY_WITHIN, halt=halt)
 
 
-def keep_alive(stack: Stack, kept: list[Kept]) -> None:
-    """Start again what ended: services after a pause that doubles, servers at once."""
-    now = time.monotonic()
-    for each in kept:
-        process = each.process
-        if process.pid is not None:
-            if now - process.started_at > _SOUND_AFTER:
-                each.pause = _FIRST_PAUSE
-        elif not each.due:
-            say(f"{process.name} ended with {process.exit_code}; starting it again in {each.pause:g} s")
-            each.due = now + each.pause
-            each.pause = min(_LONGEST_PAUSE, each.pause * 2)
-        elif now >= each.due:
-            each.due = 0.0
-            process.start()
-            stack.note_processes()
-    for name in list(stack.processes):
-        process = stack.processes[name]
-        if process.pid is None and all(process is not each.process for each in kept):
-            say(f"{name} ended with {process.exit_code}; starting it again")
-            with suppress(DevstackError):
-                stack.server(name).start()
-            stack.note_processes()
-
-
-def _show(name: str, line: str) -> None:
-    say(f"{name:<10}| {line}")
-
-
-def _prepare(data: Path, env: Mapping[str, str]) -> None:
-    process = Process(
-        "prepare",
-        [sys.executable, "-m", "ebbmark.cli", "prepare"],
-        log=data / "logs" / "prepare.log",
-        env=env,
-    )
-    process.start()
-    deadline = time.monotonic() + _READY_WITHIN
-    try:
-        while process.exit_code is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if process.exit_code != 0:
-            message = f"The database, topics and bucket cannot be prepared:\n{process.tail()}"
-            raise DevstackError(message)
-    finally:
-        process.stop()
-
-
-def _wait_until_ready(stack: Stack, kept: list[Kept], port: int) -> None:
-    deadline = time.monotonic() + _READY_WITHIN
-    while not _is_ready(port):
-        keep_alive(stack, kept)
-        if time.monotonic() > deadline:
-            message = (
-                f"Ebbmark is not ready after {_READY_WITHIN:.0f} s; its logs are in {stack.data / 'logs'}"
-            )
-            raise DevstackError(message)
-        time.sleep(0.05)
+def _tend(stack: Stack, kept: list[Keeper]) -> None:
+    started = [keeper.tend(time.monotonic()) for keeper in kept]
+    if any(started):
+        stack.note_processes()
 
 
 def _is_ready(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=5) as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=2) as answer:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
 
 
 def _greet(stack: Stack, port: int, took: str) -> None:
-    metrics = stack.endpoints.prometheus or "not installed here, so left out"
+    absent = "left out: no `prometheus` on the PATH nor in EBBMARK_PROMETHEUS_BIN"
     say(
         f"""
   Ebbmark is ready ({took}).
@@ -199,7 +89,7 @@ def _greet(stack: Stack, port: int, took: str) -> None:
     photos       http://{HOST}:{port}/
     API          http://{HOST}:{port}/docs
     metrics      http://{HOST}:{port}/metrics
-    Prometheus   {metrics}
+    Prometheus   {stack.endpoints.prometheus or absent}
     data, logs   {stack.data}
 
   Ctrl-C stops everything; the data stays.
@@ -207,18 +97,11 @@ def _greet(stack: Stack, port: int, took: str) -> None:
     )
 
 
-def _stop(stack: Stack, kept: list[Kept]) -> None:
-    # The services first, together: they finish what they have in hand while the servers are there.
-    for each in kept:
-        each.process.ask_to_stop()
-    for each in kept:
-        each.process.stop()
+def _stop(stack: Stack, kept: list[Keeper]) -> None:
+    """Stop the services first, together: they finish what they have in hand while the servers are there."""
+    services = [keeper.process for keeper in kept if keeper.process.name not in stack.servers]
+    for process in services:
+        process.ask_to_stop()
+    for process in services:
+        process.stop()
     stack.stop()
-
-
-def _dotenv(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    lines = (line.strip() for line in path.read_text("utf-8").splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
