@@ -1,0 +1,263 @@
+"""Pages: whatever they are given, they are whole, escaped, and load only themselves."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+import pytest
+
+from ebbmark.imaging.operation import operations_schema
+from ebbmark.imaging.recipe import recipe_from_form
+from ebbmark.states import JobState, PhotoState
+from ingest import pages
+
+LIMITS = pages.UploadLimits(files=500, file_bytes=25 * 1024**2, job_bytes=2 * 1024**3, ttl=timedelta(hours=1))
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;{{7*7}}.jpg"
+URL = "/jobs/AAAAAAAAAAAAAAAAAAAAAA"
+EMPTY_ELEMENTS = {"img", "input", "link", "meta", "br", "hr"}
+PLUGIN: Mapping[str, Any] = {
+    "name": "frame-it",
+    "title": "Frame it",
+    "summary": "Put a frame around every photo.",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "wood": {"title": "Wood", "enum": ["oak", "ash"]},
+            "glass": {"title": "Glass", "type": "boolean", "default": True},
+            "width": {"title": "Width", "type": "integer", "minimum": 1, "maximum": 99},
+            "inscription": {"title": "Inscription", "type": "string", "description": "Engraved & gilded."},
+        },
+        "required": ["wood"],
+    },
+}
+
+
+class Seen(HTMLParser):
+    """The elements of a page, each with its attributes, and its text; unbalanced tags are an error."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in EMPTY_ELEMENTS:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        assert not (self._open[-1:] in (["script"], ["style"]) and data.strip()), "inline script or style"
+        self.text += data
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def photo(n: int, state: PhotoState, name: str = "a.jpg", detail: str = "It is no photo.") -> dict[str, Any]:
+    done, failed = state is PhotoState.DONE, state is PhotoState.FAILED
+    return {
+        "n": n,
+        "name": name,
+        "state": state.value,
+        "code": "unsupported-format" if failed else None,
+        "detail": detail if failed else None,
+        "width": 640 if done else None,
+        "height": 480 if done else None,
+        "bytes": 1000 if done else None,
+        "url": f"{URL}/photos/{n}" if done else None,
+        "thumbnail_url": f"{URL}/photos/{n}/thumbnail" if done else None,
+    }
+
+
+def status(state: JobState, photos: list[dict[str, Any]]) -> dict[str, Any]:
+    complete = state is JobState.COMPLETE
+    return {
+        "job_id": "AAAAAAAAAAAAAAAAAAAAAA",
+        "state": state.value,
+        "total": None if state is JobState.OPEN else len(photos),
+        "done": sum(each["state"] == "done" for each in photos),
+        "failed": sum(each["state"] == "failed" for each in photos),
+        "version": 7,
+        "created_at": "2026-01-01T10:00:00+00:00",
+        "completed_at": "2026-01-01T10:01:00+00:00" if complete else None,
+        "expires_at": "2026-01-01T11:01:00+00:00" if complete else None,
+        "status_url": URL,
+        "events_url": f"{URL}/events",
+        "archive_url": f"{URL}/archive" if complete else None,
+        "photos": photos,
+        "server_time": "2026-01-01T10:02:00+00:00",
+    }
+
+
+def hostile_plugin() -> dict[str, Any]:
+    parameter = {"title": HOSTILE, "description": HOSTILE, "type": "string", "default": HOSTILE}
+    choice = {"title": "C", "enum": [HOSTILE], "default": HOSTILE}
+    return {
+        "name": HOSTILE,
+        "title": HOSTILE,
+        "summary": HOSTILE,
+        "parameters": {"type": "object", "properties": {"p": parameter, "c": choice}, "required": []},
+    }
+
+
+EVERY_PHOTO = [photo(n, state, HOSTILE, HOSTILE) for n, state in enumerate(PhotoState)]
+PAGES: dict[str, Callable[[], str]] = {
+    "upload": lambda: pages.upload_page([*operations_schema(), PLUGIN, hostile_plugin()], LIMITS),
+    "open job": lambda: pages.job_page(status(JobState.OPEN, EVERY_PHOTO)),
+    "complete job": lambda: pages.job_page(status(JobState.COMPLETE, EVERY_PHOTO)),
+    "expired": lambda: pages.gone_page("expired"),
+    "unknown": lambda: pages.gone_page("unknown"),
+    "problem": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE),
+    "fault": lambda: pages.problem_page(503, HOSTILE, "", HOSTILE),
+}
+
+every_page = pytest.mark.parametrize("render", PAGES.values(), ids=PAGES.keys())
+
+
+@every_page
+def test_a_page_obeys_its_policy_whatever_people_wrote(render: Callable[[], str]) -> None:
+    seen = Seen(render())
+    for tag, attributes in seen.elements:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        assert tag not in {"style", "iframe", "object", "embed", "base", "svg"}
+    assert all(attributes.get("src") for attributes in seen.all("script"))
+    assert "x" not in {attributes.get("src") for attributes in seen.all("img")}
+
+
+@every_page
+def test_what_a_page_loads_is_there_and_carries_the_version(render: Callable[[], str]) -> None:
+    seen = Seen(render())
+    loaded = {each["href"] for each in seen.all("link")} | {each["src"] for each in seen.all("script", "img")}
+    own = {address for address in loaded if address and not address.startswith(URL)}
+    assert own
+    for address in own:
+        folder, _, name = address.rpartition("/")
+        assert folder == f"/static/{pages.STATIC_VERSION}"
+        assert (pages.STATIC_FOLDER / name).is_file()
+    assert all((each["href"] or "").startswith(("/", "#")) for each in seen.all("a"))
+
+
+@every_page
+def test_a_page_has_a_language_a_title_and_names_for_its_fields(render: Callable[[], str]) -> None:
+    seen = Seen(render())
+    assert seen.all("html") == [{"lang": "en"}]
+    assert len(seen.all("title")) == 1
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in seen.all("meta")
+    labelled = {each.get("for") for each in seen.all("label")}
+    for each in seen.all("select", "textarea"):
+        assert each["id"] in labelled
+
+
+def test_every_static_file_is_used_and_what_scripts_import_is_there() -> None:
+    files = {path.name: path.read_text() for path in pages.STATIC_FOLDER.iterdir()}
+    imported = {name for text in files.values() for name in re.findall(r'from "\./([\w.-]+)"', text)}
+    assert imported <= files.keys()
+    drawn = {
+        name
+        for render in PAGES.values()
+        for name in re.findall(rf"/static/{pages.STATIC_VERSION}/([\w.-]+)", render())
+    }
+    assert files.keys() - imported - drawn == {"docs.js"}
+
+
+@pytest.mark.parametrize("state", [JobState.OPEN, JobState.RENDERING, JobState.COMPLETE])
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("photo_state", PhotoState)
+def test_a_job_is_drawn_in_every_state(state: JobState, count: int, photo_state: PhotoState) -> None:
+    page = pages.job_page(status(state, [photo(n, photo_state, f"{n}.jpg") for n in range(count)]))
+    seen = Seen(page)
+    tiles = [each for each in seen.all("li") if "data-n" in each]
+    assert [(each["data-n"], each["data-state"]) for each in tiles] == [
+        (str(n), photo_state.value) for n in range(count)
+    ]
+    assert all(f"{n}.jpg" in seen.text for n in range(count))
+    thumbnails = [each["src"] for each in seen.all("img") if (each["src"] or "").startswith(URL)]
+    assert len(thumbnails) == (count if photo_state is PhotoState.DONE else 0)
+    assert ("It is no photo." in seen.text) == (photo_state is PhotoState.FAILED and count > 0)
+    (archive,) = (each for each in seen.all("a") if "data-archive" in each)
+    may_download = state is JobState.COMPLETE and photo_state is PhotoState.DONE and count > 0
+    assert ("hidden" not in archive) == may_download
+    assert ('http-equiv="refresh"' in page) == (state is not JobState.COMPLETE)
+
+
+def test_a_job_tells_how_far_it_is_and_when_it_ends() -> None:
+    photos = [photo(0, PhotoState.DONE), photo(1, PhotoState.FAILED), photo(2, PhotoState.DONE)]
+    seen = Seen(pages.job_page(status(JobState.COMPLETE, photos)))
+    assert "2 of 3 done, 1 failed – Ebbmark" in seen.text
+    assert "Your photos are ready" in seen.text
+    assert "Everything is deleted at 11:01 UTC." in seen.text
+    nothing = Seen(pages.job_page(status(JobState.COMPLETE, [photo(0, PhotoState.FAILED)])))
+    assert "None of the photos could be done" in nothing.text
+
+
+def form_of(*operations: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the names of the fields that a page's form has for each operation, in order."""
+    fields: dict[str, list[str]] = {}
+    current = ""
+    for each in Seen(pages.upload_page(operations, LIMITS)).all("input", "select", "textarea"):
+        name = each.get("name")
+        if name == "operations":
+            current = each["value"] or ""
+            fields[current] = []
+        elif name and current:
+            fields[current].append(name)
+    return fields
+
+
+def test_the_form_has_every_parameter_of_every_operation_and_nothing_else() -> None:
+    schema: list[dict[str, Any]] = operations_schema()  # pyright: ignore[reportAssignmentType] - JSON
+    fields = form_of(*schema)
+    for operation in schema:
+        assert set(fields[operation["name"]]) == set(operation["parameters"]["properties"])
+    assert next(iter(fields)) == "watermark"
+
+
+def test_the_form_as_it_stands_asks_for_the_defaults() -> None:
+    """A field's value, sent as it is, means what leaving it out means."""
+    watermark = [each for each in operations_schema() if each["name"] == "watermark"]
+    page = Seen(pages.upload_page(watermark, LIMITS))
+    sent: dict[str, str] = {"text": "© me"}
+    for each in page.all("input"):
+        chosen = each.get("type") not in {"checkbox", "radio"} or "checked" in each
+        if each.get("name") not in {"operations", "files", "logo", None} and chosen:
+            sent[str(each["name"])] = each.get("value") or ""
+    default = recipe_from_form(["watermark"], {"text": "© me"})
+    assert recipe_from_form(["watermark"], sent) == default
+
+
+def test_an_operation_nobody_foresaw_gets_a_form() -> None:
+    assert form_of(PLUGIN) == {"frame-it": ["wood", "glass", "glass", "width", "inscription"]}
+    seen = Seen(pages.upload_page([PLUGIN], LIMITS))
+    by_id = {each.get("id"): each for each in seen.all("input", "select")}
+    assert "checked" in by_id["frame-it-glass"]
+    assert (by_id["frame-it-width"]["min"], by_id["frame-it-width"]["max"]) == ("1", "99")
+    assert (by_id["frame-it-width"]["step"], by_id["frame-it-width"]["value"]) == ("1", "")
+    assert by_id["frame-it-inscription"]["type"] == "text"
+    assert [each["value"] for each in seen.all("option")] == ["oak", "ash"]
+    assert "Engraved & gilded." in seen.text
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (timedelta(hours=1), "An hour"),
+        (timedelta(hours=3), "3 hours"),
+        (timedelta(minutes=1), "A minute"),
+        (timedelta(minutes=90), "90 minutes"),
+        (timedelta(days=2), "2 days"),
+        (timedelta(seconds=45), "45 seconds"),
+    ],
+)
+def test_the_page_says_how_long_photos_live(span: timedelta, words: str) -> None:
+    limits = msgspec.structs.replace(LIMITS, ttl=span)
+    assert f"{words} later every byte is gone." in pages.upload_page(operations_schema(), limits)
