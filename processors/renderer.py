@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import PurePath
+from typing import Protocol
 from uuid import UUID
 
 from ebbmark.errors import Rejected, Unavailable
@@ -19,7 +20,7 @@ from ebbmark.store import ObjectStore, logo_key, original_key, result_key
 from ebbmark.topics import STATUSES
 from observability import logs, metrics
 from processors.coalesce import Coalesced
-from processors.pool import ChildLost, RenderPool
+from processors.pool import ChildLost
 
 log = logs.get(__name__)
 
@@ -27,11 +28,19 @@ _LOGOS = 8
 _INFRASTRUCTURE_WAIT = timedelta(seconds=5)
 
 
+class Renders(Protocol):
+    """Where photos are decoded; `RenderPool` in a worker."""
+
+    async def render(
+        self, original: bytes, recipe: bytes, logo: bytes | None, facts: Mapping[str, str]
+    ) -> Rendered: ...
+
+
 class Renderer:
     """Handles the orders of both lanes."""
 
     def __init__(
-        self, ledger: Ledger, store: ObjectStore, log: EventLog, pool: RenderPool, settings: Worker
+        self, ledger: Ledger, store: ObjectStore, log: EventLog, pool: Renders, settings: Worker
     ) -> None:
         """Claims are asked for together, whatever lane they come from."""
         self._ledger = ledger

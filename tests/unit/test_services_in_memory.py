@@ -1,0 +1,350 @@
+"""The services over the three ports in memory: what each does when another does not."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+
+from ebbmark.errors import Conflict, Rejected, Unavailable
+from ebbmark.events import JobCompleted, JobExpired, PhotoFailed, PhotoRendered, RenderPhoto
+from ebbmark.imaging.recipe import parse_recipe
+from ebbmark.imaging.render import Rendered, render
+from ebbmark.ledger import JobRow, PhotoRow
+from ebbmark.settings import Settings
+from ebbmark.states import JobState, PhotoState
+from ebbmark.store import job_prefix, result_key
+from ebbmark.testing import MemoryLedger, MemoryLog, MemoryStore
+from ebbmark.topics import BULK, DEAD_LETTERS, EXPIRATIONS, EXPRESS, JOBS, STATUSES, UPLOADS
+from ingest.jobs import Door
+from ingest.uploads import Spool
+from janitor import reconcile
+from janitor.expire import Expirer, order_expirations
+from processors.planner import Planner
+from processors.pool import ChildLost
+from processors.projector import Projector
+from processors.renderer import Renderer
+from tests.people import photo
+
+RECIPE = parse_recipe('{"operations": [{"operation": "watermark", "text": "© me"}]}').to_json()
+
+
+class Children:
+    """Renders in this process, and dies of the photo it is told to die of."""
+
+    def __init__(self) -> None:
+        self.deadly = b""
+        self.killed = 0
+        self.rendered = 0
+
+    async def render(
+        self, original: bytes, recipe: bytes, logo: bytes | None, facts: Mapping[str, str]
+    ) -> Rendered:
+        if original == self.deadly:
+            self.killed += 1
+            raise ChildLost("died")
+        self.rendered += 1
+        return render(original, recipe, logo, facts=facts)
+
+
+class World:
+    """Everything, wired by hand; a message is delivered when a test says so."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.now = datetime(2026, 5, 1, tzinfo=UTC)
+        self.ledger = MemoryLedger(lambda: self.now)
+        self.store = MemoryStore()
+        self.log = MemoryLog()
+        self.children = Children()
+        self.door = Door(self.ledger, self.store, self.log, self.settings)
+        self.planner = Planner(self.log)
+        self.renderer = Renderer(self.ledger, self.store, self.log, self.children, self.settings.worker)
+        self.projector = Projector(self.ledger, self.log, ttl=self.settings.job.ttl)
+        self.expirer = Expirer(self.ledger, self.store, self.log, quiet=self.settings.job.quiet)
+        self.read = dict.fromkeys(("uploads", "tasks.express", "tasks.bulk", "statuses", "expirations"), 0)
+
+    async def accept(self, *contents: bytes) -> JobRow:
+        opened = await self.door.open(idempotency_key=None, recipe=RECIPE)
+        photos = []
+        for n, content in enumerate(contents):
+            with Spool("", self.settings.photo.bytes) as spool:
+                spool.write(content)
+                photos.append(await self.door.keep_original(opened.job.id, n, f"{n}.jpg", spool))
+        await self.door.add(opened.job, photos)
+        return await self.door.seal(opened.job, len(photos))
+
+    async def deliver(self) -> None:
+        """Hand every new message to its consumer, until there is none."""
+        consumers = (
+            (UPLOADS, self.planner.handle),
+            (EXPRESS, self.renderer.handle),
+            (BULK, self.renderer.handle),
+            (STATUSES, self.projector.handle),
+            (EXPIRATIONS, self.expirer.handle),
+        )
+        moved = True
+        while moved:
+            moved = False
+            for topic, handle in consumers:
+                for event in self.log.events(topic)[self.read[topic.name] :]:
+                    self.read[topic.name] += 1
+                    moved = True
+                    await handle(event)
+
+    async def sweep(self) -> None:
+        await reconcile.end_leases(self.ledger, self.log, strikes=5, ttl=self.settings.job.ttl)
+        await reconcile.redispatch(self.ledger, self.log, stale=self.settings.janitor.stale)
+        await reconcile.announce(self.ledger, self.log)
+        await order_expirations(self.ledger, self.log, grace=self.settings.job.grace)
+
+    async def job(self, job: UUID) -> JobRow:
+        snapshot = await self.ledger.snapshot(job)
+        assert snapshot is not None
+        return snapshot.job
+
+    async def photo(self, job: UUID, n: int = 0) -> PhotoRow:
+        snapshot = await self.ledger.snapshot(job)
+        assert snapshot is not None
+        return snapshot.photos[n]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_photo_goes_its_way_and_its_job_completes(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.deliver()
+    row = await world.job(job.id)
+    assert (row.state, row.done, row.failed) == (JobState.COMPLETE, 1, 0)
+    (status,) = world.log.events(STATUSES)
+    assert isinstance(status, PhotoRendered)
+    stored = await world.store.get(result_key(job.id, 0, 0))
+    assert len(stored) == status.size + status.thumbnail_size
+    assert stored[status.size :].startswith(b"\xff\xd8\xff")
+    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0)]
+
+
+async def test_the_first_photos_of_a_job_travel_in_the_express_lane(world: World) -> None:
+    await world.accept(*(photo(16, 16) for _ in range(20)))
+    await world.deliver()
+    assert [order.n for order in world.log.events(EXPRESS)] == list(range(16))
+    assert [order.n for order in world.log.events(BULK)] == [16, 17, 18, 19]
+
+
+async def test_repeated_orders_and_statuses_change_nothing(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.deliver()
+    before = await world.job(job.id)
+    for _ in range(8):
+        await world.renderer.handle(RenderPhoto(job=job.id, n=0))
+        await world.projector.handle(world.log.events(STATUSES)[0])
+    assert await world.job(job.id) == before
+    assert world.children.rendered == 1
+
+
+async def test_a_photo_that_cannot_be_rendered_fails_with_its_reason(world: World) -> None:
+    job = await world.accept(photo(320, 240)[:2000], photo(320, 240))
+    await world.deliver()
+    failed = await world.photo(job.id)
+    assert (failed.state, failed.code) == (PhotoState.FAILED, "corrupt")
+    row = await world.job(job.id)
+    assert (row.state, row.done, row.failed) == (JobState.COMPLETE, 1, 1)
+    assert isinstance(world.log.events(STATUSES)[0], PhotoFailed)
+
+
+async def test_what_the_first_attempt_stored_is_described_as_it_is(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    described = {
+        "ebb-width": "7",
+        "ebb-height": "8",
+        "ebb-size": "9",
+        "ebb-thumbnail": "10",
+        "ebb-type": "image/webp",
+    }
+    await world.store.put_new(result_key(job.id, 0, 0), b"an earlier result", described)
+    await world.deliver()
+    row = await world.photo(job.id)
+    assert (row.width, row.height, row.result_size, row.thumbnail_size, row.result_type) == (
+        7,
+        8,
+        9,
+        10,
+        "image/webp",
+    )
+    assert await world.store.get(result_key(job.id, 0, 0)) == b"an earlier result"
+
+
+async def test_a_store_that_is_down_costs_time_and_no_strike(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    for _ in range(20):
+        world.store.down = True
+        await world.deliver()
+        assert (await world.photo(job.id)).state is PhotoState.RETRYING
+        world.now += timedelta(seconds=10)
+        await world.sweep()
+    world.store.down = False
+    await world.deliver()
+    assert (await world.photo(job.id)).state is PhotoState.DONE
+
+
+async def test_a_photo_that_kills_its_child_is_claimed_three_times_and_then_set_aside(world: World) -> None:
+    job = await world.accept(photo(320, 240), photo(320, 240, seed=1))
+    world.children.deadly = photo(320, 240)
+    for _ in range(10):
+        await world.deliver()
+        world.now += timedelta(minutes=2)
+        await world.sweep()
+    row = await world.photo(job.id)
+    assert (row.state, row.code, world.children.killed) == (PhotoState.FAILED, "poison", 3)
+    assert (await world.photo(job.id, 1)).state is PhotoState.DONE
+    (letter,) = world.log.events(DEAD_LETTERS)
+    assert (letter.reason, letter.job, letter.n) == ("poison", job.id, 0)
+
+
+async def test_an_outcome_waits_for_the_log_and_is_told_once(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.planner.handle(world.log.events(UPLOADS)[0])
+    world.log.down = True
+    handling = asyncio.create_task(world.renderer.handle(RenderPhoto(job=job.id, n=0)))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(handling), 0.5)
+    assert world.children.rendered == 1
+    world.log.down = False
+    await handling
+    assert len(world.log.events(STATUSES)) == 1
+
+
+async def test_a_worker_that_is_cancelled_gives_the_photo_back_without_a_strike(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    entered = asyncio.Event()
+
+    class Never(Children):
+        async def render(self, *_: object) -> Rendered:
+            entered.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    slow = Renderer(world.ledger, world.store, world.log, Never(), world.settings.worker)
+    handling = asyncio.create_task(slow.handle(RenderPhoto(job=job.id, n=0)))
+    await entered.wait()
+    handling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+    assert (await world.photo(job.id)).state is PhotoState.RETRYING
+    world.now += timedelta(seconds=1)
+    await world.sweep()
+    await world.deliver()
+    assert (await world.photo(job.id)).state is PhotoState.DONE
+
+
+async def test_orders_that_kafka_lost_are_given_again(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    world.read["uploads"] = 1  # lost
+    await world.deliver()
+    assert (await world.photo(job.id)).state is PhotoState.QUEUED
+    world.now += timedelta(seconds=91)
+    await world.sweep()
+    await world.deliver()
+    assert (await world.job(job.id)).state is JobState.COMPLETE
+
+
+async def test_a_status_that_was_lost_is_made_up_for_by_the_lease(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.planner.handle(world.log.events(UPLOADS)[0])
+    world.read["uploads"] = 1
+    await world.renderer.handle(world.log.events(EXPRESS)[0])
+    world.read["tasks.express"] = world.read["statuses"] = 1  # rendered, and the status lost
+    for _ in range(4):
+        world.now += timedelta(seconds=65)
+        await world.sweep()
+        await world.deliver()
+    assert (await world.job(job.id)).state is JobState.COMPLETE
+
+
+async def test_a_job_past_its_deadline_completes_with_failures(world: World) -> None:
+    job = await world.accept(photo(320, 240), photo(320, 240, seed=1))
+    world.now += timedelta(minutes=31)
+    await world.sweep()
+    row = await world.job(job.id)
+    assert (row.state, row.failed) == (JobState.COMPLETE, 2)
+    assert (await world.photo(job.id)).code == "deadline"
+
+
+async def test_a_completion_that_could_not_be_published_is_announced_later(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.planner.handle(world.log.events(UPLOADS)[0])
+    await world.renderer.handle(world.log.events(EXPRESS)[0])
+    world.log.down = True
+    await world.projector.handle(world.log.events(STATUSES)[0])
+    world.log.down = False
+    assert (await world.job(job.id)).state is JobState.COMPLETE
+    assert world.log.events(JOBS) == []
+    world.now += timedelta(seconds=11)
+    await world.sweep()
+    await world.sweep()
+    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0)]
+
+
+async def test_an_expired_job_loses_its_objects_and_then_its_names(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.deliver()
+    world.now += timedelta(hours=1, seconds=1)
+    await world.sweep()
+    assert (await world.job(job.id)).state is JobState.EXPIRING
+    assert len(await world.store.keys(job_prefix(job.id))) == 2
+    world.now += timedelta(minutes=2)
+    world.store.down = True
+    await world.sweep()
+    with pytest.raises(Unavailable):
+        await world.deliver()
+    assert (await world.job(job.id)).state is JobState.EXPIRING
+    world.store.down = False
+    world.now += timedelta(seconds=31)
+    await world.sweep()
+    await world.deliver()
+    assert (await world.job(job.id)).state is JobState.EXPIRED
+    assert await world.store.keys("") == []
+    assert (await world.photo(job.id)).name is None
+    assert world.log.events(JOBS)[-1] == JobExpired(job=job.id)
+
+
+async def test_an_object_written_late_is_deleted_by_the_second_look(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.deliver()
+    await world.door.delete(job.id)
+    await world.sweep()
+    await world.deliver()
+    await world.store.put_new(result_key(job.id, 0, 0), b"late", {})
+    world.now += timedelta(minutes=3)
+    await world.sweep()
+    await world.deliver()
+    assert await world.store.keys("") == []
+
+
+@pytest.mark.parametrize("port", ["ledger", "store", "log"])
+async def test_an_upload_is_not_accepted_while_a_dependency_is_down(world: World, port: str) -> None:
+    ports = {"ledger": world.ledger, "store": world.store, "log": world.log}
+    ports[port].down = True
+    with pytest.raises(Unavailable):
+        await world.accept(photo(320, 240))
+
+
+async def test_the_door_tells_conflicts_apart(world: World) -> None:
+    job = await world.accept(photo(64, 48))
+    with Spool("", 10**6) as spool:
+        spool.write(photo(64, 48, seed=2))
+        late = await world.door.keep_original(job.id, 5, "late.jpg", spool)
+    with pytest.raises(Conflict, match="job-sealed"):
+        await world.door.add(job, [late])
+    with pytest.raises(Conflict, match="wrong-total"):
+        await world.door.seal(job, 9)
+    unknown = msgspec.structs.replace(job, id=uuid4())
+    with pytest.raises(Conflict, match="job-gone"):
+        await world.door.seal(unknown, 1)
+    with pytest.raises(Rejected, match="invalid-idempotency-key"):
+        await world.door.open(idempotency_key="short")
