@@ -87,7 +87,7 @@ def gone_page(kind: Literal["unknown", "expired"]) -> str:
             "Their hour is over, or their owner deleted them. Nothing is left.",
         )
     else:
-        title, detail = "There is nothing here", "The link is wrong, or what it led to was deleted long ago."
+        title, detail = "There is nothing here", "The link is wrong, or what it led to is deleted."
     return _ENVIRONMENT.get_template("message.html").render(
         title=title, detail=detail, code=None, picture="ebb"
     )

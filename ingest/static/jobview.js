@@ -4,6 +4,7 @@ import { insist } from "./http.js";
 
 const WORDS = { queued: "Waiting", rendering: "Rendering", retrying: "Trying again", uploading: "Uploading" };
 const POLL = 3000;
+const LOCAL = 60; // photos shown from the disk while they wait; more of them would fill the memory
 
 export class JobView {
   constructor(root) {
@@ -12,12 +13,22 @@ export class JobView {
     this.status = null;
     this.offset = 0;
     for (const tile of this.part("tiles").children) this.tiles.set(Number(tile.dataset.n), tile);
-    this.part("delete").addEventListener("submit", (event) => this.confirmDelete(event));
+    this.ended = new AbortController();
+    const { signal } = this.ended;
+    this.part("delete").addEventListener("submit", (event) => this.confirmDelete(event), { signal });
     if (navigator.clipboard) {
       this.part("copy").hidden = false;
-      this.part("copy").addEventListener("click", () => this.copy());
+      this.part("copy").addEventListener("click", () => this.copy(), { signal });
     }
-    setInterval(() => this.countDown(), 1000);
+    const ticking = setInterval(() => this.countDown(), 1000);
+    signal.addEventListener("abort", () => clearInterval(ticking));
+  }
+
+  // Forget the job, so that the page can show another one.
+  stop() {
+    this.ended.abort();
+    for (const tile of this.tiles.values()) this.dropLocal(tile);
+    this.part("tiles").replaceChildren();
   }
 
   part(name) {
@@ -38,11 +49,27 @@ export class JobView {
     return tile;
   }
 
-  expect(n, name) {
+  expect(n, file) {
     const tile = this.tile(n);
     tile.dataset.state = "uploading";
-    tile.querySelector(".name bdi").textContent = name;
+    tile.querySelector(".name bdi").textContent = file.name;
+    tile.querySelector(".name").title = file.name;
     tile.querySelector(".state").textContent = WORDS.uploading;
+    if (n >= LOCAL) return;
+    const picture = document.createElement("img");
+    picture.className = "local";
+    picture.alt = "";
+    picture.loading = "lazy";
+    picture.addEventListener("error", () => this.dropLocal(tile));
+    picture.src = URL.createObjectURL(file);
+    tile.querySelector(".frame").append(picture);
+  }
+
+  dropLocal(tile) {
+    for (const picture of tile.querySelectorAll("img.local")) {
+      picture.remove();
+      URL.revokeObjectURL(picture.src);
+    }
   }
 
   uploaded(n, share) {
@@ -60,6 +87,7 @@ export class JobView {
 
   fail(tile, code, detail) {
     tile.dataset.state = "failed";
+    this.dropLocal(tile);
     const reason = document.createElement("span");
     reason.className = "reason";
     reason.textContent = detail;
@@ -74,6 +102,7 @@ export class JobView {
     tile.dataset.state = photo.state;
     tile.dataset.drawn = "yes";
     tile.querySelector(".name bdi").textContent = photo.name;
+    tile.querySelector(".name").title = photo.name;
     const state = tile.querySelector(".state");
     if (photo.state === "failed") {
       this.fail(tile, photo.code, photo.detail);
@@ -82,14 +111,16 @@ export class JobView {
       link.href = photo.url;
       link.download = "";
       link.textContent = "Download";
+      link.setAttribute("aria-label", `Download ${photo.name}`);
       const size = document.createElement("span");
       size.textContent = `${photo.width}×${photo.height}`;
       state.replaceChildren(link, size);
       const picture = document.createElement("img");
       picture.alt = "";
       picture.loading = "lazy";
+      picture.addEventListener("load", () => this.dropLocal(tile));
       picture.src = photo.thumbnail_url;
-      tile.querySelector(".frame").replaceChildren(picture);
+      tile.querySelector(".frame").append(picture);
     } else {
       state.textContent = WORDS[photo.state] ?? photo.state;
     }
@@ -131,9 +162,10 @@ export class JobView {
       this.gone();
       return;
     }
+    const two = (number) => String(number).padStart(2, "0");
     const minutes = Math.floor(left / 60);
-    const seconds = String(left % 60).padStart(2, "0");
-    this.part("countdown").textContent = `Everything is deleted in ${minutes}:${seconds}.`;
+    const clock = minutes > 60 ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}` : minutes;
+    this.part("countdown").textContent = `Everything is deleted in ${clock}:${two(left % 60)}.`;
   }
 
   gone() {
@@ -162,6 +194,7 @@ export class JobView {
 
   async delete() {
     this.leaving = true;
+    this.onLeave?.();
     await insist("DELETE", this.status.status_url, null).catch(() => {});
     window.location.assign(this.status.status_url);
   }
@@ -177,8 +210,10 @@ export class JobView {
     });
     source.addEventListener("end", (event) => {
       source.close();
-      if (event.data !== "complete" && !this.leaving) window.location.assign(statusUrl);
+      // While photos go up, their sender sees that the job is gone, and says so.
+      if (event.data !== "complete" && !this.leaving && !this.sending) window.location.assign(statusUrl);
     });
+    this.ended.signal.addEventListener("abort", () => source.close());
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) this.poll();
       else this.notice("Reconnecting …");
@@ -186,6 +221,7 @@ export class JobView {
   }
 
   async poll() {
+    if (this.ended.signal.aborted) return;
     try {
       const headers = { accept: "application/json" };
       if (this.etag) headers["if-none-match"] = this.etag;

@@ -41,15 +41,29 @@ function preview() {
   for (const picture of list.querySelectorAll("img")) URL.revokeObjectURL(picture.src);
   list.replaceChildren(
     ...chosen.slice(0, PREVIEWS).map((file) => {
-      const item = document.createElement("li");
+      const place = document.createElement("li");
       const picture = document.createElement("img");
       picture.alt = file.name;
       picture.title = file.name;
       picture.loading = "lazy";
       picture.decoding = "async";
+      picture.addEventListener("error", () => {
+        const name = document.createElement("bdi");
+        name.textContent = file.name;
+        picture.replaceWith(name);
+        place.className = "unseen";
+      });
       picture.src = URL.createObjectURL(file);
-      item.append(picture);
-      return item;
+      const remove = document.createElement("button");
+      remove.type = "button";
+      remove.textContent = "×";
+      remove.setAttribute("aria-label", `Remove ${file.name}`);
+      remove.addEventListener("click", () => {
+        chosen = chosen.filter((other) => other !== file);
+        preview();
+      });
+      place.append(picture, remove);
+      return place;
     }),
   );
   const more = chosen.length - PREVIEWS;
@@ -132,6 +146,7 @@ async function submit(event) {
   const button = document.getElementById("send");
   button.disabled = true;
   const warn = (leaving) => { leaving.preventDefault(); };
+  let view = null;
   try {
     const headers = { accept: "application/json", "idempotency-key": newKey() };
     const opened = await insist("POST", "/jobs", recipe(), { headers });
@@ -141,15 +156,21 @@ async function submit(event) {
     history.replaceState(null, "", opened.status_url);
     form.hidden = true;
     section.hidden = false;
-    const view = new JobView(section);
+    view = new JobView(section);
+    view.sending = true;
+    view.onLeave = () => window.removeEventListener("beforeunload", warn);
     view.expected = files.length;
-    files.forEach((file, n) => view.expect(n, file.name));
+    files.forEach((file, n) => view.expect(n, file));
     view.follow(opened.status_url);
     await sendAll(view, opened.status_url, files);
     await insist("POST", `${opened.status_url}/seal`, JSON.stringify({ total: files.length }), {
       headers: { "content-type": "application/json" },
     });
+    view.sending = false;
   } catch (problem) {
+    if (view?.leaving) return;
+    view?.stop();
+    history.replaceState(null, "", "/");
     button.disabled = false;
     document.getElementById("job").hidden = true;
     form.hidden = false;

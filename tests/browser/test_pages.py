@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Download, FilePayload, Locator, Page, Request, Route, expect
+from playwright.async_api import Browser, Dialog, Download, FilePayload, Locator, Page, Request, Route, expect
 
 from tests.people import opened, photo
 from tests.system import System
@@ -20,6 +20,7 @@ from tests.system import System
 MARK = "© Студия 2026"
 PATIENCE_MS = 60_000
 JOB_PAGE = re.compile(r"/jobs/[\w-]{20,}$")
+SHOWN = "[data-tiles] > li[data-state=done] img:not(.local)"
 DONE = "[data-tiles] > li[data-state=done]"
 FAILED = "[data-tiles] > li[data-state=failed]"
 
@@ -51,8 +52,12 @@ class Visit:
             lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None,
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.dialogs.append(dialog.message))
+        self.page.on("dialog", self._refuse)
         self.page.context.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - Playwright marks what it calls
+
+    async def _refuse(self, dialog: Dialog) -> None:
+        self.dialogs.append(f"{dialog.type}: {dialog.message}")
+        await dialog.dismiss()
 
     async def drop(self, *files: FilePayload) -> None:
         payload = [
@@ -196,7 +201,7 @@ async def test_dropped_photos_become_results_without_a_reload_and_are_deleted_at
     assert await page.locator("[data-tiles] .name").all_inner_texts() == [
         each["name"] for each in four_files()
     ]
-    await assert_shown(page.locator(f"{DONE} img"), 3)
+    await assert_shown(page.locator(SHOWN), 3)
     await expect(page.locator(f"{DONE} .state", has_text="480×640")).to_have_count(1)
     refused = page.locator(FAILED)
     await expect(refused.locator(".reason")).to_have_text("This is not a JPEG, PNG or WebP image.")
@@ -237,7 +242,7 @@ async def test_the_same_without_scripts(ben: Visit) -> None:
     await expect(page.locator("[data-countdown]")).to_have_text(
         re.compile(r"^Everything is deleted at \d\d:\d\d UTC\.$")
     )
-    await assert_shown(page.locator(f"{DONE} img"), 3)
+    await assert_shown(page.locator(SHOWN), 3)
     await expect(page.locator(f"{FAILED} code")).to_have_text("unsupported-format")
 
     async with page.expect_download() as downloading:
@@ -257,7 +262,7 @@ async def test_a_job_page_opened_by_its_link_is_alive(ann: Visit, someone: Open)
         assert answer is not None
         assert answer.status == 200
         await friend.see_the_end()
-        await assert_shown(friend.page.locator(f"{DONE} img"), 1)
+        await assert_shown(friend.page.locator(SHOWN), 1)
         await expect(friend.page.locator("[data-countdown]")).to_have_text(re.compile(r"in \d+:\d\d"))
         assert [each.method for each in friend.requests if each.url == job] == ["GET"]
         friend.assert_undisturbed()
@@ -299,7 +304,7 @@ async def test_the_first_of_many_are_done_before_the_last_is_sent(ann: Visit) ->
     job = await ann.send()
 
     await expect(page.locator(DONE).nth(15)).to_be_attached(timeout=PATIENCE_MS)
-    await assert_shown(page.locator(f"{DONE} img").first, 1)
+    await assert_shown(page.locator(SHOWN).first, 1)
     await page.get_by_role("button", name="Delete now").click()
     await page.get_by_role("dialog").get_by_role("button", name="Keep").click()
     await expect(page.locator("h1:visible")).to_have_text("Working on your photos")
@@ -313,6 +318,57 @@ async def test_the_first_of_many_are_done_before_the_last_is_sent(ann: Visit) ->
     await expect(page.locator("[data-counts]")).to_have_text("120 of 120 done", timeout=PATIENCE_MS)
     await expect(page.locator("h1:visible")).to_have_text("Your photos are ready")
     assert [each.resource_type for each in ann.requests if each.url == f"{job}/events"] == ["eventsource"]
+    ann.assert_undisturbed()
+
+
+async def test_deleting_while_photos_go_up_asks_once_and_leaves(ann: Visit) -> None:
+    page = ann.page
+    gate = Gate(page, "**/photos/1")
+    await gate.close()
+    await ann.drop(jpeg("a.jpg"), jpeg("b.jpg"))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await ann.send()
+    await expect(page.locator(DONE)).to_have_count(1, timeout=PATIENCE_MS)
+    await page.get_by_role("button", name="Delete now").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(page.locator("h1:visible")).to_have_text(re.compile("are deleted|nothing here"))
+    gate.open()
+    ann.assert_undisturbed(statuses=[404, 410])
+
+
+async def test_a_job_deleted_elsewhere_gives_the_photos_back_for_another_try(ann: Visit) -> None:
+    page = ann.page
+    gate = Gate(page, "**/photos/1")
+    await gate.close()
+    await ann.drop(jpeg("a.jpg"), jpeg("b.jpg"))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    job = await ann.send()
+    await expect(page.locator(DONE)).to_have_count(1, timeout=PATIENCE_MS)
+    assert (await page.request.delete(job)).status == 204
+    gate.open()
+    await expect(page.get_by_role("alert")).to_have_text(re.compile("no job with this id|were deleted"))
+    await expect(page.locator("#previews img")).to_have_count(2)
+
+    assert await ann.send() != job
+    await ann.see_the_end()
+    await assert_shown(page.locator(SHOWN), 2)
+    await page.get_by_role("button", name="Delete now").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(page.locator("h1:visible")).to_have_text(re.compile("are deleted|nothing here"))
+    ann.assert_undisturbed(statuses=[404, 410])
+
+
+async def test_a_photo_can_be_left_out_again(ann: Visit) -> None:
+    page = ann.page
+    await ann.drop(jpeg("a.jpg"), jpeg("b.jpg"), jpeg("broken.jpg", b"no photo"))
+    await expect(page.locator("#previews .unseen bdi")).to_have_text("broken.jpg")
+    await page.get_by_role("button", name="Remove broken.jpg").click()
+    await page.get_by_role("button", name="Remove a.jpg").press("Enter")
+    await expect(page.locator("#chosen-count")).to_contain_text("1 photo,")
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await ann.send()
+    await ann.see_the_end()
+    assert await page.locator("[data-tiles] .name").all_inner_texts() == ["b.jpg"]
     ann.assert_undisturbed()
 
 
