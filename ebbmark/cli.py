@@ -11,6 +11,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
+import uvloop
+
 from ebbmark.errors import Unavailable
 from ebbmark.settings import Settings, SettingsError
 from observability import logs
@@ -127,6 +129,8 @@ def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
             loop.add_signal_handler(each, stop.set)
         await run(stop)
 
+    # The policy reaches the threads too in which the Kafka client runs loops of its own.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(until_signalled())
 
 

@@ -180,7 +180,7 @@ class PostgresLedger(Ledger):
         fingerprint: bytes | None = None,
         stale: timedelta,
     ) -> Sequence[PhotoRow]:
-        await self._run(
+        rows = await self._run(
             "add_photos",
             **_columns(photos, NewPhoto),
             job=job,
@@ -190,12 +190,14 @@ class PostgresLedger(Ledger):
             stale=stale,
             channel=self._channel,
         )
-        rows = await self._run("photos_by_n", job=job, n=[photo.n for photo in photos])
+        if len(rows) < len(photos):
+            rows = await self._run("photos_by_n", job=job, n=[photo.n for photo in photos])
         return [_as(PhotoRow, row) for row in rows]
 
     async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
-        await self._run("seal", id=job, total=total, deadline=deadline, ttl=ttl, channel=self._channel)
-        rows = await self._run("job_by_id", id=job)
+        rows = await self._run(
+            "seal", id=job, total=total, deadline=deadline, ttl=ttl, channel=self._channel
+        ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 
     async def snapshot(self, job: UUID) -> Snapshot | None:

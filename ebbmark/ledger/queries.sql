@@ -37,7 +37,7 @@ select *, now() as now, (
 from jobs where id = %(id)s;
 
 -- name: add_photos
--- First come, first kept. A photo that comes with a code is failed from the start.
+-- First come, first kept. A photo that comes with a code is failed from the start. Returns what was added.
 with job as (
   select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() for update
 ), added as (
@@ -48,7 +48,7 @@ with job as (
   from job, unnest(%(n)s::int[], %(name)s::text[], %(size)s::bigint[], %(sha256)s::bytea[],
                    %(code)s::text[], %(detail)s::text[]) as new (n, name, size, sha256, code, detail)
   on conflict (job, n) do nothing
-  returning size, state
+  returning *
 ), noted as (
   update jobs set
     recipe = coalesce(%(recipe)s, recipe),
@@ -61,7 +61,9 @@ with job as (
   from job where jobs.id = job.id
   returning jobs.id
 )
-select pg_notify(%(channel)s, id::text) from noted;
+select added.n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size,
+  result_type, pg_notify(%(channel)s, noted.id::text)
+from added cross join noted order by n;
 
 -- name: photos_by_n
 -- The rows of some photos of a job.
@@ -80,9 +82,9 @@ with sealed as (
     completed_at = case when done + failed = %(total)s then now() end,
     expires_at = case when done + failed = %(total)s then now() + %(ttl)s end
   where id = %(id)s and state = 'open' and photos = %(total)s and recipe is not null
-  returning id
+  returning *
 )
-select pg_notify(%(channel)s, id::text) from sealed;
+select *, now() as now, pg_notify(%(channel)s, id::text) from sealed;
 
 -- name: expire_now
 -- The owner wants it gone, or the door could not keep its word.
