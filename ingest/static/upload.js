@@ -5,6 +5,7 @@ import { JobView } from "./jobview.js";
 
 const AT_ONCE = 3;
 const PREVIEWS = 60;
+const GONE = new Set(["unknown-job", "job-expired", "job-gone", "job-sealed"]);
 const PHOTO = /\.(jpe?g|png|webp)$/i;
 
 const form = document.getElementById("upload");
@@ -128,7 +129,7 @@ async function sendAll(view, statusUrl, files) {
         view.uploaded(n, 1);
       } catch (problem) {
         if (!(problem instanceof Problem)) throw problem;
-        if (problem.status === 404 || problem.status === 410 || problem.code === "job-sealed") throw problem;
+        if (GONE.has(problem.code)) throw problem;
         view.refuse(n, problem.code, problem.message);
       }
     }
@@ -174,8 +175,11 @@ async function submit(event) {
     button.disabled = false;
     document.getElementById("job").hidden = true;
     form.hidden = false;
-    say(problem instanceof Problem ? problem.message : "Something went wrong on this page.");
-    if (!(problem instanceof Problem)) throw problem;
+    if (!(problem instanceof Problem)) {
+      say("Something went wrong on this page.");
+      throw problem;
+    }
+    say(GONE.has(problem.code) ? "The job was deleted in the meantime; send the photos again." : problem.message);
   } finally {
     window.removeEventListener("beforeunload", warn);
   }
