@@ -1,0 +1,76 @@
+"""`ebbmark send`, as a person types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.people import opened, photo
+from tests.system import System
+
+pytestmark = pytest.mark.servers
+
+
+def send(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ebbmark.cli", "send", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    (photos / "Гора.JPG").write_bytes(photo(900, 600))
+    (photos / "more" / "Гора.JPG").write_bytes(photo(900, 600, seed=4))
+    (photos / "notes.txt").write_text("not a photo")
+    return photos
+
+
+def test_a_folder_comes_back_marked_under_its_names(
+    running_system: System, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "marked"
+    sent = send(
+        folder, "--url", running_system.base_url, "--text", "© Ann", "--width", "300", "--out", out, "--json"
+    )
+    assert sent.returncode == 0, sent.stderr
+    summary = json.loads(sent.stdout)
+    assert (summary["total"], summary["done"], summary["failed"]) == (2, 2, 0)
+    assert {path.name for path in out.iterdir()} == {"Гора.JPG", "Гора (2).JPG"}
+    assert all(opened(path.read_bytes()).size == (300, 200) for path in out.iterdir())
+    assert "2 of 2 done" in sent.stderr
+    again = send(folder, "--url", running_system.base_url, "--grayscale", "--out", out)
+    assert again.returncode == 0
+    assert len(list(out.iterdir())) == 4
+
+
+def test_one_bad_photo_is_named_and_the_others_come_back(
+    running_system: System, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "bad.jpg").write_bytes(b"not a photo at all")
+    (folder / "half.jpg").write_bytes(photo()[:3000])
+    sent = send(folder, "--url", running_system.base_url, "--grayscale", "--out", tmp_path / "out")
+    assert sent.returncode == 1
+    assert "bad.jpg: This is not a JPEG, PNG or WebP image. (unsupported-format)" in sent.stderr
+    assert "half.jpg: " in sent.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_what_the_server_refuses_or_the_person_got_wrong_is_said_in_a_sentence(
+    running_system: System, folder: Path
+) -> None:
+    url = running_system.base_url
+    refused = send(folder, "--url", url, "--width", "-4")
+    assert (refused.returncode, "(invalid-parameter)" in refused.stderr) == (2, True)
+    assert send(folder / "nothing.jpg", "--url", url, "--grayscale").returncode == 2
+    assert "say what to do" in send(folder, "--url", url).stderr
+    assert send(folder, "--format", "gif").returncode == 2
+    nobody = send(folder, "--url", "http://127.0.0.1:9", "--grayscale")
+    assert (nobody.returncode, nobody.stderr) == (3, "ebbmark send: nobody answers at http://127.0.0.1:9\n")
