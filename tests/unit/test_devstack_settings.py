@@ -1,0 +1,131 @@
+"""What the local stack tells its servers and the Ebbmark processes."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from devstack import jars, kafka, prometheus, seaweedfs
+from devstack.process import DevstackError
+from devstack.services import dotenv, ebbmark_processes, environment
+from devstack.supervisor import Endpoints, Stack
+from ebbmark.settings import PREFIX, Settings
+
+ENDPOINTS = Endpoints(
+    kafka="127.0.0.1:1",
+    postgres="postgresql://postgres@127.0.0.1:2/ebbmark",
+    s3="http://127.0.0.1:3",
+    s3_access_key="access",
+    s3_secret_key="secret",  # noqa: S106 - of nothing
+)
+
+
+class TestEnvironment:
+    def test_it_makes_settings_that_name_the_servers(self, tmp_path: Path) -> None:
+        settings = Settings.from_env(environment(ENDPOINTS, {}, data=tmp_path, port=8123))
+        assert settings.http.port == 8123
+        assert settings.kafka.bootstrap == "127.0.0.1:1"
+        assert settings.ledger.url == "postgresql://postgres@127.0.0.1:2/ebbmark"
+        assert settings.store.endpoint == "http://127.0.0.1:3"
+        assert (settings.store.access_key, settings.store.secret_key) == ("access", "secret")
+        assert Path(settings.http.spool).is_dir()
+
+    def test_what_the_user_set_passes_through(self, tmp_path: Path) -> None:
+        given = {"EBBMARK_JOB_TTL": "PT20S", "EBBMARK_LOG_FORMAT": "json", "EBBMARK_HTTP_HOST": "0.0.0.0"}  # noqa: S104
+        settings = Settings.from_env(environment(ENDPOINTS, given, data=tmp_path, port=8123))
+        assert settings.job.ttl.total_seconds() == 20
+        assert (settings.log.format, settings.http.host) == ("json", "0.0.0.0")  # noqa: S104
+
+    def test_the_name_of_the_prometheus_program_is_no_setting_of_theirs(self, tmp_path: Path) -> None:
+        given = {"EBBMARK_PROMETHEUS_BIN": "/usr/bin/prometheus"}
+        assert "EBBMARK_PROMETHEUS_BIN" not in environment(ENDPOINTS, given, data=tmp_path, port=8123)
+
+    def test_every_variable_of_every_process_is_a_setting(self, tmp_path: Path) -> None:
+        stack = Stack(tmp_path)
+        env = environment(ENDPOINTS, {}, data=tmp_path, port=8123)
+        own = [process._env for process in ebbmark_processes(stack, env, workers=2, port=8123)]  # noqa: SLF001
+        for each in own:
+            Settings.from_env({name: value for name, value in each.items() if name.startswith(PREFIX)})
+
+
+class TestProcesses:
+    def test_there_are_ingest_the_workers_and_the_janitor(self, tmp_path: Path) -> None:
+        processes = list(ebbmark_processes(Stack(tmp_path), {}, workers=2, port=8123))
+        assert [process.name for process in processes] == ["ingest", "worker-1", "worker-2", "janitor"]
+        assert [process.command[-1] for process in processes] == ["ingest", "worker", "worker", "janitor"]
+
+    def test_prometheus_learns_where_each_serves_its_metrics(self, tmp_path: Path) -> None:
+        list(ebbmark_processes(Stack(tmp_path), {}, workers=2, port=8123))
+        groups = json.loads((tmp_path / "prometheus" / "targets.json").read_text())
+        assert [group["labels"] for group in groups] == [
+            {"job": "ingest", "process": "ingest"},
+            {"job": "worker", "process": "worker-1"},
+            {"job": "worker", "process": "worker-2"},
+            {"job": "janitor", "process": "janitor"},
+        ]
+        assert groups[0]["targets"] == ["127.0.0.1:8123"]
+        assert len({target for group in groups for target in group["targets"]}) == 4
+
+    def test_their_metrics_stay_on_their_ports(self, tmp_path: Path) -> None:
+        list(ebbmark_processes(Stack(tmp_path), {}, workers=1, port=8123))
+        first = (tmp_path / "prometheus" / "targets.json").read_text()
+        list(ebbmark_processes(Stack(tmp_path), {}, workers=1, port=8123))
+        assert (tmp_path / "prometheus" / "targets.json").read_text() == first
+
+
+class TestDotenv:
+    def test_it_is_lines_of_names_and_values(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text(
+            "# a comment\n\nEBBMARK_JOB_TTL=PT20S\nexport A = b \nQUOTED='a # b'\nURL=http://x/?a=b\nEMPTY=\n"
+        )
+        assert dotenv(tmp_path / ".env") == {
+            "EBBMARK_JOB_TTL": "PT20S",
+            "A": "b",
+            "QUOTED": "a # b",
+            "URL": "http://x/?a=b",
+            "EMPTY": "",
+        }
+
+    def test_without_a_file_there_is_nothing(self, tmp_path: Path) -> None:
+        assert dotenv(tmp_path / ".env") == {}
+
+
+class TestJars:
+    def test_each_is_locked_by_coordinates_and_sha256(self) -> None:
+        locked = jars.locked()
+        assert "org.apache.kafka:kafka_2.13:4.3.1" in locked
+        assert all(re.fullmatch(r"[\w.-]+:[\w.-]+:[\w.-]+", name) for name in locked)
+        assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in locked.values())
+
+    def test_it_is_kept_where_maven_keeps_it(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("M2_REPO", str(tmp_path))
+        expected = tmp_path / "org/slf4j/slf4j-api/1.7.36/slf4j-api-1.7.36.jar"
+        assert jars.path_of("org.slf4j:slf4j-api:1.7.36") == expected
+
+    def test_one_that_is_cut_short_is_not_sound(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jar").write_bytes(b"whole")
+        digest = hashlib.sha256(b"whole").hexdigest()
+        assert jars.is_sound(tmp_path / "a.jar", digest)
+        (tmp_path / "a.jar").write_bytes(b"who")
+        assert not jars.is_sound(tmp_path / "a.jar", digest)
+        assert not jars.is_sound(tmp_path / "b.jar", digest)
+
+
+class TestServers:
+    def test_kafka_listens_on_loopback_alone(self, tmp_path: Path) -> None:
+        settings = kafka.settings(tmp_path, {"kafka": 1, "kafka-controller": 2})
+        assert settings["listeners"] == "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
+
+    def test_no_cluster_id_looks_like_an_option(self) -> None:
+        assert all(re.fullmatch(r"[\w][\w-]{21}", kafka.new_id()) for _ in range(1000))
+
+    def test_the_keys_of_the_object_store_are_made_once(self, tmp_path: Path) -> None:
+        assert seaweedfs.keys(tmp_path) == seaweedfs.keys(tmp_path)
+        assert len(set(seaweedfs.keys(tmp_path))) == 2
+
+    def test_a_prometheus_that_is_none_is_refused_by_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EBBMARK_PROMETHEUS_BIN", "/no/such/program")
+        with pytest.raises(DevstackError, match="EBBMARK_PROMETHEUS_BIN names /no/such/program"):
+            prometheus.binary()
