@@ -147,7 +147,7 @@ def _land(scene: Scene, image: Image.Image) -> Image.Image:
                 tall = (14 + 46 * _chance(scene.seed, n + 3)) * (0.5 + depth) * height / 1000
                 foot = ridge(x / width) * height + 6
                 draw.polygon([(x, foot - tall), (x - tall / 5, foot), (x + tall / 5, foot)], fill=255)
-        shade = Image.linear_gradient("L").resize(scene.size).point(lambda level: level // 3)
+        shade = Image.linear_gradient("L").resize(scene.size).point([level // 3 for level in range(256)])
         ground = Image.composite(
             Image.new("RGB", scene.size, _mixed(colour, scene.sky[-1], 0.3 * (1 - depth))),
             Image.new("RGB", scene.size, colour),
@@ -179,7 +179,7 @@ def photo(scene: Scene) -> FilePayload:
     image = _land(scene, image)
     if scene.water:
         image = _water(scene, image)
-    vignette = Image.radial_gradient("L").resize(scene.size).point(lambda level: 255 - level // 4)
+    vignette = Image.radial_gradient("L").resize(scene.size).point([255 - level // 4 for level in range(256)])
     image = ImageChops.multiply(image, Image.merge("RGB", (vignette,) * 3))
     suffix = scene.name.rpartition(".")[2].lower()
     form = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[suffix]

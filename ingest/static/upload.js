@@ -11,7 +11,7 @@ const PHOTO = /\.(jpe?g|png|webp)$/i;
 const form = document.getElementById("upload");
 const input = document.getElementById("files");
 const drop = document.getElementById("drop");
-const limits = { files: Number(form.dataset.files), bytes: Number(form.dataset.fileBytes) };
+const limits = { files: Number(form.dataset.files), bytes: Number(form.dataset.jobBytes) };
 let chosen = [];
 
 document.documentElement.classList.add("scripted");
@@ -36,6 +36,8 @@ function choose(files) {
   );
   preview();
 }
+
+const bytesOf = (files) => files.reduce((sum, file) => sum + file.size, 0);
 
 function preview() {
   const list = document.getElementById("previews");
@@ -69,7 +71,7 @@ function preview() {
   );
   const more = chosen.length - PREVIEWS;
   document.getElementById("previews-more").textContent = more > 0 ? `and ${more} more` : "";
-  const megabytes = chosen.reduce((sum, file) => sum + file.size, 0) / 1024 ** 2;
+  const megabytes = bytesOf(chosen) / 1024 ** 2;
   document.getElementById("chosen-count").textContent =
     `${chosen.length} photo${chosen.length === 1 ? "" : "s"}, ${megabytes.toFixed(1)} MB`;
   document.getElementById("chosen").hidden = chosen.length === 0;
@@ -142,6 +144,10 @@ async function submit(event) {
   say(null);
   if (!chosen.length) {
     say("Choose at least one photo first.");
+    return;
+  }
+  if (bytesOf(chosen) > limits.bytes) {
+    say(`A job may hold ${Math.floor(limits.bytes / 1024 ** 2)} MB in all; leave some photos out.`);
     return;
   }
   const button = document.getElementById("send");

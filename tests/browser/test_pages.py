@@ -10,10 +10,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Dialog, Download, FilePayload, Locator, Page, Request, Route, expect
 
+from ebbmark.settings import Settings
 from tests.people import opened, photo
 from tests.system import System
 
@@ -112,6 +114,18 @@ class Gate:
         self.opened.set()
 
 
+@pytest.fixture(scope="module")
+def system_settings(room: Settings) -> Settings:
+    """Smaller limits, so that a test reaches them at once."""
+    return msgspec.structs.replace(
+        room,
+        photo=msgspec.structs.replace(room.photo, bytes=1024**2),
+        job=msgspec.structs.replace(room.job, bytes=3 * 1024**2),
+        worker=msgspec.structs.replace(room.worker, children=1),
+        log=msgspec.structs.replace(room.log, format="console"),
+    )
+
+
 class Open(Protocol):
     """Opens a page for one more person."""
 
@@ -202,6 +216,7 @@ async def test_dropped_photos_become_results_without_a_reload_and_are_deleted_at
         each["name"] for each in four_files()
     ]
     await assert_shown(page.locator(SHOWN), 3)
+    await expect(page.locator("img.local")).to_have_count(0)
     await expect(page.locator(f"{DONE} .state", has_text="480×640")).to_have_count(1)
     refused = page.locator(FAILED)
     await expect(refused.locator(".reason")).to_have_text("This is not a JPEG, PNG or WebP image.")
@@ -223,7 +238,7 @@ async def test_dropped_photos_become_results_without_a_reload_and_are_deleted_at
         lambda answer: answer.url == job and answer.request.is_navigation_request()
     ) as leaving:
         await asked.get_by_role("button", name="Delete").click()
-    assert (await leaving.value).status in {404, 410}
+    assert (await leaving.value).status in {404, 410}  # 404 once nothing at all is left
     await expect(page.locator("h1")).to_have_text(re.compile("are deleted|nothing here"))
     ann.assert_undisturbed(statuses=[415, 410, 404])
 
@@ -358,6 +373,32 @@ async def test_a_job_deleted_elsewhere_gives_the_photos_back_for_another_try(ann
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(page.locator("h1:visible")).to_have_text(re.compile("are deleted|nothing here"))
     ann.assert_undisturbed(statuses=[404, 409, 410])
+
+
+async def test_a_photo_too_large_fails_alone(ann: Visit) -> None:
+    page = ann.page
+    await ann.drop(jpeg("good.jpg"), jpeg("huge.jpg", photo() + bytes(2 * 1024**2)))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await ann.send()
+    await ann.see_the_end()
+    await expect(page.locator("[data-counts]")).to_have_text("1 of 2 done, 1 failed")
+    await expect(page.locator(f"{FAILED} .reason")).to_have_text("The file is larger than 1 MiB.")
+    await expect(page.locator(f"{FAILED} code")).to_have_text("file-too-large")
+    ann.assert_undisturbed(statuses=[413])
+
+
+async def test_photos_too_large_together_are_not_even_sent(ann: Visit) -> None:
+    page = ann.page
+    await ann.drop(*(jpeg(f"{n}.jpg", photo() + bytes(1000 * 1024)) for n in range(4)))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await page.get_by_role("button", name="Mark the photos").click()
+    await expect(page.get_by_role("alert")).to_have_text("A job may hold 3 MB in all; leave some photos out.")
+    assert [each for each in ann.requests if each.method == "POST"] == []
+    await page.get_by_role("button", name="Remove 0.jpg").click()
+    await page.get_by_role("button", name="Mark the photos").click()
+    await ann.see_the_end()
+    await expect(page.locator("[data-counts]")).to_have_text("3 of 3 done")
+    ann.assert_undisturbed()
 
 
 async def test_a_photo_can_be_left_out_again(ann: Visit) -> None:
