@@ -1,0 +1,69 @@
+"""The HTTP interface as a load sees it: what the pages do, and how long it takes."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+_BUSY = {429, 503}
+
+
+class Client:
+    """One sender of photos."""
+
+    def __init__(self, base_url: str) -> None:
+        """Keep connections open between requests."""
+        self.http = httpx.Client(base_url=base_url, timeout=120, headers={"accept": "application/json"})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    def insist(self, method: str, url: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        """Send, and send again as often as the server is busy; raise for any other refusal."""
+        while True:
+            answer = self.http.request(method, url, **request)
+            if answer.status_code not in _BUSY:
+                return answer.raise_for_status()
+            time.sleep(float(answer.headers.get("retry-after", 1)))
+
+    def send_form(self, name: str, content: bytes, fields: Mapping[str, str]) -> str:
+        """Send one photo as one form; return the job's path."""
+        parts: list[tuple[str, Any]] = [("files", (name, content))]
+        parts += [(field, (None, value.encode())) for field, value in fields.items()]
+        return self.insist("POST", "/upload", files=parts).json()["status_url"]
+
+    def send_folder(
+        self,
+        photos: Sequence[tuple[str, bytes]],
+        fields: Mapping[str, str],
+        *,
+        at_once: int = 3,
+        on_sent: Callable[[int], object] = lambda _: None,
+        on_open: Callable[[str], object] = lambda _: None,
+    ) -> str:
+        """Open a job, send each photo as its own request as the page does, seal; return the job's path."""
+        parts = [(field, (None, value.encode())) for field, value in fields.items()]
+        job: str = self.insist("POST", "/jobs", files=parts).json()["status_url"]
+        on_open(job)
+
+        def put(n: int) -> None:
+            name, content = photos[n]
+            self.insist("PUT", f"{job}/photos/{n}", content=content, headers={"x-filename": quote(name)})
+            on_sent(n)
+
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(put, range(len(photos))))
+        self.insist("POST", f"{job}/seal", json={"total": len(photos)})
+        return job
+
+    def wait(self, job: str) -> dict[str, Any]:
+        """Return the job's status once it is complete."""
+        while True:
+            status: dict[str, Any] = self.insist("GET", job).json()
+            if status["state"] == "complete":
+                return status
+            time.sleep(0.1)
