@@ -16,7 +16,7 @@ RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
 FROM python:3.13-slim
 # A volume mounted over /spool takes its owner from here.
 RUN groupadd --gid 10001 ebbmark \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ebbmark \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /bin/false ebbmark \
     && install --directory --owner 10001 --group 10001 --mode 0700 /spool
 COPY --from=builder /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -1,0 +1,370 @@
+"""The containers are confined, start in order, and mean the same as the local stack."""
+
+import json
+import os
+import re
+import shlex
+import socket
+import struct
+import subprocess
+import threading
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devstack import kafka, seaweedfs, services
+from devstack.supervisor import SERVERS, Endpoints
+from ebbmark.cli import main
+from ebbmark.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "compose.yaml").read_text("utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("ebbmark:")}
+LASTING = sorted(set(SERVICES) - {"prepare"})
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ").splitlines()
+EACH = pytest.mark.parametrize("name", sorted(SERVICES))
+_DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
+
+
+def environment(name: str) -> dict[str, str]:
+    given: dict[str, str] = SERVICES[name].get("environment", {})
+    return {key: _DEFAULT.sub(r"\1", value) for key, value in given.items()}
+
+
+def instructions(word: str) -> list[str]:
+    return [line.removeprefix(word).strip() for line in DOCKERFILE if line.startswith(word)]
+
+
+def test_the_processes_of_the_local_stack_run_on_the_same_servers() -> None:
+    assert set(OURS) == {service.command for service in services.SERVICES} | {"prepare"}
+    assert set(SERVICES) == set(OURS) | set(SERVERS) | {"prometheus"}
+
+
+@EACH
+def test_a_service_is_nobody_special(name: str) -> None:
+    user, group = (int(number) for number in SERVICES[name]["user"].split(":"))
+    least = 10_000 if name in OURS else 1
+    assert user >= least
+    assert group >= least
+
+
+@EACH
+def test_a_service_cannot_change_itself_or_gain_rights(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"cap_add", "privileged", "devices", "pid", "ipc", "network_mode"} & set(service)
+
+
+@EACH
+def test_a_service_is_bounded(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert 0 < service["pids_limit"] <= 512
+    assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+    assert any(mount.startswith("/tmp:") for mount in service["tmpfs"])  # noqa: S108 - in the container
+    assert all("size=" in mount for mount in service["tmpfs"])
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_lasting_service_tells_its_health_and_comes_back(name: str) -> None:
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+    assert {"interval", "timeout", "retries", "start_period"} <= set(service["healthcheck"])
+    assert service["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("ingest", "http://127.0.0.1:8000/readyz"),
+        ("worker", "http://127.0.0.1:9101/metrics"),
+        ("janitor", "http://127.0.0.1:9102/metrics"),
+    ],
+)
+def test_our_processes_are_asked_where_they_listen(name: str, url: str) -> None:
+    kind = "HTTP" if name == "ingest" else f"{name.upper()}_METRICS"
+    assert environment(name)[f"{PREFIX}{kind}_HOST"] == "0.0.0.0"  # noqa: S104 - in the container
+    assert f":{environment(name)[f'{PREFIX}{kind}_PORT']}/" in url
+    assert f'"{url}"' in SERVICES[name]["healthcheck"]["test"][-1]
+    compile(SERVICES[name]["healthcheck"]["test"][-1], name, "exec")
+
+
+def test_our_processes_wait_for_servers_that_are_healthy_and_prepared() -> None:
+    for name, service in OURS.items():
+        conditions = {other: how["condition"] for other, how in service["depends_on"].items()}
+        prepared = {} if name == "prepare" else {"prepare": "service_completed_successfully"}
+        assert conditions == dict.fromkeys(SERVERS, "service_healthy") | prepared
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_our_processes_get_commands_that_exist(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["ebbmark"])
+    with pytest.raises(SystemExit) as ended:
+        main([*SERVICES[name]["command"], "--help"])
+    assert ended.value.code == 0
+    assert f"ebbmark {name}" in capsys.readouterr().out
+
+
+def test_they_may_finish_what_they_have_in_hand() -> None:
+    assert {service["stop_grace_period"] for service in OURS.values()} == {f"{services._DRAIN_WITHIN:.0f}s"}  # noqa: SLF001
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_their_settings_can_be_read(name: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    text = "within the file"
+    secret.write_text(f"{text}\n", "utf-8")
+    env = {
+        key: str(secret) if key.endswith("_FILE") else value
+        for key, value in environment(name).items()
+        if key.startswith(PREFIX)
+    }
+    settings = Settings.from_env(env)
+    assert settings.ledger.password == settings.store.access_key == settings.store.secret_key == text
+
+
+def test_every_setting_of_the_local_stack_is_made_here_too(tmp_path: Path) -> None:
+    endpoints = Endpoints(kafka="", postgres="", s3="", s3_access_key="", s3_secret_key="")
+    env = services.environment(endpoints, {}, data=tmp_path, port=8000)
+    own = {
+        name for each in services.SERVICES for name in (each.metrics_port, each.instance, each.folder) if name
+    }
+    local = {name for name in env if name.startswith(PREFIX)} | own
+    here = {key.removesuffix("_FILE") for name in OURS for key in environment(name)}
+    # The replicas of a worker share one environment, so none has a name; what Faust keeps goes to /tmp;
+    # a log is read by machines, which is the default.
+    assert local - here == {"EBBMARK_WORKER_INSTANCE", "EBBMARK_WORKER_DATA", "EBBMARK_LOG_FORMAT"}
+
+
+def test_what_a_person_sets_reaches_our_processes_but_is_not_needed() -> None:
+    for service in OURS.values():
+        assert service["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_secrets_come_from_files_alone() -> None:
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"./deploy/secrets/{name}"}
+    for name in SERVICES:
+        for key, value in environment(name).items():
+            if re.search(r"PASSWORD|SECRET|ACCESS_KEY", key):
+                assert key.endswith("_FILE")
+                assert value.startswith("/run/secrets/")
+                assert value.removeprefix("/run/secrets/") in SERVICES[name]["secrets"]
+    assert not re.search(r"://[^/\s:@]+:[^/\s@]+@", TEXT)
+
+
+def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    script = tmp_path / "make-secrets"
+    script.write_bytes((ROOT / "deploy" / "make-secrets").read_bytes())
+    subprocess.run(["sh", script], check=True)
+    made = {path.name: path.read_text("utf-8") for path in (tmp_path / "secrets").iterdir()}
+    assert set(made) == set(COMPOSE["secrets"])
+    assert len(set(made.values())) == len(made)
+    assert all(re.fullmatch(r"[0-9a-f]{40}", value) for value in made.values())
+    subprocess.run(["sh", script], check=True)
+    assert made == {path.name: path.read_text("utf-8") for path in (tmp_path / "secrets").iterdir()}
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_secrets_are_never_committed() -> None:
+    assert (ROOT / "deploy" / "secrets" / ".gitignore").read_text("utf-8").split() == ["*", "!.gitignore"]
+
+
+def test_every_image_is_pinned() -> None:
+    bases = [line.split()[0] for line in instructions("FROM")]
+    for image in [service["image"] for service in SERVICES.values()] + bases:
+        assert re.fullmatch(r"[a-z/]+:v?\d+(\.\d+)*(-[a-z]+)?", image)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {service["image"] for service in OURS.values()} == {f"ebbmark:{project['version']}"}
+
+
+def test_kafka_is_the_version_of_the_local_stack() -> None:
+    jars = (ROOT / "devstack" / "kafka-jars.lock").read_text("utf-8")
+    version = SERVICES["kafka"]["image"].partition(":")[2]
+    assert f"org.apache.kafka:kafka-server:{version} " in jars
+
+
+def test_only_ingest_can_be_reached_and_only_from_this_machine() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["ingest"]
+    assert SERVICES["ingest"]["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
+    assert COMPOSE["networks"]["servers"] == {"internal": True}
+    for name, service in SERVICES.items():
+        assert service["networks"] == (["front", "servers"] if name == "ingest" else ["servers"])
+
+
+def test_the_worker_may_be_scaled() -> None:
+    assert not {"container_name", "hostname", "ports", "volumes"} & set(SERVICES["worker"])
+
+
+def test_every_volume_and_file_that_is_mounted_is_there() -> None:
+    for service in SERVICES.values():
+        for source, *_ in (volume.split(":") for volume in service.get("volumes", [])):
+            assert (ROOT / source).is_dir() if source.startswith("./") else source in COMPOSE["volumes"]
+        for config in service.get("configs", []):
+            assert (ROOT / COMPOSE["configs"][config["source"]]["file"]).is_file()
+
+
+def test_kafka_is_configured_as_on_the_local_stack(tmp_path: Path) -> None:
+    def variable(key: str) -> str:
+        return "KAFKA_" + key.replace("-", "___").replace("_", "__").replace(".", "_").upper()
+
+    local = kafka.settings(tmp_path, dict.fromkeys(kafka.PORTS, 9092))
+    here = environment("kafka")
+    where = {"listeners", "advertised.listeners", "controller.quorum.voters", "log.dirs"}
+    assert where < set(local)
+    assert {variable(key) for key in local} <= set(here)
+    for key in set(local) - where:
+        assert here[variable(key)] == local[key], key
+    broker = next(address for address in here["KAFKA_ADVERTISED_LISTENERS"].split("://")[1:])
+    assert {environment(name)["EBBMARK_KAFKA_BOOTSTRAP"] for name in OURS} == {broker}
+
+
+def test_kafka_keeps_its_data_on_the_volume() -> None:
+    assert SERVICES["kafka"]["volumes"] == [f"kafka:{environment('kafka')['KAFKA_LOG_DIRS']}"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "healthy"),
+    [(struct.pack(">iii", 60, 1, 1), True), (struct.pack(">iii", 12, 1, 0), False), (b"", False)],
+    ids=["one that serves", "one that does not serve yet", "none"],
+)
+def test_kafka_is_healthy_when_it_names_a_broker(answer: bytes, *, healthy: bool) -> None:
+    asked: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            asked.append(connection.recv(64))
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        shell, flag, script = SERVICES["kafka"]["healthcheck"]["test"][1:]
+        script = script.replace("$$", "$").replace("/9092", f"/{listener.getsockname()[1]}")
+        ended = subprocess.run([shell, flag, script], check=False, timeout=10)
+        thread.join()
+    request = kafka._METADATA  # noqa: SLF001
+    assert asked == [struct.pack(">i", len(request)) + request]
+    assert (ended.returncode == 0) is healthy
+
+
+def test_seaweedfs_is_started_as_on_the_local_stack(tmp_path: Path) -> None:
+    ports = dict.fromkeys(seaweedfs.PORTS, 1)
+    local = seaweedfs.prepare(tmp_path / "local", tmp_path / "log", ports, threading.Event()).command
+    config, here = started_seaweedfs(tmp_path)
+    # Where it listens and where it keeps things differ, nothing else.
+    where = re.compile(r"-(dir|ip|ip\.bind|s3\.ip\.bind|s3\.config|\w+\.port(\.grpc)?|\w+\.localSocket)=.*")
+    assert [flag for flag in here if not where.fullmatch(flag)] == [
+        flag for flag in local[1:] if not where.fullmatch(flag)
+    ]
+    mine = json.loads((tmp_path / "local" / "s3.json").read_text("utf-8"))
+    credentials = {"accessKey": "store_access_key-1", "secretKey": "store_secret_key-1"}
+    mine["identities"][0]["credentials"] = [credentials]
+    assert config == mine
+
+
+def test_seaweedfs_shows_only_its_s3_gateway(tmp_path: Path) -> None:
+    _, flags = started_seaweedfs(tmp_path)
+    addresses = [flag for flag in flags if re.match(r"-(\w+\.)?ip(\.bind)?=", flag)]
+    assert addresses == ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=0.0.0.0"]
+    assert "-dir=/data" in flags
+    assert SERVICES["seaweedfs"]["volumes"] == ["seaweedfs:/data"]
+    assert {environment(name)["EBBMARK_STORE_ENDPOINT"] for name in OURS} == {"http://seaweedfs:8333"}
+
+
+def started_seaweedfs(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    for name in SERVICES["seaweedfs"]["secrets"]:
+        (folder / name).write_text(f"{name}-1", "utf-8")
+    weed = folder / "weed"
+    weed.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', "utf-8")
+    weed.chmod(0o700)
+    started = subprocess.run(
+        ["/bin/sh", ROOT / "deploy" / "seaweedfs"],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "SECRETS": str(folder), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    config = folder / "s3.json"
+    assert config.stat().st_mode & 0o777 == 0o600
+    return json.loads(config.read_text("utf-8")), started.stdout.splitlines()
+
+
+def test_postgres_is_made_as_on_the_local_stack() -> None:
+    local = (ROOT / "devstack" / "postgres.py").read_text("utf-8")
+    for option in environment("postgres")["POSTGRES_INITDB_ARGS"].split():
+        assert f'"{option}"' in local
+    assert f'"{SERVICES["postgres"]["command"][-1]}"' in local
+    user, database = environment("postgres")["POSTGRES_USER"], environment("postgres")["POSTGRES_DB"]
+    assert environment("prepare")["EBBMARK_LEDGER_URL"] == f"postgresql://{user}@postgres:5432/{database}"
+
+
+def test_the_image_runs_as_the_user_that_compose_names() -> None:
+    (user,) = instructions("USER")
+    assert {service["user"] for service in OURS.values()} == {user}
+    uid, gid = user.split(":")
+    made = next(line for line in instructions("RUN") if "useradd" in line)
+    assert f"--uid {uid} --gid {gid}" in made
+    spool = environment("ingest")["EBBMARK_HTTP_SPOOL"]
+    assert f"--owner {uid} --group {gid} --mode 0700 {spool}" in made
+    assert instructions("ENTRYPOINT") == ['["ebbmark"]']
+
+
+def test_whatever_the_image_installs_from_elsewhere_is_hashed() -> None:
+    installs = [
+        shlex.split(command)
+        for line in instructions("RUN")
+        for command in line.split("&&")
+        if "pip" in command
+    ]
+    fetching = [words for words in installs if "install" in words and "--no-index" not in words]
+    assert fetching
+    for words in fetching:
+        assert {"--require-hashes", "--only-binary"} <= set(words)
+    for words in installs:
+        if "--no-index" in words:
+            assert "--no-deps" in words
+
+
+def test_the_image_fetches_nothing_by_address() -> None:
+    assert instructions("ADD") == []
+    assert not re.search(r"\b(curl|wget|git|apt-get)\b|://", "\n".join(DOCKERFILE))
+
+
+def test_the_last_stage_takes_only_the_environment() -> None:
+    last = DOCKERFILE[max(n for n, line in enumerate(DOCKERFILE) if line.startswith("FROM")) :]
+    assert [line for line in last if line.startswith("COPY")] == ["COPY --from=builder /venv /venv"]
+
+
+def test_the_wheel_is_built_with_what_the_local_stack_is_built_with() -> None:
+    def entries(path: Path) -> dict[str, str]:
+        text = re.sub(r"^\s*#.*\n", "", path.read_text("utf-8"), flags=re.MULTILINE)
+        return dict(re.findall(r"^([\w.-]+)==((?:.|\n )+)", text, flags=re.MULTILINE))
+
+    locked, built = entries(ROOT / "requirements-devstack.lock"), entries(ROOT / "deploy" / "build.lock")
+    assert "hatchling" in built
+    for name, entry in built.items():
+        assert entry.strip() == locked[name].strip(), name
+
+
+def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    rules = [line for line in lines if not line.startswith("#")]
+    seen = {line.removeprefix("!") for line in rules if line.startswith("!")}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    files = {"requirements.lock", "deploy/build.lock", "pyproject.toml", "README.md", "LICENSE"}
+    assert rules[0] == "*"
+    assert seen == packages | files

@@ -1,0 +1,81 @@
+"""Prometheus finds every process, in containers and on the local stack, under the same labels."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devstack import prometheus
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "observability" / "prometheus"
+LOCAL, CONTAINERS = FOLDER / "prometheus.yml", FOLDER / "compose.yml"
+KINDS = {"ingest", "worker", "janitor"}
+
+
+def jobs(config: Path) -> dict[str, dict[str, Any]]:
+    return {job["job_name"]: job for job in yaml.safe_load(config.read_text("utf-8"))["scrape_configs"]}
+
+
+@pytest.mark.parametrize("config", [LOCAL, CONTAINERS], ids=lambda path: path.stem)
+def test_promtool_finds_no_fault(config: Path, tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        if os.environ.get("CI"):
+            pytest.fail("promtool is missing")
+        pytest.skip("promtool is not installed")
+    prometheus.write_targets(tmp_path, {"ingest": 8000})
+    # Next to the others, as rules are named relative to it.
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    copy = tmp_path / config.name
+    copy.write_text(
+        config.read_text("utf-8").replace("TARGETS_FILE", str(tmp_path / "targets.json")), "utf-8"
+    )
+    checked = subprocess.run([promtool, "check", "config", copy], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "WARNING" not in checked.stdout + checked.stderr
+
+
+def test_the_local_stack_is_scraped_from_the_file_that_it_writes() -> None:
+    (job,) = jobs(LOCAL).values()
+    assert job["file_sd_configs"][0]["files"] == ["TARGETS_FILE"]
+
+
+def test_every_kind_of_process_is_scraped_in_containers() -> None:
+    assert set(jobs(CONTAINERS)) == KINDS
+
+
+def test_every_worker_is_found_by_its_address() -> None:
+    worker = jobs(CONTAINERS)["worker"]
+    assert worker["dns_sd_configs"][0]["names"] == ["worker"]
+    assert worker["dns_sd_configs"][0]["type"] == "A"
+
+
+def test_the_ports_are_those_where_the_containers_serve_metrics() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]
+    port = {
+        "ingest": services["ingest"]["environment"]["EBBMARK_HTTP_PORT"],
+        "worker": services["worker"]["environment"]["EBBMARK_WORKER_METRICS_PORT"],
+        "janitor": services["janitor"]["environment"]["EBBMARK_JANITOR_METRICS_PORT"],
+    }
+    found = jobs(CONTAINERS)
+    assert str(found["worker"]["dns_sd_configs"][0]["port"]) == port["worker"]
+    for kind in ("ingest", "janitor"):
+        assert found[kind]["static_configs"][0]["targets"] == [f"{kind}:{port[kind]}"]
+
+
+def test_both_give_a_target_the_labels_job_and_process(tmp_path: Path) -> None:
+    prometheus.write_targets(tmp_path, {"ingest": 1, "worker-1": 2, "janitor": 3})
+    local = [group["labels"] for group in json.loads((tmp_path / "targets.json").read_text("utf-8"))]
+    assert {labels["job"] for labels in local} == KINDS
+    assert all(set(labels) == {"job", "process"} for labels in local)
+    found = jobs(CONTAINERS)
+    for kind in ("ingest", "janitor"):
+        assert found[kind]["static_configs"][0]["labels"] == {"process": kind}
+    (relabelled,) = found["worker"]["relabel_configs"]
+    assert relabelled["target_label"] == "process"
