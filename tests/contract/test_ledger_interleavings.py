@@ -1,0 +1,208 @@
+"""On Postgres, two callers in each other's way end as if one had come after the other.
+
+A trigger makes every commit wait at a gate. So the first caller has written and not committed when
+the second comes, meets its locks, and goes on with what it read before: the moment at which a
+statement that reads more than the row it writes goes wrong.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from uuid import UUID
+
+import psycopg
+import pytest
+from msgspec import Struct
+
+from ebbmark.ledger import Claim, Ledger
+from ebbmark.ledger.postgres import PostgresLedger, conninfo
+from ebbmark.settings import Ledger as LedgerSettings
+from tests.contract.benches import Bench, in_memory, on_postgres
+from tests.contract.histories import check, timeless
+from tests.contract.ledgers import (
+    LEASE,
+    MOMENT,
+    QUIET,
+    STALE,
+    STRIKES,
+    TTL,
+    claim,
+    done,
+    failed,
+    new_job,
+    new_photo,
+    refused_photo,
+    seal,
+    see,
+)
+
+pytestmark = pytest.mark.servers
+
+JOB = UUID(int=7)
+GATE = 4711
+PATIENCE = 20
+
+TRIGGER = f"""
+create or replace function wait_at_the_gate() returns trigger language plpgsql as $$
+begin perform pg_advisory_xact_lock({GATE}); return null; end $$;
+create constraint trigger gate after insert or update on jobs
+  deferrable initially deferred for each row execute function wait_at_the_gate();
+create constraint trigger gate after insert or update on photos
+  deferrable initially deferred for each row execute function wait_at_the_gate();
+"""
+
+Act = Callable[[Ledger, Sequence[Claim]], Awaitable[object]]
+
+
+async def _add(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await ledger.add_photos(JOB, [new_photo(2), new_photo(3)], stale=STALE)
+
+
+async def _refuse(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await ledger.add_photos(JOB, [refused_photo(3)], stale=STALE)
+
+
+async def _seal(ledger: Ledger, _: Sequence[Claim]) -> object:
+    row = await seal(ledger, JOB, 3)
+    return row and row.total
+
+
+async def _seal_more(ledger: Ledger, _: Sequence[Claim]) -> object:
+    row = await seal(ledger, JOB, 4)
+    return row and row.total
+
+
+async def _finish_all(ledger: Ledger, claims: Sequence[Claim]) -> object:
+    return await ledger.finish([done(each) for each in claims], ttl=TTL)
+
+
+async def _finish_some(ledger: Ledger, claims: Sequence[Claim]) -> object:
+    return await ledger.finish([failed(claims[0]), done(claims[1])], ttl=TTL)
+
+
+async def _finish_rest(ledger: Ledger, claims: Sequence[Claim]) -> object:
+    return await ledger.finish([done(claims[2]), done(claims[1])], ttl=TTL)
+
+
+async def _release(ledger: Ledger, claims: Sequence[Claim]) -> object:
+    return await ledger.release(claims[0], strikes=-1, retry_after=TTL)
+
+
+async def _claim(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return sorted((each.n, each.fence, each.strikes) for each in await claim(ledger, JOB, 0, 1, 2))
+
+
+async def _sweep(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return sorted(each.n for each in await ledger.end_leases(strikes=STRIKES, ttl=TTL))
+
+
+async def _delete(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await ledger.expire_now(JOB)
+
+
+async def _mark(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await ledger.mark_expired(JOB, quiet=QUIET)
+
+
+ACTS: list[Act] = [
+    _add,
+    _refuse,
+    _seal,
+    _seal_more,
+    _finish_all,
+    _finish_some,
+    _finish_rest,
+    _release,
+    _claim,
+    _sweep,
+    _delete,
+    _mark,
+]
+
+
+class Scene(Struct, frozen=True):
+    """A job of three claimed photos."""
+
+    sealed: bool
+    leases_ended: bool
+
+    async def set(self, bench: Bench) -> Sequence[Claim]:
+        await bench.ledger.open_job(new_job(id=JOB))
+        await bench.ledger.add_photos(JOB, [new_photo(n) for n in range(3)], stale=STALE)
+        claims = sorted(await claim(bench.ledger, JOB, 0, 1, 2), key=lambda each: each.n)
+        if self.sealed:
+            await seal(bench.ledger, JOB, 3)
+        if self.leases_ended:
+            await bench.advance(LEASE + MOMENT)
+        return claims
+
+
+SCENES = [Scene(sealed=False, leases_ended=False), Scene(True, False), Scene(True, True)]
+
+
+class Stage(Struct, frozen=True):
+    bench: Bench
+    gatekeeper: psycopg.AsyncConnection
+
+    async def waiting(self, count: int, *others: asyncio.Task[object]) -> None:
+        """Return when so many statements wait for a lock, or one of the others is through."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(task.done() for task in others):
+                cursor = await self.gatekeeper.execute(
+                    "select count(*) from pg_locks where not granted and pid in"
+                    " (select pid from pg_stat_activity where datname = current_database())"
+                )
+                row = await cursor.fetchone()
+                if row and row[0] >= count:
+                    return
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture(scope="module")
+def gated(ledger_settings: LedgerSettings) -> LedgerSettings:
+    with psycopg.connect(conninfo(ledger_settings), autocommit=True) as connection:
+        connection.execute(TRIGGER)
+    return ledger_settings
+
+
+@pytest.fixture
+async def stage(gated: LedgerSettings) -> AsyncGenerator[Stage]:
+    connect = psycopg.AsyncConnection.connect
+    async with on_postgres(gated) as bench, await connect(conninfo(gated), autocommit=True) as gatekeeper:
+        yield Stage(bench, gatekeeper)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=["open", "sealed", "leases ended"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    list(itertools.product(ACTS, repeat=2)),
+    ids=lambda act: act.__name__.strip("_"),
+)
+async def test_two_at_once_end_as_two_in_a_row(
+    stage: Stage, gated: LedgerSettings, scene: Scene, first: Act, second: Act
+) -> None:
+    claims = await scene.set(stage.bench)
+    async with PostgresLedger(gated) as other:
+        await other.ready()
+        await stage.gatekeeper.execute("select pg_advisory_lock(%s)", [GATE])
+        earlier = asyncio.ensure_future(first(stage.bench.ledger, claims))
+        await stage.waiting(1, earlier)
+        later = asyncio.ensure_future(second(other, claims))
+        await stage.waiting(2, earlier, later)
+        await stage.gatekeeper.execute("select pg_advisory_unlock(%s)", [GATE])
+        answers = await earlier, await later
+    snapshot = await see(stage.bench.ledger, JOB)
+    check(snapshot, None)
+    assert (*answers, timeless(snapshot)) in [
+        await in_a_row(scene, first, second),
+        await in_a_row(scene, first, second, backwards=True),
+    ]
+
+
+async def in_a_row(scene: Scene, *acts: Act, backwards: bool = False) -> tuple[object, ...]:
+    """Return the answer of each act, and what is left, when they come one after the other."""
+    bench = in_memory()
+    claims = await scene.set(bench)
+    order = reversed(acts) if backwards else acts
+    answers = [await act(bench.ledger, claims) for act in order]
+    return *(reversed(answers) if backwards else answers), timeless(await see(bench.ledger, JOB))

@@ -1,0 +1,56 @@
+"""A room is a set of names on shared servers that only one module of tests uses."""
+
+import secrets
+
+import boto3
+import msgspec
+import psycopg
+from confluent_kafka.admin import AdminClient
+from psycopg import sql
+
+from ebbmark.ledger.postgres import conninfo
+from ebbmark.settings import Kafka, Ledger, Settings, Store
+
+
+def enter(servers: Settings) -> Settings:
+    """Return settings with a topic prefix, a schema and a bucket that do not exist yet."""
+    name = f"test{secrets.token_hex(4)}"
+    return msgspec.structs.replace(
+        servers,
+        kafka=msgspec.structs.replace(servers.kafka, prefix=f"{name}."),
+        ledger=msgspec.structs.replace(servers.ledger, schema=name),
+        store=msgspec.structs.replace(servers.store, bucket=name),
+    )
+
+
+def leave(room: Settings) -> None:
+    """Remove what was made under the room's names."""
+    _drop_schema(room.ledger)
+    _delete_topics(room.kafka)
+    _delete_bucket(room.store)
+
+
+def _drop_schema(ledger: Ledger) -> None:
+    with psycopg.connect(conninfo(ledger), autocommit=True) as connection:
+        connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(ledger.schema)))
+
+
+def _delete_topics(kafka: Kafka) -> None:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 2})
+    ours = [name for name in admin.list_topics(timeout=20).topics if name.startswith(kafka.prefix)]
+    if ours:
+        for deleted in admin.delete_topics(ours).values():
+            deleted.result(20)
+
+
+def _delete_bucket(store: Store) -> None:
+    bucket = boto3.resource(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name=store.region,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=store.secret_key,
+    ).Bucket(store.bucket)
+    if bucket.creation_date is not None:
+        bucket.objects.all().delete()
+        bucket.delete()
