@@ -26,7 +26,7 @@ from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
 from ingest.jobs import Door, Opened, fingerprint, require_one_good
 from ingest.problems import wants_page
-from ingest.stream import Sight, Unknown, Watch, parse_last_event_id
+from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
 from ingest.uploads import Fields, Spool, Upload, pieces, read_form
 from observability import metrics
@@ -238,12 +238,12 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
     return recipe_from_form(operations, flat)
 
 
-async def _open_job(services: Services, public_id: str) -> JobRow:
+async def _living_job(services: Services, public_id: str) -> JobRow:
     row = await services.ledger.find_job(token_hash(public_id))
     if row is None:
         raise Unknown
-    if row.state is not JobState.OPEN:
-        raise Conflict("job-sealed", "This job takes no more photos.")
+    if not row.live:
+        raise Expired
     return row
 
 
@@ -273,7 +273,9 @@ async def put_photo(
             "too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another."
         )
     async with services.upload_slot():
-        job = await _open_job(services, public_id)
+        job = await _living_job(services, public_id)
+        if job.state is not JobState.OPEN:
+            raise Conflict("job-sealed", "This job takes no more photos.")
         with Spool(settings.http.spool, settings.photo.bytes) as spool:
             async for chunk in pieces(request, settings.http.chunk_timeout):
                 spool.write(chunk)
@@ -297,10 +299,7 @@ async def put_photo(
 )
 async def seal_job(services: Services, public_id: str, data: schemas.Seal) -> Response[schemas.Accepted]:
     """Close the job to further photos; repeating it is harmless."""
-    row = await services.ledger.find_job(token_hash(public_id))
-    if row is None:
-        raise Unknown
-    sealed = await services.door.seal(row, data.total)
+    sealed = await services.door.seal(await _living_job(services, public_id), data.total)
     return Response(
         schemas.accepted(public_id, sealed.state, sealed.total),
         status_code=202,
