@@ -42,7 +42,7 @@ export async function insist(method, url, body, options = {}) {
     if (!REPEATED.has(status) || tries >= 40) {
       throw new Problem(status, answer.code ?? "unreachable", answer.detail ?? "The server cannot be reached.");
     }
-    options.onWait?.(status);
+    await options.onWait?.();
     const pause = Math.min(LONGEST_PAUSE, Math.max(retryAfter, 0.5 * 2 ** Math.min(tries, 5)));
     await sleep(pause * (0.75 + Math.random() / 2));
   }

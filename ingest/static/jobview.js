@@ -1,21 +1,23 @@
-// The live view of one job: tiles that change only when their photo does, and the way to the end.
+// The live view of one job, from its first photo to its deletion.
 
 import { insist } from "./http.js";
+import { Tiles } from "./tiles.js";
 
-const WORDS = { queued: "Waiting", rendering: "Rendering", retrying: "Trying again", uploading: "Uploading" };
 const POLL = 3000;
-const LOCAL = 60; // photos shown from the disk while they wait; more of them would fill the memory
+const ANNOUNCE = 10_000;
+const PATIENCE = 5000; // a stream that ends is mostly a server that was restarted: soon there is another
 
 export class JobView {
   constructor(root) {
     this.root = root;
-    this.tiles = new Map();
+    this.tiles = new Tiles(this.part("tiles"), this.part("template"));
     this.status = null;
     this.offset = 0;
-    for (const tile of this.part("tiles").children) this.tiles.set(Number(tile.dataset.n), tile);
+    this.announced = 0;
     this.ended = new AbortController();
     const { signal } = this.ended;
     this.part("delete").addEventListener("submit", (event) => this.confirmDelete(event), { signal });
+    this.part("only").addEventListener("click", () => this.onlyFailed(), { signal });
     if (navigator.clipboard) {
       this.part("copy").hidden = false;
       this.part("copy").addEventListener("click", () => this.copy(), { signal });
@@ -27,149 +29,105 @@ export class JobView {
   // Forget the job, so that the page can show another one.
   stop() {
     this.ended.abort();
-    for (const tile of this.tiles.values()) this.dropLocal(tile);
-    this.part("tiles").replaceChildren();
+    this.onlyFailed(false);
+    this.tiles.clear();
   }
 
   part(name) {
     return this.root.querySelector(`[data-${name}]`);
   }
 
-  // Tiles
+  // While photos go up
 
-  tile(n) {
-    let tile = this.tiles.get(n);
-    if (!tile) {
-      tile = this.part("template").content.firstElementChild.cloneNode(true);
-      tile.dataset.n = n;
-      this.tiles.set(n, tile);
-      const after = [...this.part("tiles").children].find((other) => Number(other.dataset.n) > n);
-      this.part("tiles").insertBefore(tile, after ?? null);
-    }
-    return tile;
+  sends(files) {
+    this.sending = { sent: 0, total: files.length };
+    files.forEach((file, n) => this.tiles.expect(n, file));
+    this.sayHow();
   }
 
-  expect(n, file) {
-    const tile = this.tile(n);
-    tile.dataset.state = "uploading";
-    tile.querySelector(".name bdi").textContent = file.name;
-    tile.querySelector(".name").title = file.name;
-    tile.querySelector(".state").textContent = WORDS.uploading;
-    if (n >= LOCAL) return;
-    const picture = document.createElement("img");
-    picture.className = "local";
-    picture.alt = "";
-    picture.loading = "lazy";
-    picture.addEventListener("error", () => this.dropLocal(tile));
-    picture.src = URL.createObjectURL(file);
-    tile.querySelector(".frame").append(picture);
-  }
-
-  dropLocal(tile) {
-    for (const picture of tile.querySelectorAll("img.local")) {
-      picture.remove();
-      URL.revokeObjectURL(picture.src);
-    }
-  }
-
-  uploaded(n, share) {
-    const bar = this.tile(n).querySelector("progress");
-    if (bar) {
-      bar.hidden = share >= 1;
-      bar.value = share;
-    }
+  sent(n) {
+    this.tiles.uploading(n, 1);
+    this.sending.sent += 1;
+    this.sayHow();
   }
 
   refuse(n, code, detail) {
-    this.fail(this.tile(n), code, detail);
-    this.uploaded(n, 1);
+    this.sending.sent += 1;
+    this.tiles.refuse(n, code, detail);
+    if (this.status) this.show(this.status);
+    this.sayHow();
   }
 
-  fail(tile, code, detail) {
-    tile.dataset.state = "failed";
-    this.dropLocal(tile);
-    const reason = document.createElement("span");
-    reason.className = "reason";
-    reason.textContent = detail;
-    const stable = document.createElement("code");
-    stable.textContent = code;
-    tile.querySelector(".state").replaceChildren(reason, stable);
+  sentAll() {
+    this.sending = null;
+    this.sayHow();
   }
 
-  draw(photo) {
-    const tile = this.tile(photo.n);
-    if (tile.dataset.state === photo.state && tile.dataset.drawn) return;
-    tile.dataset.state = photo.state;
-    tile.dataset.drawn = "yes";
-    tile.querySelector(".name bdi").textContent = photo.name;
-    tile.querySelector(".name").title = photo.name;
-    const state = tile.querySelector(".state");
-    if (photo.state === "failed") {
-      this.fail(tile, photo.code, photo.detail);
-    } else if (photo.state === "done") {
-      const link = document.createElement("a");
-      link.href = photo.url;
-      link.download = "";
-      link.textContent = "Download";
-      link.setAttribute("aria-label", `Download ${photo.name}`);
-      const size = document.createElement("span");
-      size.textContent = `${photo.width}×${photo.height}`;
-      state.replaceChildren(link, size);
-      const picture = document.createElement("img");
-      picture.alt = "";
-      picture.loading = "lazy";
-      picture.addEventListener("load", () => this.dropLocal(tile));
-      picture.src = photo.thumbnail_url;
-      tile.querySelector(".frame").append(picture);
-    } else {
-      state.textContent = WORDS[photo.state] ?? photo.state;
-    }
+  sayHow() {
+    if (this.status?.expires_at) return;
+    this.part("countdown").textContent = this.sending
+      ? `${this.sending.sent} of ${this.sending.total} sent. Keep this page open until the last one is.`
+      : "Photos appear as they are done. The countdown to their deletion begins with the last one.";
   }
 
   // The whole
 
-  show(status, expected = 0) {
+  show(status) {
     if (this.status && status.version < this.status.version) return; // a late answer
     this.status = status;
     this.offset = Date.parse(status.server_time) - Date.now();
-    for (const photo of status.photos) this.draw(photo);
-    const total = status.total ?? Math.max(expected || this.expected || 0, status.photos.length);
-    const ended = status.done + status.failed;
+    for (const photo of status.photos) this.tiles.draw(photo);
+    const listed = new Set(status.photos.map((photo) => photo.n));
+    const unlisted = [...this.tiles.refused].filter((n) => !listed.has(n)).length;
+    const total = this.sending?.total ?? (status.total ?? status.photos.length) + unlisted;
+    const failed = status.failed + unlisted;
     const bar = this.part("progress");
     bar.max = Math.max(1, total);
-    bar.value = ended;
-    const failed = status.failed ? `, ${status.failed} failed` : "";
-    const counts = `${status.done} of ${total} done${failed}`;
+    bar.value = status.done + failed;
+    const counts = `${status.done} of ${total} done${failed ? `, ${failed} failed` : ""}`;
     this.part("counts").textContent = counts;
+    this.part("only").hidden = !failed || failed === total;
     document.title = `${counts} – Ebbmark`;
     const complete = status.state === "complete";
-    this.part("title").textContent = !complete
+    const title = !complete
       ? "Working on your photos"
       : status.done
         ? "Your photos are ready"
         : "None of the photos could be done";
+    this.part("title").textContent = title;
+    this.announce(complete ? `${title}: ${counts}` : counts, complete);
     this.part("archive").hidden = !(complete && status.done);
     if (status.archive_url) this.part("archive").href = status.archive_url;
     this.part("delete").action = `${status.status_url}/delete`;
     this.countDown();
   }
 
-  countDown() {
-    const ends = this.status?.expires_at;
-    if (!ends) return;
-    const left = Math.round((Date.parse(ends) - Date.now() - this.offset) / 1000);
-    if (left <= 0) {
-      this.gone();
-      return;
-    }
-    const two = (number) => String(number).padStart(2, "0");
-    const minutes = Math.floor(left / 60);
-    const clock = minutes > 60 ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}` : minutes;
-    this.part("countdown").textContent = `Everything is deleted in ${clock}:${two(left % 60)}.`;
+  // What is read aloud: seldom, or nobody could listen.
+  announce(text, now) {
+    if (!now && Date.now() - this.announced < ANNOUNCE) return;
+    this.announced = Date.now();
+    this.part("announce").textContent = text;
   }
 
-  gone() {
-    window.location.assign(this.status.status_url);
+  onlyFailed(only = this.part("only").ariaPressed !== "true") {
+    this.part("only").ariaPressed = String(only);
+    this.part("tiles").classList.toggle("only-failed", only);
+  }
+
+  countDown() {
+    const ends = this.status?.expires_at;
+    if (!ends || this.leaving) return;
+    const left = Math.ceil((Date.parse(ends) - Date.now() - this.offset) / 1000);
+    const two = (number) => String(number).padStart(2, "0");
+    const minutes = Math.floor(Math.max(0, left) / 60);
+    const clock = minutes > 60 ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}` : minutes;
+    this.part("countdown").textContent = `Everything is deleted in ${clock}:${two(Math.max(0, left) % 60)}.`;
+    if (left < 0) this.leave(); // a second later, when the server says so too
+  }
+
+  leave() {
+    this.leaving = true;
+    window.location.assign(this.statusUrl);
   }
 
   notice(text) {
@@ -179,7 +137,7 @@ export class JobView {
   }
 
   async copy() {
-    await navigator.clipboard.writeText(new URL(this.status.status_url, window.location.href).href);
+    await navigator.clipboard.writeText(new URL(this.statusUrl, window.location.href).href);
     this.part("copy").textContent = "Copied";
     setTimeout(() => { this.part("copy").textContent = "Copy link"; }, 2000);
   }
@@ -195,8 +153,8 @@ export class JobView {
   async delete() {
     this.leaving = true;
     this.onLeave?.();
-    await insist("DELETE", this.status.status_url, null).catch(() => {});
-    window.location.assign(this.status.status_url);
+    await insist("DELETE", this.statusUrl, null).catch(() => {});
+    this.leave();
   }
 
   // Staying current: events, and asking when there are none.
@@ -204,20 +162,35 @@ export class JobView {
   follow(statusUrl) {
     this.statusUrl = statusUrl;
     const source = new EventSource(`${statusUrl}/events`);
-    source.addEventListener("snapshot", (event) => {
+    let lost = 0;
+    const found = () => {
+      clearTimeout(lost);
+      lost = 0;
       this.notice(null);
-      this.show(JSON.parse(event.data));
-    });
+    };
+    source.onopen = found;
+    source.addEventListener("snapshot", (event) => this.show(JSON.parse(event.data)));
     source.addEventListener("end", (event) => {
       source.close();
-      // While photos go up, their sender sees that the job is gone, and says so.
-      if (event.data !== "complete" && !this.leaving && !this.sending) window.location.assign(statusUrl);
+      if (event.data !== "complete") this.isGone();
     });
-    this.ended.signal.addEventListener("abort", () => source.close());
+    this.ended.signal.addEventListener("abort", () => {
+      source.close();
+      found();
+    });
     source.onerror = () => {
-      if (source.readyState === EventSource.CLOSED) this.poll();
-      else this.notice("Reconnecting …");
+      if (source.readyState === EventSource.CLOSED) {
+        found();
+        this.poll();
+      } else {
+        lost ||= setTimeout(() => this.notice("The server cannot be reached; trying again …"), PATIENCE);
+      }
     };
+  }
+
+  isGone() {
+    // While photos go up, their sender sees that the job is gone, and says so.
+    if (!this.leaving && !this.sending) this.leave();
   }
 
   async poll() {
@@ -227,12 +200,12 @@ export class JobView {
       if (this.etag) headers["if-none-match"] = this.etag;
       const answer = await fetch(this.statusUrl, { headers, cache: "no-store" });
       if (answer.status === 404 || answer.status === 410) {
-        window.location.assign(this.statusUrl);
+        this.isGone();
         return;
       }
+      this.notice(answer.status < 400 ? null : "The server is busy; trying again …");
       if (answer.status === 200) {
         this.etag = answer.headers.get("etag");
-        this.notice(null);
         this.show(await answer.json());
       }
     } catch {

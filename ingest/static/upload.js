@@ -1,11 +1,11 @@
-// The upload page: choose, send each photo as its own request, and watch results while the rest goes up.
+// The upload page: choose, say what to do, and watch results while the rest goes up.
 
 import { insist, Problem } from "./http.js";
 import { JobView } from "./jobview.js";
+import { recipe, remember, restore } from "./recipe.js";
+import { GONE, seal, sendAll } from "./sending.js";
 
-const AT_ONCE = 3;
 const PREVIEWS = 60;
-const GONE = new Set(["unknown-job", "job-expired", "job-gone", "job-sealed"]);
 const PHOTO = /\.(jpe?g|png|webp)$/i;
 
 const form = document.getElementById("upload");
@@ -25,13 +25,14 @@ function say(problem) {
 
 function choose(files) {
   const photos = [...files].filter((file) => file.type.startsWith("image/") || PHOTO.test(file.name) || file.size === 0);
-  const dropped = files.length - photos.length;
+  const others = files.length - photos.length;
+  const tooMany = chosen.length + photos.length - limits.files;
   chosen = [...chosen, ...photos].slice(0, limits.files);
   say(
-    photos.length && chosen.length === limits.files && photos.length > limits.files
-      ? `A job may hold ${limits.files} photos; the rest was left out.`
-      : dropped
-        ? `${dropped} file${dropped > 1 ? "s" : ""} left out: not a photo.`
+    tooMany > 0
+      ? `A job may hold ${limits.files} photos; ${tooMany} left out.`
+      : others
+        ? `${others} file${others > 1 ? "s" : ""} left out: not a photo.`
         : null,
   );
   preview();
@@ -97,48 +98,6 @@ async function filesOf(transfer) {
   return found.filter((file) => PHOTO.test(file.name));
 }
 
-// What the server is told: the chosen operations and their own fields, nothing of the others.
-function recipe() {
-  const fields = new FormData();
-  for (const box of form.querySelectorAll('input[name="operations"]:checked')) {
-    fields.append("operations", box.value);
-    const inputs = box.closest(".operation").querySelectorAll(".parameters [name]");
-    for (const field of inputs) {
-      if ((field.type === "radio" || field.type === "checkbox") && !field.checked) continue;
-      if (field.type === "file") {
-        if (field.files[0]) fields.append(field.name, field.files[0]);
-      } else if (field.value !== "") {
-        fields.append(field.name, field.value);
-      }
-    }
-  }
-  return fields;
-}
-
-async function sendAll(view, statusUrl, files) {
-  let next = 0;
-  const lane = async () => {
-    while (next < files.length) {
-      const n = next;
-      next += 1;
-      const file = files[n];
-      const headers = { "x-filename": encodeURIComponent(file.name), "content-type": "application/octet-stream" };
-      try {
-        await insist("PUT", `${statusUrl}/photos/${n}`, file, {
-          headers,
-          onProgress: (share) => view.uploaded(n, share),
-        });
-        view.uploaded(n, 1);
-      } catch (problem) {
-        if (!(problem instanceof Problem)) throw problem;
-        if (GONE.has(problem.code)) throw problem;
-        view.refuse(n, problem.code, problem.message);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, lane));
-}
-
 async function submit(event) {
   event.preventDefault();
   say(null);
@@ -156,24 +115,22 @@ async function submit(event) {
   let view = null;
   try {
     const headers = { accept: "application/json", "idempotency-key": newKey() };
-    const opened = await insist("POST", "/jobs", recipe(), { headers });
+    const opened = await insist("POST", "/jobs", recipe(form), { headers });
+    remember(form);
     const files = chosen;
     const section = document.getElementById("job");
     window.addEventListener("beforeunload", warn);
     history.replaceState(null, "", opened.status_url);
     form.hidden = true;
     section.hidden = false;
+    section.querySelector("h1").focus();
     view = new JobView(section);
-    view.sending = true;
     view.onLeave = () => window.removeEventListener("beforeunload", warn);
-    view.expected = files.length;
-    files.forEach((file, n) => view.expect(n, file));
+    view.sends(files);
     view.follow(opened.status_url);
-    await sendAll(view, opened.status_url, files);
-    await insist("POST", `${opened.status_url}/seal`, JSON.stringify({ total: files.length }), {
-      headers: { "content-type": "application/json" },
-    });
-    view.sending = false;
+    const refusals = await sendAll(view, opened.status_url, files);
+    await seal(opened.status_url, files.length, refusals);
+    view.sentAll();
   } catch (problem) {
     if (view?.leaving) return;
     view?.stop();
@@ -196,7 +153,28 @@ function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-input.addEventListener("change", () => { choose(input.files); input.value = ""; });
+// Named as percent where the number itself would mean little.
+function tell(range) {
+  const text = `${Math.round(range.value * 100)} %`;
+  range.ariaValueText = text;
+  form.querySelector(`output[for="${range.id}"]`).textContent = text;
+}
+
+restore(form);
+for (const range of form.querySelectorAll('input[type="range"]')) {
+  tell(range);
+  range.addEventListener("input", () => tell(range));
+}
+
+const folder = Object.assign(document.createElement("input"), { type: "file", multiple: true, webkitdirectory: true });
+document.getElementById("folder").hidden = !("webkitdirectory" in input && matchMedia("(hover: hover)").matches);
+document.getElementById("folder").addEventListener("click", () => folder.click());
+for (const source of [input, folder]) {
+  source.addEventListener("change", () => { choose(source.files); source.value = ""; });
+}
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length && !form.hidden) choose(event.clipboardData.files);
+});
 document.getElementById("chosen-clear").addEventListener("click", () => { chosen = []; preview(); });
 for (const name of ["dragenter", "dragover"]) {
   document.addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
