@@ -130,7 +130,7 @@ def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         await run(stop)
 
     # The policy reaches the threads too in which the Kafka client runs loops of its own.
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # pyright: ignore[reportDeprecated] - until 3.16
     asyncio.run(until_signalled())
 
 

@@ -157,10 +157,8 @@ class _Intake:
         return Opened(await door.seal(job, len(self.photos)), opened.public_id, opened.repeated)
 
     async def abandon(self) -> None:
-        # A repeated request must not take down what the first one built.
-        if self.opened is not None and not (
-            self.opened.repeated and self.opened.job.state is not JobState.OPEN
-        ):
+        # A repeated request must not take down what the first one has built, or is building.
+        if self.opened is not None and not self.opened.repeated:
             await asyncio.shield(self._services.door.abandon(self.opened.job.id))
 
 
