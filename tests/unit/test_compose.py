@@ -115,7 +115,7 @@ def test_our_processes_get_commands_that_exist(
 
 
 def test_they_may_finish_what_they_have_in_hand() -> None:
-    assert {service["stop_grace_period"] for service in OURS.values()} == {f"{services._DRAIN_WITHIN:.0f}s"}  # noqa: SLF001
+    assert {service["stop_grace_period"] for service in OURS.values()} == {f"{services._DRAIN_WITHIN:.0f}s"}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -255,7 +255,7 @@ def test_kafka_is_healthy_when_it_names_a_broker(answer: bytes, *, healthy: bool
         script = script.replace("$$", "$").replace("/9092", f"/{listener.getsockname()[1]}")
         ended = subprocess.run([shell, flag, script], check=False, timeout=10)
         thread.join()
-    request = kafka._METADATA  # noqa: SLF001
+    request = kafka._METADATA  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     assert asked == [struct.pack(">i", len(request)) + request]
     assert (ended.returncode == 0) is healthy
 
