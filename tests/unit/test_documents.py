@@ -1,0 +1,391 @@
+"""What the documents say of the code is what the code says of itself."""
+
+import ast
+import re
+import shlex
+import sys
+import tomllib
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from ebbmark import errors, events, send
+from ebbmark.cli import AGENTS
+from ebbmark.imaging.operation import catalogue, operations_schema
+from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
+from ebbmark.imaging.render import render
+from ebbmark.ledger import GIVEN_UP
+from ebbmark.settings import variables
+from ebbmark.states import JobState, PhotoState
+from ebbmark.topics import TOPICS, Topic
+from ingest.problems import STATUS_BY_CODE, status_of
+from tests.unit.imaging.photos import flat, opened, saved
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("ebbmark", "ingest", "processors", "janitor")
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+}
+EVERY_DOCUMENT = pytest.mark.parametrize("name", sorted(DOCUMENTS))
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """The fenced blocks of a document in one language."""
+    return [body for kind, body in FENCED.findall(DOCUMENTS[name]) if kind == language]
+
+
+def tables(text: str) -> Iterator[list[list[str]]]:
+    """The tables of a text: rows of cells, without the two lines of the head."""
+    for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        yield rows[2:]
+
+
+def section(name: str, heading: str) -> str:
+    """The text below a heading, up to the next one of its level."""
+    level, _, _ = heading.partition(" ")
+    _, found, rest = DOCUMENTS[name].partition(f"\n{heading}\n")
+    assert found, (name, heading)
+    return re.split(rf"^{level} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def code(name: str) -> str:
+    """All that a document sets as code."""
+    text = DOCUMENTS[name]
+    return "\n".join([*(body for _, body in FENCED.findall(text)), *SPAN.findall(FENCED.sub("", text))])
+
+
+def calls(*folders: str) -> Iterator[tuple[Path, ast.Call]]:
+    """Every call in the modules of those packages."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call):
+                    yield path.relative_to(ROOT), node
+
+
+def word(node: ast.AST | None) -> str | None:
+    """A string literal's value."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+# Topics
+
+EVENTS = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event)]
+SAMPLE: dict[str, object] = {
+    **dict.fromkeys(("n", "fence", "width", "height", "size", "thumbnail_size", "done", "failed"), 1),
+    **dict.fromkeys(("epoch", "attempts", "partition", "offset"), 1),
+    **dict.fromkeys(("reason", "media_type", "code", "detail", "topic", "original"), ""),
+    **dict.fromkeys(("first_seen", "last_seen"), "2026-01-01T00:00:00Z"),
+    "job": str(UUID(int=1)),
+}
+LEAVES = sorted(
+    kind.__name__ for kind in EVENTS if kind not in {events.Event, events.JobEvent, events.PhotoEvent}
+)
+KEYS = {
+    f"{UUID(int=1)}": "job",
+    f"{UUID(int=1)}/1": "photo",
+}
+
+
+def told(topic: Topic[events.Event]) -> list[str]:
+    """A topic's row in the document."""
+    taken = {name: decoded(topic, name) for name in LEAVES}
+    carried = [event for event in taken.values() if event is not None]
+    assert carried
+    key = KEYS[topic.key(carried[0])]
+    if isinstance(carried[0], events.DeadLetter):
+        key = "photo, or topic and partition"
+    days = topic.retention / timedelta(days=1)
+    kept = f"{days:g} d" if days > 1 else f"{topic.retention / timedelta(hours=1):g} h"
+    return [f"`{topic.name}`", key, str(topic.partitions), kept]
+
+
+def decoded(topic: Topic[events.Event], name: str) -> events.Event | None:
+    try:
+        return topic.decode(msgspec.json.encode({**SAMPLE, "type": name}))
+    except errors.MalformedEvent:
+        return None
+
+
+def test_the_table_of_topics_is_the_code() -> None:
+    (table,) = tables(section("ARCHITECTURE.md", "## Topics"))
+    assert [[name, key, partitions, kept] for name, key, _, partitions, kept in table] == [
+        told(topic) for topic in TOPICS
+    ]
+
+
+def test_each_topic_carries_the_events_the_table_says() -> None:
+    (table,) = tables(section("ARCHITECTURE.md", "## Topics"))
+    for topic, (_, _, carried, _, _) in zip(TOPICS, table, strict=True):
+        assert sorted(SPAN.findall(carried)) == [name for name in LEAVES if decoded(topic, name)]
+
+
+# Error codes
+
+KINDS = {name: getattr(errors, name) for name in ("Rejected", "LimitExceeded", "Conflict", "Unavailable")}
+USERS = ("What was sent", "What was asked for", "How it was sent", "The job", "Our side")
+CODE = re.compile(r"[a-z]+(?:-[a-z]+)*")
+
+
+def raised(*folders: str) -> dict[str, set[tuple[str, str]]]:
+    """Every code that is raised by one of the kinds, with the kind and the module."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for path, call in calls(*folders):
+        name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+        own = name == "__init__" and "super()" in ast.unparse(call.func)
+        given = word(call.args[0]) if call.args else None
+        if given and (name in {*KINDS, "Missing", "Aborted"} or own) and CODE.fullmatch(given):
+            found.setdefault(given, set()).add(("Rejected" if own else name, str(path)))
+    return found
+
+
+def answered() -> set[str]:
+    """The codes that only `ingest/problems.py` gives."""
+    tree = ast.parse((ROOT / "ingest/problems.py").read_text("utf-8"))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_answer":
+            found |= {value for inner in node.args for each in ast.walk(inner) if (value := word(each))}
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "codes":
+            found |= {value for each in ast.walk(node.value) if (value := word(each))}
+    return {value for value in found if CODE.fullmatch(value)}
+
+
+def documented() -> dict[str, list[str]]:
+    """The rows of the users' tables by code."""
+    rows = [
+        row for title in USERS for table in tables(section("docs/errors.md", f"## {title}")) for row in table
+    ]
+    assert len({row[0] for row in rows}) == len(rows)
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_every_error_code_has_its_line_and_every_line_its_code() -> None:
+    known = raised(*SERVICES).keys() | answered() | STATUS_BY_CODE.keys() | GIVEN_UP.keys()
+    assert sorted(documented()) == sorted(known)
+
+
+def test_the_status_of_a_code_is_the_one_that_is_answered() -> None:
+    rows = documented()
+    for given, places in raised(*SERVICES).items():
+        said = re.findall(r"\d{3}", rows[given][0])
+        kinds = {kind for kind, _ in places} & KINDS.keys()
+        if said and kinds:
+            assert {int(status) for status in said} == {
+                status_of(KINDS[kind](given, "")) for kind in kinds
+            }, given
+
+
+def test_a_code_of_the_door_has_a_status_and_one_of_a_photo_says_so() -> None:
+    rows = documented()
+    for given, places in raised("ingest").items():
+        assert re.search(r"\d{3}", rows[given][0]), (given, places)
+    photos = {*raised("ebbmark/imaging"), *raised("processors"), *GIVEN_UP}
+    assert {given for given, row in rows.items() if "photo" in row[0]} == photos | {"file-too-large"}
+
+
+def test_every_reason_of_a_dead_letter_has_its_line() -> None:
+    (table,) = tables(section("docs/errors.md", "## Reasons of dead letters"))
+    reasons = set(GIVEN_UP)
+    for _, call in calls("ebbmark"):
+        name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+        given = (
+            call.args[{"MalformedEvent": 0, "_bury": 1}[name]]
+            if name in {"MalformedEvent", "_bury"}
+            else None
+        )
+        reasons |= {value} if (value := word(given)) else set()
+    assert sorted(row[0].strip("`") for row in table) == sorted(reasons)
+
+
+# Metrics, settings, commands
+
+
+def test_every_metric_stands_in_the_operating_manual_with_its_help_and_labels() -> None:
+    told_: list[list[str]] = []
+    for path, call in calls("observability"):
+        if path.name == "metrics.py" and getattr(call.func, "id", "") in {"Counter", "Gauge", "Histogram"}:
+            name, about, *labels = (ast.literal_eval(each) for each in call.args)
+            told_.append([f"`{name}`", ", ".join(labels[0]) if labels else "—", about])
+    (table,) = tables(section("docs/operating.md", "## Metrics"))
+    assert sorted(table) == sorted(told_)
+
+
+@EVERY_DOCUMENT
+def test_metrics_that_are_named_exist(name: str) -> None:
+    known = (ROOT / "observability/metrics.py").read_text("utf-8")
+    metrics = re.findall(r"\bebbmark_[a-z]+_[a-z_]+", DOCUMENTS[name])
+    assert [each for each in metrics if f'"{each}"' not in known] == []
+
+
+@EVERY_DOCUMENT
+def test_settings_that_are_named_exist(name: str) -> None:
+    known = {*variables(), "EBBMARK_PROMETHEUS_BIN"}  # which is the local stack's
+    named = re.findall(r"EBBMARK_[A-Z][A-Z_]*[A-Z]", DOCUMENTS[name])
+    assert [each for each in named if each.removesuffix("_FILE") not in known] == []
+
+
+@EVERY_DOCUMENT
+def test_make_targets_and_their_variables_exist(name: str) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for line in re.findall(r"(?:^|[\s`])make (?!up: )([a-z][^\n#…]*)", code(name), re.MULTILINE):
+        target, *rest = shlex.split(line)
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), line
+        for given in rest:
+            if "=" in given:
+                assert re.search(rf"^{given.partition('=')[0]} \?=", makefile, re.MULTILINE), line
+
+
+@EVERY_DOCUMENT
+def test_commands_of_the_program_exist(name: str) -> None:
+    known = set(re.findall(r'add_parser\("(\w+)"', (ROOT / "ebbmark/cli.py").read_text("utf-8")))
+    assert {"ingest", "send"} <= known
+    for command in re.findall(r"(?:^|[\s/])ebbmark ([a-z]+)", code(name), re.MULTILINE):
+        assert command in known
+    for agents in re.findall(r"--agents ([a-z,]+)", code(name)):
+        assert set(agents.split(",")) <= set(AGENTS)
+
+
+# Links, diagrams, paths
+
+
+def anchors(name: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", DOCUMENTS[name]), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@EVERY_DOCUMENT
+def test_relative_links_and_images_lead_somewhere(name: str) -> None:
+    for link in LINK.findall(FENCED.sub("", DOCUMENTS[name])):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = unquote(link).partition("#")
+        path = (ROOT / name).parent / target if target else ROOT / name
+        assert path.exists(), link
+        if anchor:
+            assert anchor in anchors(str(path.resolve().relative_to(ROOT))), link
+
+
+@EVERY_DOCUMENT
+def test_no_document_names_a_place_on_somebody_s_machine(name: str) -> None:
+    assert re.findall(r"(?<![\w.])/(?:work|home|root|tmp|Users|mnt)\b[^\s`]*", DOCUMENTS[name]) == []
+
+
+@EVERY_DOCUMENT
+def test_tables_have_as_many_cells_in_every_row(name: str) -> None:
+    for table in re.findall(r"(?:^\|.*\|\n)+", DOCUMENTS[name], re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1, table.splitlines()[0]
+
+
+def test_the_ways_of_jobs_and_photos_are_drawn_with_all_their_states_and_no_others() -> None:
+    drawn = [block for block in blocks("ARCHITECTURE.md", "mermaid") if block.startswith("stateDiagram")]
+    for block, states in zip(drawn, (JobState, PhotoState), strict=True):
+        named = {side for edge in re.findall(r"(\S+) --> (\w+|\[\*\])", block) for side in edge}
+        assert named == {"[*]", *states}
+
+
+@pytest.mark.parametrize("block", blocks("ARCHITECTURE.md", "mermaid"))
+def test_diagrams_are_whole(block: str) -> None:
+    head, *lines = block.splitlines()
+    assert re.fullmatch(r"flowchart (?:LR|TB)|sequenceDiagram|stateDiagram-v2", head)
+    bare = re.sub(r'"[^"]*"', "", block)
+    assert block.count('"') % 2 == 0
+    for left, right in ("()", "[]", "{}"):
+        assert bare.count(left) == bare.count(right)
+    if head.startswith("flowchart"):
+        nodes = set(re.findall(r"^\s+(\w+)[\[(]", bare, re.MULTILINE))
+        ends = {end for edge in re.findall(r"(\w+) -->(?:\|\|)? (\w+)", bare) for end in edge}
+        assert ends <= nodes
+        assert ends
+        assert len(re.findall(r"^\s+subgraph ", block, re.MULTILINE)) == [x.strip() for x in lines].count(
+            "end"
+        )
+    if head == "sequenceDiagram":
+        known = set(re.findall(r"participant (\w+) as", block))
+        messages = [line for line in lines if "participant" not in line]
+        for line in messages:
+            found = re.fullmatch(r"\s+(\w+)--?>>(\w+): \S.*", line)
+            assert found, line
+            assert set(found.groups()) <= known
+
+
+# Examples
+
+
+def commands(name: str, program: str) -> list[list[str]]:
+    """The command lines of one program in the shell blocks of a document."""
+    lines = [line.split("  #")[0] for block in blocks(name, "sh") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if re.match(rf"(?:\S*/)?{program} ", line)]
+
+
+def test_the_readme_s_curl_example_is_a_form_that_is_accepted() -> None:
+    (line,) = commands("README.md", "curl")
+    given = [line[at + 1].partition("=") for at, each in enumerate(line) if each == "-F"]
+    fields = {name: value for name, _, value in given if not value.startswith("@")}
+    assert {name for name, _, value in given if value.startswith("@")} == {"files"}
+    recipe = recipe_from_form([fields.pop("operations")], fields)
+    assert [type(each).__name__ for each in recipe.operations] == ["Resize", "Watermark"]
+
+
+def test_the_readme_s_send_example_is_understood() -> None:
+    (line,) = [each for each in commands("README.md", "ebbmark") if each[1] == "send"]
+    parser = ArgumentParser()
+    send.add_arguments(parser)
+    fields = send.form_fields(vars(parser.parse_args(line[2:])))
+    assert recipe_from_form([fields.pop("operations")], fields)
+
+
+def test_the_readme_names_every_operation_that_is_built_in() -> None:
+    (table,) = tables(section("README.md", "## What can be done to photos"))
+    named = [name for row in table for name in SPAN.findall(row[0])]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert sorted(named) == sorted(project["entry-points"]["ebbmark.operations"])
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The manual's example, installed as pip would."""
+    project = tomllib.loads(blocks("docs/extending.md", "toml")[0])
+    name, module = (
+        project["project"]["name"],
+        project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"][0],
+    )
+    (tmp_path / module).write_text(blocks("docs/extending.md", "python")[0])
+    about = tmp_path / f"{name.replace('-', '_')}-1.0.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n")
+    points = project["project"]["entry-points"]["ebbmark.operations"].items()
+    (about / "entry_points.txt").write_text(
+        "[ebbmark.operations]\n" + "".join(f"{key} = {value}\n" for key, value in points)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    catalogue.cache_clear()
+    yield
+    sys.modules.pop(module.removesuffix(".py"), None)
+    catalogue.cache_clear()
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_manual_s_plugin_works_as_printed() -> None:
+    described = {each["name"]: each for each in operations_schema()}
+    assert "border" in described
+    recipe = recipe_from_form(["border"], {"edge": "0.1", "paint": "#102030"})
+    photo = saved(flat((200, 100), "#ffffff"), "PNG")
+    framed = opened(render(photo, recipe.to_json()).data)
+    assert framed.size == (220, 120)
+    assert framed.getpixel((0, 0)) == (0x10, 0x20, 0x30)
+    assert framed.getpixel((10, 10)) == (255, 255, 255)
+    with pytest.raises(errors.Rejected, match="border: edge must be"):
+        parse_recipe('{"operations": [{"operation": "border", "edge": 2}]}')
