@@ -53,19 +53,17 @@ export async function sendAll(view, statusUrl, files) {
 // Some of the refused are in the job, as failed, and some are not: the server knows how many it holds.
 export async function seal(statusUrl, sent, refusals) {
   const headers = { "content-type": "application/json" };
+  let total = sent;
   for (let tries = 1; ; tries += 1) {
-    let total = sent;
-    if (refusals.length) {
-      const status = await insist("GET", statusUrl, null, { headers: { accept: "application/json" } });
-      total = status.photos.length;
-      if (!total) throw refusals[0];
-    }
     try {
       await insist("POST", `${statusUrl}/seal`, JSON.stringify({ total }), { headers });
       return;
     } catch (problem) {
       if (problem.code !== "wrong-total" || !refusals.length || tries === TRIES) throw problem;
     }
-    await sleep(0.5); // the status was told before it knew of the last one
+    if (tries > 1) await sleep(0.5); // the status was told before it knew of the last one
+    const status = await insist("GET", statusUrl, null, { headers: { accept: "application/json" } });
+    total = status.photos.length;
+    if (!total) throw refusals[0];
   }
 }
