@@ -190,6 +190,7 @@ class PostgresLedger(Ledger):
             stale=stale,
             channel=self._channel,
         )
+        rows = [row for row in rows if row["n"] is not None]
         if len(rows) < len(photos):
             rows = await self._run("photos_by_n", job=job, n=[photo.n for photo in photos])
         return [_as(PhotoRow, row) for row in rows]
@@ -263,7 +264,7 @@ class PostgresLedger(Ledger):
         try:
             yield standing
         finally:
-            await standing.close()
+            await standing.leave()
 
     async def overdue(self, *, stale: timedelta, limit: int) -> Sequence[Wanted]:
         return [_as(Wanted, row) for row in await self._run("overdue", stale=stale, limit=limit)]
@@ -331,6 +332,13 @@ class _PostgresCandidacy(Candidacy):
         except _FAULTS:
             await self.close()
         return self._held
+
+    async def leave(self) -> None:
+        """Let the next one lead at once; a server notices a closed connection only when it can."""
+        if self._held and self._connection is not None:
+            with suppress(*_FAULTS):
+                await self._connection.execute("select pg_advisory_unlock_all()")
+        await self.close()
 
     async def close(self) -> None:
         self._held = False

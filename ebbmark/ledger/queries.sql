@@ -61,9 +61,10 @@ with job as (
   from job where jobs.id = job.id
   returning jobs.id
 )
+-- A recipe that comes alone is news too, so the notification does not hang on the photos.
 select added.n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size,
   result_type, pg_notify(%(channel)s, noted.id::text)
-from added cross join noted order by n;
+from noted left join added on true order by n;
 
 -- name: photos_by_n
 -- The rows of some photos of a job.

@@ -10,6 +10,7 @@ from ebbmark.ledger import Ledger
 from tests.contract.benches import Bench
 from tests.contract.ledgers import (
     QUIET,
+    RECIPE,
     STALE,
     claim,
     done,
@@ -51,6 +52,14 @@ async def test_every_step_of_a_job_is_heard(ledger: Ledger) -> None:
         await ledger.expire_now(job)
         await heard(changes, job)
         await ledger.mark_expired(job, quiet=QUIET)
+        await heard(changes, job)
+
+
+async def test_a_recipe_that_comes_alone_is_heard(ledger: Ledger) -> None:
+    job = await open_with(ledger, 1, recipe=None)
+    async with ledger.changes() as changes:
+        await heard(changes, None)
+        await ledger.add_photos(job, [], recipe=RECIPE, stale=STALE)
         await heard(changes, job)
 
 

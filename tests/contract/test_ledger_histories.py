@@ -11,14 +11,14 @@ from tests.contract.histories import Seen, Step, play, steps
 
 
 @given(history=steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_history_breaks_an_invariant(history: list[Step]) -> None:
     asyncio.run(play(in_memory(), history))
 
 
 @pytest.mark.servers
 @given(history=steps)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_both_ledgers_tell_every_history_alike(ledger_settings: LedgerSettings, history: list[Step]) -> None:
     async def on_both() -> tuple[Seen, Seen]:
         async with on_postgres(ledger_settings) as real:
