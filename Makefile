@@ -37,7 +37,7 @@ screenshots: .venv/dev.stamp ## take the README's pictures from a running system
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
 
-lock: .venv/dev.stamp ## lock the newest allowed versions
+lock: .venv/python.stamp ## lock the newest allowed versions
 	$(BIN)/pip install --quiet uv
 	$(LOCK) --upgrade -o requirements.lock
 	$(LOCK) --upgrade --extra devstack -c requirements.lock -o requirements-devstack.lock

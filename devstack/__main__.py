@@ -2,15 +2,16 @@
 
 import argparse
 import signal
-import threading
 from pathlib import Path
 from types import FrameType
+
+from devstack.halt import Halt
 
 
 def main() -> int:
     """Run the command and return its exit code."""
     # Before the imports that take time: from the first moment Ctrl-C means an end in order.
-    halt = threading.Event()
+    halt = Halt()
 
     def stop(_: int, __: FrameType | None) -> None:
         halt.set()

@@ -4,15 +4,15 @@ import fcntl
 import hashlib
 import os
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 
+from devstack.halt import Halt
 from devstack.process import DevstackError, Process, run, say
 
-_AT_ONCE = 6
+_AT_ONCE = 12
 _ATTEMPTS = 3
 _FETCHED_WITHIN = 600.0
 
@@ -43,7 +43,7 @@ def is_sound(path: Path, digest: str) -> bool:
         return False
 
 
-def class_path(log: Path, halt: threading.Event) -> str:
+def class_path(log: Path, halt: Halt) -> str:
     """Return Kafka's class path, every jar of it verified; what is missing is fetched.
 
     Raises:

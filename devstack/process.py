@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from psutil import NoSuchProcess
 
+from devstack.halt import Halt, Halted
 from devstack.leash import leashed
 
 MARK = "DEVSTACK_LOGS"
@@ -22,10 +23,6 @@ _LONGEST_LOG = 16 * 1024**2
 
 class DevstackError(Exception):
     """The stack cannot run; the message is one sentence for the person at the terminal."""
-
-
-class Halted(Exception):
-    """The stack was told to stop while it was starting."""
 
 
 class Process:
@@ -174,7 +171,7 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def run(process: Process, *, within: float, halt: threading.Event) -> None:
+def run(process: Process, *, within: float, halt: Halt) -> None:
     """Run it to its end.
 
     Raises:
@@ -188,7 +185,7 @@ def run(process: Process, *, within: float, halt: threading.Event) -> None:
         process.kill()
 
 
-def wait_until(ready: Callable[[], bool], process: Process, *, within: float, halt: threading.Event) -> None:
+def wait_until(ready: Callable[[], bool], process: Process, *, within: float, halt: Halt) -> None:
     """Poll until the process is ready.
 
     Raises:

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from devstack import records
+from devstack.halt import Halt
 from devstack.ports import HOST
 from devstack.process import DevstackError, Process
 
@@ -27,9 +27,7 @@ def binary() -> str | None:
     return named or shutil.which("prometheus")
 
 
-def prepare(
-    data: Path, log: Path, ports: dict[str, int], _: threading.Event, *, program: str, config: Path
-) -> Process:
+def prepare(data: Path, log: Path, ports: dict[str, int], _: Halt, *, program: str, config: Path) -> Process:
     """Return the server; it reads its targets from a file beside the data."""
     data.mkdir(parents=True, exist_ok=True)
     for rules in config.parent.glob("*.y*ml"):  # what the configuration names by relative paths

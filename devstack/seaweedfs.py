@@ -3,12 +3,12 @@
 import os
 import secrets
 import sysconfig
-import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from devstack import records
+from devstack.halt import Halt
 from devstack.ports import HOST
 from devstack.process import DevstackError, Process
 
@@ -16,7 +16,7 @@ _PARTS = ("master", "volume", "filer", "s3")
 PORTS = tuple(f"seaweedfs-{part}{grpc}" for part in _PARTS for grpc in ("", "-grpc"))
 
 
-def prepare(data: Path, log: Path, ports: dict[str, int], _: threading.Event) -> Process:
+def prepare(data: Path, log: Path, ports: dict[str, int], _: Halt) -> Process:
     """Return the server. Its keys are made on first use and kept with the data.
 
     Raises:

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -16,6 +15,7 @@ from typing import Self
 import psutil
 
 from devstack import kafka, orphans, postgres, prometheus, records, seaweedfs
+from devstack.halt import Halt
 from devstack.ports import HOST, choose
 from devstack.process import DevstackError, Process, wait_until
 
@@ -54,7 +54,7 @@ class Endpoints:
 class Server:
     """One server of a running stack, to be stopped, killed, paused and started again on its port."""
 
-    def __init__(self, process: Process, ready: Callable[[], bool], halt: threading.Event) -> None:
+    def __init__(self, process: Process, ready: Callable[[], bool], halt: Halt) -> None:
         """`ready` asks whether it serves; `halt` ends the wait for that."""
         self.process = process
         self._ready = ready
@@ -110,14 +110,14 @@ class Stack:
         *,
         services: Sequence[str] = SERVERS,
         config: Path | None = None,
-        halt: threading.Event | None = None,
+        halt: Halt | None = None,
     ) -> None:
         """`config` is Prometheus's; it runs only when that and its program are there."""
         self.data = Path(data).absolute()
         self.ports: dict[str, int] = {}
         self._services = list(services)
         self._config = config
-        self._halt = halt or threading.Event()
+        self._halt = halt or Halt()
         self._servers: dict[str, Server] = {}
         self._processes: dict[str, Process] = {}
         self._owned = ExitStack()

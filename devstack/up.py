@@ -2,22 +2,22 @@
 
 import os
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from devstack.halt import Halt, Halted
 from devstack.keeper import Keeper
 from devstack.ports import HOST, is_free
-from devstack.process import DevstackError, Halted, Process, run, say, wait_until
+from devstack.process import DevstackError, Process, run, say, wait_until
 from devstack.services import COMMAND, dotenv, ebbmark_processes, environment
 from devstack.supervisor import Stack
 
 _READY_WITHIN = 60.0
 
 
-def up(data: Path, *, port: int, workers: int, config: Path | None, halt: threading.Event) -> int:
+def up(data: Path, *, port: int, workers: int, config: Path | None, halt: Halt) -> int:
     """Run the whole system until `halt` is set; return the exit code."""
     stack = Stack(data, config=config, halt=halt)
     kept: list[Keeper] = []
@@ -48,7 +48,7 @@ def _refuse_taken(port: int) -> None:
         raise DevstackError(message)
 
 
-def _run_ebbmark(stack: Stack, kept: list[Keeper], *, workers: int, port: int, halt: threading.Event) -> None:
+def _run_ebbmark(stack: Stack, kept: list[Keeper], *, workers: int, port: int, halt: Halt) -> None:
     given = {**dotenv(Path(".env")), **os.environ}
     env = environment(stack.endpoints, given, data=stack.data, port=port)
     log = stack.data / "logs" / "prepare.log"

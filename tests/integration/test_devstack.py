@@ -25,7 +25,7 @@ from devstack.supervisor import SERVERS, Endpoints, Stack
 
 pytestmark = [
     pytest.mark.servers,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="the local stack runs on Linux"),
 ]
 
@@ -136,7 +136,9 @@ class TestTheServers:
             for server in stack.servers.values():
                 server.kill()
             for server in stack.servers.values():
-                server.start()
+                server.process.start()
+            for server in stack.servers.values():
+                server.wait()
             assert kept(stack.endpoints) == KEPT
             assert all(stack.cpu_seconds(name) > 0 for name in stack.servers)
             first = stack.endpoints

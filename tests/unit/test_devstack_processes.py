@@ -5,17 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import psutil
 import pytest
 
 from devstack import orphans, records
+from devstack.halt import Halt, Halted
 from devstack.keeper import FIRST_PAUSE, LONGEST_PAUSE, SOUND_AFTER, Keeper
-from devstack.process import MARK, DevstackError, Halted, Process, run, wait_until
+from devstack.process import MARK, DevstackError, Process, run, wait_until
 
 FOREVER = "import time\nprint('begun', flush=True)\ntime.sleep(600)"
 DEAF = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER
@@ -59,7 +60,7 @@ def begun(process: Process, times: int = 1) -> bool:
 class TestProcess:
     def test_its_output_is_in_its_log(self, make: Callable[..., Process]) -> None:
         process = make("import sys; print('one'); sys.stdout.flush(); print('two', file=sys.stderr)")
-        run(process, within=20, halt=threading.Event())
+        run(process, within=20, halt=Halt())
         assert process.tail() == "one\ntwo"
         assert process.tail(1) == "two"
 
@@ -129,7 +130,7 @@ class TestProcess:
     def test_a_command_that_is_none_ends_with_a_sentence_in_the_log(self, tmp_path: Path) -> None:
         process = Process("some", ["/no/such/program"], log=tmp_path / "some.log")
         with pytest.raises(DevstackError, match="some ended with 1"):
-            run(process, within=20, halt=threading.Event())
+            run(process, within=20, halt=Halt())
         assert process.tail(1) == "/no/such/program cannot be started: No such file or directory"
 
     def test_a_long_log_is_put_aside_at_the_next_start(
@@ -140,7 +141,7 @@ class TestProcess:
         with log.open("wb") as long:
             long.truncate(17 * 1024**2)
         process = make("print('short')")
-        run(process, within=20, halt=threading.Event())
+        run(process, within=20, halt=Halt())
         assert log.read_text() == "short\n"
         assert log.with_name("some.log.1").stat().st_size == 17 * 1024**2
 
@@ -149,27 +150,47 @@ class TestWaiting:
     def test_it_ends_when_the_process_is_ready(self, make: Callable[..., Process]) -> None:
         process = make(FOREVER)
         process.start()
-        wait_until(lambda: begun(process), process, within=20, halt=threading.Event())
+        wait_until(lambda: begun(process), process, within=20, halt=Halt())
 
     def test_a_process_that_ends_is_an_error_that_shows_its_log(self, make: Callable[..., Process]) -> None:
         process = make("raise SystemExit('no space left')")
         process.start()
         with pytest.raises(DevstackError, match=r"some ended with 1[^|]*\nno space left"):
-            wait_until(lambda: False, process, within=20, halt=threading.Event())
+            wait_until(lambda: False, process, within=20, halt=Halt())
 
     def test_a_process_that_takes_too_long_is_an_error(self, make: Callable[..., Process]) -> None:
         process = make(FOREVER)
         process.start()
         with pytest.raises(DevstackError, match="some is not ready after 0 s"):
-            wait_until(lambda: False, process, within=0.1, halt=threading.Event())
+            wait_until(lambda: False, process, within=0.1, halt=Halt())
 
     def test_a_halt_ends_what_is_run_to_its_end(self, make: Callable[..., Process]) -> None:
-        halt = threading.Event()
+        halt = Halt()
         halt.set()
         process = make(FOREVER)
         with pytest.raises(Halted):
             run(process, within=20, halt=halt)
         assert process.exit_code == -signal.SIGKILL
+
+
+def test_a_signal_handler_may_want_a_halt_at_any_moment() -> None:
+    """With `threading.Event` this waits for ever: sooner or later a signal comes while its lock is held."""
+    halt, handled = Halt(), 0
+
+    def handle(_: int, __: FrameType | None) -> None:
+        nonlocal handled
+        handled += 1
+        halt.set()
+
+    before = signal.signal(signal.SIGVTALRM, handle)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
+    try:
+        while handled < 50:
+            halt.wait(0)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    assert halt.wait(600)
 
 
 class TestKeeper:
@@ -248,6 +269,7 @@ class TestOrphans:
         supervisor = f"""
 import sys, time
 from pathlib import Path
+from types import FrameType
 from devstack.process import Process
 process = Process("some", [sys.executable, "-c", {FOREVER!r}], log=Path({str(log)!r}))
 process.start()
