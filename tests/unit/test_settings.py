@@ -1,0 +1,49 @@
+"""Settings from the environment."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ebbmark.settings import Settings, SettingsError, variables
+from tests.system import environment
+
+
+def test_without_any_variable_the_defaults_hold() -> None:
+    assert Settings.from_env({"PATH": "/bin"}) == Settings()
+
+
+def test_durations_are_iso_8601_and_numbers_are_numbers() -> None:
+    settings = Settings.from_env(
+        {"EBBMARK_JOB_TTL": "PT20S", "EBBMARK_JOB_FILES": "3", "EBBMARK_HTTP_PORT": "9000"}
+    )
+    assert (settings.job.ttl, settings.job.files, settings.http.port) == (timedelta(seconds=20), 3, 9000)
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    said = "from a file"
+    secret.write_text(f"{said}\n")
+    assert Settings.from_env({"EBBMARK_STORE_SECRET_KEY_FILE": str(secret)}).store.secret_key == said
+
+
+def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as wrong:
+        Settings.from_env(
+            {
+                "EBBMARK_JOB_TTL": "3600",
+                "EBBMARK_HTTP_PORT": "70000",
+                "EBBMARK_JOB_FILES": "many",
+                "EBBMARK_TYPO": "1",
+                "EBBMARK_LEDGER_PASSWORD_FILE": str(tmp_path / "missing"),
+            }
+        )
+    lines = str(wrong.value).splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("EBBMARK_") for line in lines)
+
+
+def test_what_is_written_as_variables_is_read_back() -> None:
+    settings = Settings()
+    assert set(environment(settings)) == set(variables())
+    assert Settings.from_env(environment(settings)) == settings
