@@ -2,7 +2,7 @@
 
 A job:    open → rendering → complete → expiring → expired
           open → expiring (abandoned), and any living state → expiring (deleted by its owner)
-A photo:  queued → rendering → done | failed, with rendering → retrying → rendering in between
+A photo:  queued → rendering → done | failed, with rendering → retrying → queued in between
 """
 
 from enum import StrEnum
