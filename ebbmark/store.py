@@ -25,6 +25,13 @@ T = TypeVar("T")
 
 DELETE_AT_ONCE = 1000
 STREAM_CHUNK = 256 * 1024
+_HTTP_HEADERS = {
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+}
 
 
 def job_prefix(job: UUID) -> str:
@@ -186,7 +193,8 @@ class S3Store(ObjectStore):
             )
         except obstore.exceptions.AlreadyExistsError:
             earlier = await obstore.get_async(self._data, key)
-            return {str(name).lower(): value for name, value in earlier.attributes.items()}
+            kept = {str(name).lower(): str(value) for name, value in earlier.attributes.items()}
+            return {name: value for name, value in kept.items() if name not in _HTTP_HEADERS}
         return metadata
 
     @_translated

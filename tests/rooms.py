@@ -26,7 +26,7 @@ def enter(servers: Settings) -> Settings:
 def leave(room: Settings) -> None:
     """Remove what was made under the room's names."""
     _drop_schema(room.ledger)
-    _delete_topics(room.kafka)
+    leave_topics(room.kafka)
     _delete_bucket(room.store)
 
 
@@ -35,7 +35,8 @@ def _drop_schema(ledger: Ledger) -> None:
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(ledger.schema)))
 
 
-def _delete_topics(kafka: Kafka) -> None:
+def leave_topics(kafka: Kafka) -> None:
+    """Delete the topics of this prefix; return when they are gone."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 2})
     ours = [name for name in admin.list_topics(timeout=20).topics if name.startswith(kafka.prefix)]
     if ours:
