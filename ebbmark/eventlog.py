@@ -18,6 +18,8 @@ from ebbmark.events import Event
 from ebbmark.settings import Kafka
 from ebbmark.topics import TOPICS, E, Topic
 
+_MAX_MESSAGE = 64 * 1024
+
 
 class EventLog(ABC):
     """Where events go."""
@@ -90,6 +92,8 @@ class KafkaLog(EventLog):
                 "acks": "all",
                 # The default hash disagrees with every other client on where a key belongs.
                 "partitioner": "murmur2_random",
+                # A topic's max.message.bytes limits what is sent at once, not the single event.
+                "batch.size": _MAX_MESSAGE // 2,
                 "linger.ms": 1,
                 "delivery.timeout.ms": int(self._timeout * 1000),
                 "request.timeout.ms": int(self._timeout * 1000),
@@ -165,7 +169,7 @@ def create_topics(settings: Kafka) -> list[str]:
             replication_factor=settings.replication,
             config={
                 "retention.ms": str(int(topic.retention.total_seconds() * 1000)),
-                "max.message.bytes": str(64 * 1024),
+                "max.message.bytes": str(_MAX_MESSAGE),
             },
         )
         for topic in TOPICS
