@@ -1,6 +1,8 @@
 """What every event log guarantees, and on Kafka that all clients agree on where a key belongs."""
 
 import asyncio
+import functools
+import time
 import json
 from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
@@ -111,6 +113,16 @@ async def test_events_of_one_key_stay_in_order_and_an_event_keeps_its_id(kafka_s
     ids = [dict(message.headers() or [])["ce_id"] for message in messages]
     assert ids[0] == ids[50]
     assert len(set(ids)) == 50
+
+
+@pytest.mark.servers
+async def test_as_many_events_as_a_job_has_photos_go_out_at_once(kafka_settings: Kafka) -> None:
+    job = uuid4()
+    async with KafkaLog(kafka_settings, source="test") as log:
+        await log.publish(UPLOADS, [PhotoUploaded(job=job, n=n) for n in range(1000)])
+    messages = await asyncio.to_thread(consume, kafka_settings, UPLOADS.name, 1000)
+    mine = [event for event in (UPLOADS.decode(message.value()) for message in messages) if event.job == job]
+    assert [event.n for event in mine] == list(range(len(mine)))
 
 
 @pytest.mark.servers
