@@ -5,8 +5,6 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from ebbmark.settings import Ledger as LedgerSettings
-from ebbmark.store import ObjectStore, S3Store
-from ebbmark.testing import MemoryStore
 from tests.contract.benches import Bench, in_memory, on_postgres
 
 BOTH = ["memory", pytest.param("real", marks=pytest.mark.servers)]
@@ -24,9 +22,3 @@ async def bench(ledger_backend: LedgerSettings | None) -> AsyncGenerator[Bench]:
     else:
         async with on_postgres(ledger_backend) as real:
             yield real
-
-
-@pytest.fixture(params=BOTH)
-def store(request: pytest.FixtureRequest) -> ObjectStore:
-    """A store that may hold what earlier tests put there: use keys of your own."""
-    return MemoryStore() if request.param == "memory" else S3Store(request.getfixturevalue("store_settings"))

@@ -186,7 +186,10 @@ def bucket(store_settings: Store) -> Any:  # noqa: ANN401 - boto3 has no types
 
 @pytest.mark.servers
 async def test_uploads_that_never_ended_are_deleted_too(
-    store_settings: Store, bucket: Any, job: UUID, key: str
+    store_settings: Store,
+    bucket: Any,  # noqa: ANN401 - as above
+    job: UUID,
+    key: str,
 ) -> None:
     upload = bucket.Object(key).initiate_multipart_upload()
     upload.Part(1).upload(Body=b"x" * 1000)
@@ -196,7 +199,7 @@ async def test_uploads_that_never_ended_are_deleted_too(
 
 
 @pytest.mark.servers
-def test_the_bucket_has_a_lifecycle_as_a_backstop(bucket: Any) -> None:
+def test_the_bucket_has_a_lifecycle_as_a_backstop(bucket: Any) -> None:  # noqa: ANN401 - as above
     (rule,) = bucket.LifecycleConfiguration().rules
     assert (rule["Status"], rule["Expiration"]["Days"]) == ("Enabled", 1)
 
@@ -258,7 +261,7 @@ async def test_a_server_that_takes_the_question_and_never_answers_is_unavailable
 @pytest.mark.servers
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_server_that_refuses_our_keys_is_unavailable(store_settings: Store, call: str) -> None:
-    stranger = msgspec.structs.replace(store_settings, secret_key="wrong")
+    stranger = msgspec.structs.replace(store_settings, secret_key="wrong")  # noqa: S106
     await assert_unavailable(S3Store(stranger), call)
 
 

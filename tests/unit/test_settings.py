@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbmark.settings import Settings, SettingsError, variables
+from ebbmark.settings import Job, Kafka, Log, Settings, SettingsError, Worker, variables
 from tests.system import environment
 
 
@@ -47,3 +47,26 @@ def test_what_is_written_as_variables_is_read_back() -> None:
     settings = Settings()
     assert set(environment(settings)) == set(variables())
     assert Settings.from_env(environment(settings)) == settings
+
+
+def test_settings_far_from_the_defaults_are_read_back_too() -> None:
+    settings = Settings(
+        job=Job(ttl=timedelta(days=2, seconds=3, milliseconds=250)),
+        kafka=Kafka(prefix="a prefix with = and 'quotes'."),
+        worker=Worker(children=7),
+        log=Log(level="debug", format="console"),
+    )
+    assert Settings.from_env(environment(settings)) == settings
+
+
+@pytest.mark.parametrize("value", ["", "1h", "-PT1H", "PT1X"])
+def test_what_is_no_duration_is_said_with_an_example(value: str) -> None:
+    with pytest.raises(SettingsError, match="EBBMARK_JOB_TTL"):
+        Settings.from_env({"EBBMARK_JOB_TTL": value})
+
+
+def test_the_end_of_a_secret_file_is_kept_but_for_its_line_break(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("two words \n")
+    read = Settings.from_env({"EBBMARK_LEDGER_PASSWORD_FILE": str(secret)})
+    assert read.ledger.password == "two words "  # noqa: S105 - of nobody
