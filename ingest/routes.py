@@ -16,19 +16,19 @@ from litestar.params import Parameter
 from litestar.response import Redirect, ServerSentEvent, Stream
 
 from ebbmark.errors import Conflict, LimitExceeded, Rejected
-from ebbmark.imaging.operation import catalogue, operations_schema
-from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
-from ebbmark.ledger import JobRow, Ledger, NewPhoto
+from ebbmark.imaging.operation import operations_schema
+from ebbmark.ledger import JobRow, Ledger
 from ebbmark.settings import Settings
 from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
-from ingest.jobs import Door, Opened, fingerprint, require_one_good
+from ingest.intake import Intake, recipe_of
+from ingest.jobs import Door, require_one_good
 from ingest.problems import wants_page
 from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
-from ingest.uploads import Fields, Spool, Upload, pieces, read_form
+from ingest.uploads import Spool, pieces, read_form
 from observability import metrics
 
 AnyRequest = Request[object, object, State]
@@ -108,60 +108,6 @@ def same_site_only(connection: ASGIConnection[object, object, object, State], _:
         raise Rejected("cross-site", "This request was made by a page of another site.")
 
 
-class _Intake:
-    """One form on its way in: the job is opened with its first file, and abandoned unless accepted."""
-
-    def __init__(self, services: Services, idempotency_key: str | None) -> None:
-        self._services = services
-        self._key = idempotency_key
-        self.opened: Opened | None = None
-        self.photos: list[NewPhoto] = []
-        self.logo: bytes | None = None
-
-    async def open(self) -> Opened:
-        if self.opened is None:
-            self.opened = await self._services.door.open(idempotency_key=self._key)
-        return self.opened
-
-    async def on_file(self, upload: Upload, spool: Spool) -> None:
-        opened = await self.open()
-        if upload.field == "logo":
-            self.logo = await self._services.door.keep_logo(opened.job.id, spool)
-        elif upload.field in {"files", "file"}:
-            kept = await self._services.door.keep_original(
-                opened.job.id, len(self.photos), upload.name, spool
-            )
-            self.photos.append(kept)
-        else:
-            raise Rejected("unknown-field", "Photos belong in the field `files`, the logo in `logo`.")
-
-    async def accept(self, wanted: Recipe, *, fill_later: bool) -> Opened:
-        """Enter and seal what came, or only the recipe when the photos follow."""
-        if wanted.wants_logo() and self.logo is None:
-            raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
-        recipe = wanted.to_json()
-        opened = await self.open()
-        mark = fingerprint(recipe, self.logo, self.photos)
-        job = opened.job
-        if opened.repeated and job.fingerprint not in {None, mark}:
-            raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
-        if opened.repeated and job.state is not JobState.OPEN:
-            return opened
-        door = self._services.door
-        if not fill_later:
-            require_one_good(self.photos)
-        await door.add(job, self.photos, recipe=recipe, logo_sha256=self.logo, fingerprint=mark)
-        if fill_later:
-            return Opened(job, opened.public_id, opened.repeated)
-        job = msgspec.structs.replace(job, recipe=recipe)
-        return Opened(await door.seal(job, len(self.photos)), opened.public_id, opened.repeated)
-
-    async def abandon(self) -> None:
-        # A repeated request must not take down what the first one has built, or is building.
-        if self.opened is not None and not self.opened.repeated:
-            await asyncio.shield(self._services.door.abandon(self.opened.job.id))
-
-
 @post(
     ["/jobs", "/upload"],
     status_code=202,
@@ -185,7 +131,7 @@ async def create_job(
 
     Without photos the job stays open: `PUT` them one by one, each is rendered as it arrives, then `seal`.
     """
-    intake = _Intake(services, idempotency_key)
+    intake = Intake(services.door, idempotency_key)
     page = wants_page(request)
     async with services.upload_slot():
         try:
@@ -203,37 +149,6 @@ async def create_job(
         status_code=202,
         headers={"location": f"/jobs/{opened.public_id}", "retry-after": "1"},
     )
-
-
-def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
-    """Return what the form asks for: `recipe` as JSON, or the short form.
-
-    A page's form sends the fields of all its operations (`whole_form`); those of the ones that were
-    not chosen are ignored. Of a repeated field the last value counts, as a checked box follows its
-    hidden default.
-
-    Raises:
-        Rejected: an operation or a parameter is wrong, or there is none.
-    """
-    whole = fields.first("recipe")
-    if whole:
-        return parse_recipe(whole)
-    operations = [
-        name.strip()
-        for value in fields.values.get("operations", [])
-        for name in value.split(",")
-        if name.strip()
-    ]
-    flat = {
-        name: values[-1] for name, values in fields.values.items() if name not in {"operations", "recipe"}
-    }
-    if whole_form:
-        chosen = [each for name, each in catalogue().items() if name in operations]
-        taken = {name for each in chosen for name in each.__struct_fields__}
-        flat = {name: value for name, value in flat.items() if name in taken}
-    if has_logo and "watermark" in operations:
-        flat["logo"] = "true"
-    return recipe_from_form(operations, flat)
 
 
 async def _living_job(services: Services, public_id: str) -> JobRow:

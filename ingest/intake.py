@@ -1,0 +1,98 @@
+"""One form on its way in: the job is opened with its first file, and abandoned unless it is accepted."""
+
+import asyncio
+
+import msgspec
+
+from ebbmark.errors import Conflict, Rejected
+from ebbmark.imaging.operation import catalogue
+from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
+from ebbmark.ledger import NewPhoto
+from ebbmark.states import JobState
+from ingest.jobs import Door, Opened, fingerprint, require_one_good
+from ingest.uploads import Fields, Spool, Upload
+
+
+class Intake:
+    """One form on its way in: the job is opened with its first file, and abandoned unless accepted."""
+
+    def __init__(self, door: Door, idempotency_key: str | None) -> None:
+        self._door = door
+        self._key = idempotency_key
+        self.opened: Opened | None = None
+        self.photos: list[NewPhoto] = []
+        self.logo: bytes | None = None
+
+    async def open(self) -> Opened:
+        """Open the job, once."""
+        if self.opened is None:
+            self.opened = await self._door.open(idempotency_key=self._key)
+        return self.opened
+
+    async def on_file(self, upload: Upload, spool: Spool) -> None:
+        """Keep a file that came whole, while the rest of the form is still coming."""
+        opened = await self.open()
+        if upload.field == "logo":
+            self.logo = await self._door.keep_logo(opened.job.id, spool)
+        elif upload.field in {"files", "file"}:
+            kept = await self._door.keep_original(opened.job.id, len(self.photos), upload.name, spool)
+            self.photos.append(kept)
+        else:
+            raise Rejected("unknown-field", "Photos belong in the field `files`, the logo in `logo`.")
+
+    async def accept(self, wanted: Recipe, *, fill_later: bool) -> Opened:
+        """Enter and seal what came, or only the recipe when the photos follow."""
+        if wanted.wants_logo() and self.logo is None:
+            raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
+        recipe = wanted.to_json()
+        opened = await self.open()
+        mark = fingerprint(recipe, self.logo, self.photos)
+        job = opened.job
+        if opened.repeated and job.fingerprint not in {None, mark}:
+            raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
+        if opened.repeated and job.state is not JobState.OPEN:
+            return opened
+        if not fill_later:
+            require_one_good(self.photos)
+        await self._door.add(job, self.photos, recipe=recipe, logo_sha256=self.logo, fingerprint=mark)
+        if fill_later:
+            return Opened(job, opened.public_id, opened.repeated)
+        job = msgspec.structs.replace(job, recipe=recipe)
+        return Opened(await self._door.seal(job, len(self.photos)), opened.public_id, opened.repeated)
+
+    async def abandon(self) -> None:
+        """Have what was not accepted deleted."""
+        # A repeated request must not take down what the first one has built, or is building.
+        if self.opened is not None and not self.opened.repeated:
+            await asyncio.shield(self._door.abandon(self.opened.job.id))
+
+
+def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
+    """Return what the form asks for: `recipe` as JSON, or the short form.
+
+    A page's form sends the fields of all its operations (`whole_form`); those of the ones that were
+    not chosen are ignored. Of a repeated field the last value counts, as a checked box follows its
+    hidden default.
+
+    Raises:
+        Rejected: an operation or a parameter is wrong, or there is none.
+    """
+    whole = fields.first("recipe")
+    if whole:
+        return parse_recipe(whole)
+    operations = [
+        name.strip()
+        for value in fields.values.get("operations", [])
+        for name in value.split(",")
+        if name.strip()
+    ]
+    flat = {
+        name: values[-1] for name, values in fields.values.items() if name not in {"operations", "recipe"}
+    }
+    if whole_form:
+        chosen = [each for name, each in catalogue().items() if name in operations]
+        taken = {name for each in chosen for name in each.__struct_fields__}
+        flat = {name: value for name, value in flat.items() if name in taken}
+    if has_logo and "watermark" in operations:
+        flat["logo"] = "true"
+    return recipe_from_form(operations, flat)
