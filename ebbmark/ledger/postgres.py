@@ -45,6 +45,10 @@ _FAULTS = (
     psycopg_pool.PoolTimeout,
     psycopg_pool.TooManyRequests,
 )
+_WAITED = (psycopg.errors.QueryCanceled, psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
+"""Faults that have taken their time already; trying again at once would only double the wait."""
+_PATIENCE = 12
+"""Seconds for one statement: a server that is frozen does not keep its own limit of ten."""
 _MIGRATION_LOCK = 0x45626D61726B  # "Ebmark"
 _LEADER_LOCK = 0x4A616E69746F72  # "Janitor"
 
@@ -68,6 +72,7 @@ def conninfo(settings: LedgerSettings) -> str:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,  # keepalives do not notice a wire cut under a question
     }
     given = conninfo_to_dict(settings.url)
     search = f"-c search_path={settings.schema} {options} {given.pop('options', '')}"
@@ -136,19 +141,17 @@ class PostgresLedger(Ledger):
     async def _run(self, name: str, /, **parameters: object) -> list[Row]:
         for attempt in (1, 2):
             try:
-                async with self._pool.connection() as connection:
+                async with asyncio.timeout(_PATIENCE), self._pool.connection() as connection:
                     cursor = await connection.execute(QUERIES[name].encode(), parameters)
                     return await cursor.fetchall() if cursor.description else [{"rows": cursor.rowcount}]
             except psycopg.errors.DeadlockDetected:
                 continue
+            except TimeoutError as exc:
+                raise Unavailable("ledger-unavailable", "The database does not answer.") from exc
             except _FAULTS as exc:
                 # A connection that died while it lay in the pool says so only now; statements may be
                 # repeated, so a second one is tried before anybody hears of it.
-                if (
-                    attempt == 1
-                    and isinstance(exc, psycopg.OperationalError)
-                    and not isinstance(exc, psycopg.errors.QueryCanceled)
-                ):
+                if attempt == 1 and not isinstance(exc, _WAITED):
                     continue
                 raise Unavailable("ledger-unavailable", "The database does not answer.") from exc
         raise Unavailable("ledger-unavailable", "The database is overloaded.")

@@ -1,0 +1,171 @@
+"""When the database is gone, frozen or back again."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+import psycopg
+import pytest
+
+from devstack.supervisor import Stack
+from ebbmark.errors import Unavailable
+from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
+from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
+from ebbmark.settings import Ledger as LedgerSettings
+from ebbmark.settings import Settings
+from ebbmark.testing import MemoryLedger
+from tests.contract.ledgers import RECIPE, new_job, new_photo, open_with
+from tests.system import free_port
+
+JOB = UUID(int=1)
+MINUTE = timedelta(minutes=1)
+CLAIM = Claim(job=JOB, n=0, epoch=0, fence=1, strikes=1, name="", sha256=b"", recipe=RECIPE, logo_sha256=None)
+CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
+    "ready": lambda ledger: ledger.ready(),
+    "open_job": lambda ledger: ledger.open_job(new_job()),
+    "find_job": lambda ledger: ledger.find_job(b"t"),
+    "add_photos": lambda ledger: ledger.add_photos(JOB, [new_photo(0)], stale=MINUTE),
+    "seal": lambda ledger: ledger.seal(JOB, 1, deadline=MINUTE, ttl=MINUTE),
+    "snapshot": lambda ledger: ledger.snapshot(JOB),
+    "expire_now": lambda ledger: ledger.expire_now(JOB),
+    "claim": lambda ledger: ledger.claim([Wanted(job=JOB, n=0, epoch=0)], lease=MINUTE, strikes=5),
+    "release": lambda ledger: ledger.release(CLAIM, strikes=0, retry_after=MINUTE),
+    "finish": lambda ledger: ledger.finish([Outcome(job=JOB, n=0, epoch=0, fence=1)], ttl=MINUTE),
+    "announced": lambda ledger: ledger.announced([Completion(job=JOB, epoch=0, done=1, failed=0)]),
+    "overdue": lambda ledger: ledger.overdue(stale=MINUTE, limit=1),
+    "end_leases": lambda ledger: ledger.end_leases(strikes=5, ttl=MINUTE),
+    "unannounced": lambda ledger: ledger.unannounced(),
+    "expire_due": lambda ledger: ledger.expire_due(grace=MINUTE),
+    "mark_expired": lambda ledger: ledger.mark_expired(JOB, quiet=MINUTE),
+    "forget": lambda ledger: ledger.forget(tombstone=MINUTE),
+}
+
+
+async def not_unavailable(ledger: Ledger) -> list[str]:
+    """Return the calls, all made at once, that do not raise `Unavailable`."""
+    answers = await asyncio.gather(*(call(ledger) for call in CALLS.values()), return_exceptions=True)
+    return [name for name, answer in zip(CALLS, answers, strict=True) if not isinstance(answer, Unavailable)]
+
+
+def test_no_call_is_forgotten_here() -> None:
+    asked_otherwise = {"changes", "candidacy"}
+    assert set(CALLS) == Ledger.__abstractmethods__ - asked_otherwise
+
+
+async def test_a_ledger_that_is_down_is_unavailable_and_nobody_leads() -> None:
+    ledger = MemoryLedger()
+    async with ledger.candidacy() as candidacy:
+        assert await candidacy.leads()
+        ledger.down = True
+        assert await not_unavailable(ledger) == []
+        assert not await candidacy.leads()
+
+
+async def test_a_database_that_is_gone_is_unavailable_and_nobody_leads() -> None:
+    nowhere = LedgerSettings(url=f"postgresql://postgres@127.0.0.1:{free_port()}/ebbmark", connections=20)
+    async with PostgresLedger(nowhere) as ledger, ledger.candidacy() as candidacy:
+        assert await not_unavailable(ledger) == []
+        assert not await candidacy.leads()
+
+
+@pytest.mark.servers
+async def test_a_database_killed_and_started_again_is_used_again(
+    stack: Stack, ledger_settings: LedgerSettings
+) -> None:
+    server = stack.server("postgres")
+    async with PostgresLedger(ledger_settings) as ledger, ledger.candidacy() as candidacy:
+        job = await open_with(ledger, 1)
+        assert await candidacy.leads()
+        server.kill()
+        try:
+            assert await not_unavailable(ledger) == []
+            assert not await candidacy.leads()
+        finally:
+            server.start()
+        snapshot = await in_the_end(lambda: ledger.snapshot(job))
+        assert snapshot is not None
+        assert len(snapshot.photos) == 1
+        assert await candidacy.leads()
+
+
+@pytest.mark.servers
+async def test_a_frozen_database_is_unavailable_and_used_again_when_it_thaws(
+    stack: Stack, ledger_settings: LedgerSettings
+) -> None:
+    server = stack.server("postgres")
+    async with PostgresLedger(ledger_settings) as ledger:
+        job = await open_with(ledger, 1)
+        server.pause()
+        try:
+            with pytest.raises(Unavailable):
+                await ledger.snapshot(job)
+        finally:
+            server.resume()
+        assert await in_the_end(lambda: ledger.snapshot(job)) is not None
+
+
+async def in_the_end(ask: Callable[[], Awaitable[object]]) -> object:
+    """Ask as the services do: again and again until there is an answer."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await ask()
+            except Unavailable:
+                continue
+
+
+@pytest.mark.servers
+async def test_a_leader_whose_connection_was_cut_makes_room(ledger_settings: LedgerSettings) -> None:
+    async with (
+        PostgresLedger(ledger_settings) as ledger,
+        ledger.candidacy() as first,
+        ledger.candidacy() as second,
+        await psycopg.AsyncConnection.connect(conninfo(ledger_settings), autocommit=True) as side_door,
+    ):
+        assert await first.leads()
+        assert not await second.leads()
+        await side_door.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_locks where locktype = 'advisory' and granted"
+        )
+        assert await second.leads()
+        assert not await first.leads()
+        assert not await first.leads()
+
+
+# Migrations
+
+
+@pytest.mark.servers
+def test_migrations_are_applied_in_order_and_once_however_many_start_at_once(room: Settings) -> None:
+    schema = msgspec.structs.replace(room.ledger, schema=f"{room.ledger.schema}_twice")
+    applied: list[list[str]] = []
+    starts = [threading.Thread(target=lambda: applied.append(migrate(schema))) for _ in range(4)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    (names,) = [each for each in applied if each]
+    assert len(applied) == len(starts)
+    assert names == sorted(names)
+    assert migrate(schema) == []
+    with psycopg.connect(conninfo(schema), autocommit=True) as connection:
+        connection.execute(
+            psycopg.sql.SQL("drop schema {} cascade").format(psycopg.sql.Identifier(schema.schema))
+        )
+
+
+def test_a_database_that_is_gone_cannot_be_migrated() -> None:
+    with pytest.raises(Unavailable):
+        migrate(LedgerSettings(url=f"postgresql://postgres@127.0.0.1:{free_port()}/ebbmark"))
+
+
+def test_what_the_url_says_of_the_connection_wins() -> None:
+    url = "postgresql://me@db/ebbmark?application_name=mine&connect_timeout=2&options=-c%20work_mem%3D1MB"
+    parameters = psycopg.conninfo.conninfo_to_dict(conninfo(LedgerSettings(url=url, password="secret")))  # noqa: S106
+    assert (parameters["application_name"], parameters["password"]) == ("mine", "secret")
+    assert str(parameters["connect_timeout"]) == "2"
+    assert str(parameters["options"]).startswith("-c search_path=ebbmark ")
+    assert str(parameters["options"]).endswith("-c work_mem=1MB")
