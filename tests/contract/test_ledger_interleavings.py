@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import pytest_asyncio
 from msgspec import Struct
 
 from ebbmark.ledger import Claim, Ledger
@@ -36,7 +37,7 @@ from tests.contract.ledgers import (
     see,
 )
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="module")]
 
 JOB = UUID(int=7)
 GATE = 4711
@@ -146,13 +147,22 @@ CASES = [
 
 
 class Stage(Struct, frozen=True):
+    """One ledger over two pools, and a connection that sees and stops both."""
+
     bench: Bench
+    other: Ledger
     gatekeeper: psycopg.AsyncConnection
 
-    async def waiting(self, count: int, *others: asyncio.Task[object]) -> None:
-        """Return when so many statements wait for a lock, or one of the others is through."""
+    async def close_the_gate(self) -> None:
+        await self.gatekeeper.execute("select pg_advisory_lock(%s)", [GATE])
+
+    async def open_the_gate(self) -> None:
+        await self.gatekeeper.execute("select pg_advisory_unlock(%s)", [GATE])
+
+    async def waiting(self, count: int, *acts: asyncio.Task[object]) -> None:
+        """Return when so many statements wait for a lock, or one of the acts is through."""
         async with asyncio.timeout(PATIENCE):
-            while not any(task.done() for task in others):
+            while not any(act.done() for act in acts):
                 cursor = await self.gatekeeper.execute(
                     "select count(*) from pg_locks where not granted and pid in"
                     " (select pid from pg_stat_activity where datname = current_database())"
@@ -170,27 +180,27 @@ def gated(ledger_settings: LedgerSettings) -> LedgerSettings:
     return ledger_settings
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(gated: LedgerSettings) -> AsyncGenerator[Stage]:
-    connect = psycopg.AsyncConnection.connect
-    async with on_postgres(gated) as bench, await connect(conninfo(gated), autocommit=True) as gatekeeper:
-        yield Stage(bench, gatekeeper)
+    async with (
+        on_postgres(gated) as bench,
+        PostgresLedger(gated) as other,
+        await psycopg.AsyncConnection.connect(conninfo(gated), autocommit=True) as gatekeeper,
+    ):
+        yield Stage(bench, other, gatekeeper)
 
 
 @pytest.mark.parametrize(("scene", "first", "second"), CASES)
-async def test_two_at_once_end_as_two_in_a_row(
-    stage: Stage, gated: LedgerSettings, scene: Scene, first: Act, second: Act
-) -> None:
+async def test_two_at_once_end_as_two_in_a_row(stage: Stage, scene: Scene, first: Act, second: Act) -> None:
+    await stage.gatekeeper.execute("truncate jobs cascade")
     claims = await scene.set(stage.bench)
-    async with PostgresLedger(gated) as other:
-        await other.ready()
-        await stage.gatekeeper.execute("select pg_advisory_lock(%s)", [GATE])
-        earlier = asyncio.ensure_future(first(stage.bench.ledger, claims))
-        await stage.waiting(1, earlier)
-        later = asyncio.ensure_future(second(other, claims))
-        await stage.waiting(2, earlier, later)
-        await stage.gatekeeper.execute("select pg_advisory_unlock(%s)", [GATE])
-        answers = await earlier, await later
+    await stage.close_the_gate()
+    earlier = asyncio.ensure_future(first(stage.bench.ledger, claims))
+    await stage.waiting(1, earlier)
+    later = asyncio.ensure_future(second(stage.other, claims))
+    await stage.waiting(2, earlier, later)
+    await stage.open_the_gate()
+    answers = await earlier, await later
     snapshot = await see(stage.bench.ledger, JOB)
     check(snapshot, None)
     assert (*answers, timeless(snapshot)) in [
