@@ -7,9 +7,12 @@ Exit codes: 0 all well, 1 it ended by itself or some photos failed, 2 wrong usag
 import argparse
 import asyncio
 import importlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 import uvloop
 
@@ -45,6 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.exception("ended by itself")
         return 1
     return 0
+
+
+def run() -> NoReturn:
+    """Run the command and end the process, even when a thread of a client would not let it.
+
+    A Kafka client in the middle of a question to a frozen broker waits for as long as the broker is.
+    """
+    code = main()
+    waited_for = [each for each in threading.enumerate() if not each.daemon]
+    if waited_for == [threading.main_thread()]:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,4 +152,4 @@ def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run()

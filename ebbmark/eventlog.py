@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -17,8 +17,12 @@ from ebbmark.errors import Unavailable
 from ebbmark.events import Event
 from ebbmark.settings import Kafka
 from ebbmark.topics import TOPICS, E, Topic
+from observability import logs
+
+log = logs.get(__name__)
 
 _MAX_MESSAGE = 64 * 1024
+_FLUSH = 3.0
 
 
 class EventLog(ABC):
@@ -77,39 +81,56 @@ class _Delivery:
 
 
 class KafkaLog(EventLog):
-    """An idempotent producer, acks=all; a thread of its own turns delivery reports into futures."""
+    """An idempotent producer, acks=all; a thread of its own turns delivery reports into futures.
 
-    def __init__(self, settings: Kafka, *, source: str) -> None:
+    A producer that has lost count of what the brokers hold refuses everything from then on (librdkafka
+    calls that fatal). It is replaced, and what it had not delivered is reported as not published.
+    """
+
+    def __init__(
+        self,
+        settings: Kafka,
+        *,
+        source: str,
+        make_producer: Callable[[dict[str, Any]], Producer] = Producer,
+    ) -> None:
         """Connect lazily; `source` becomes the CloudEvents source of every event."""
         self._prefix = settings.prefix
         self._timeout = settings.publish_timeout.total_seconds()
         self._source = source
-        self._producer = Producer(
-            {
-                "bootstrap.servers": settings.bootstrap,
-                "client.id": f"ebbmark-{source}",
-                "enable.idempotence": True,
-                "acks": "all",
-                # The default hash disagrees with every other client on where a key belongs.
-                "partitioner": "murmur2_random",
-                # A topic's max.message.bytes limits what is sent at once, not the single event.
-                "batch.size": _MAX_MESSAGE // 2,
-                "linger.ms": 1,
-                "delivery.timeout.ms": int(self._timeout * 1000),
-                "request.timeout.ms": int(self._timeout * 1000),
-                "socket.timeout.ms": int(self._timeout * 1000),
-                "reconnect.backoff.max.ms": 1000,
-                "queue.buffering.max.messages": 20_000,
-                "log_level": 2,
-            }
-        )
+        self._make_producer = make_producer
+        self._config: dict[str, Any] = {
+            "bootstrap.servers": settings.bootstrap,
+            "client.id": f"ebbmark-{source}",
+            "enable.idempotence": True,
+            "acks": "all",
+            # The default hash disagrees with every other client on where a key belongs.
+            "partitioner": "murmur2_random",
+            # A topic's max.message.bytes limits what is sent at once, not the single event.
+            "batch.size": _MAX_MESSAGE // 2,
+            "linger.ms": 1,
+            "delivery.timeout.ms": int(self._timeout * 1000),
+            "request.timeout.ms": int(self._timeout * 1000),
+            "socket.timeout.ms": int(self._timeout * 1000),
+            "reconnect.backoff.max.ms": 1000,
+            "queue.buffering.max.messages": 20_000,
+            "log_level": 2,
+        }
+        self._producer = make_producer(self._config)
         self._stopping = threading.Event()
         self._reports = threading.Thread(target=self._poll, name="kafka-delivery-reports", daemon=True)
         self._reports.start()
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
-            self._producer.poll(0.2)
+            producer = self._producer
+            try:
+                producer.poll(0.2)
+            except KafkaException as exc:  # raised for nothing but a fatal error, once
+                log.error("producer replaced", reason=str(exc))  # noqa: TRY400 - the sentence says it all
+                self._producer = self._make_producer(self._config)
+                producer.purge(blocking=False)
+                producer.poll(0)  # reports what it had not delivered
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,8 +170,8 @@ class KafkaLog(EventLog):
             raise Unavailable("log-unavailable", "Kafka does not answer.") from exc
 
     async def close(self) -> None:
-        """Wait for what is under way, then stop the thread."""
-        await asyncio.to_thread(self._producer.flush, self._timeout)
+        """Wait a moment for what is under way, then stop the thread; nobody waits for an answer any more."""
+        await asyncio.to_thread(self._producer.flush, _FLUSH)
         self._stopping.set()
         await asyncio.to_thread(self._reports.join)
 

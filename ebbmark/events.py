@@ -5,9 +5,13 @@ nothing personal to purge from the log. Unknown fields are ignored; a new field 
 """
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""What fits the ledger's columns: a number beyond would fail the statement, and all that share it."""
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_field="type"):
@@ -23,8 +27,8 @@ class JobEvent(Event, frozen=True, kw_only=True, gc=False):
 class PhotoEvent(JobEvent, frozen=True, kw_only=True, gc=False):
     """An event about photo `n` of `job`, in the round `epoch` (a redrive starts the next one)."""
 
-    n: int
-    epoch: int = 0
+    n: Count
+    epoch: Count = 0
 
 
 class PhotoUploaded(PhotoEvent, frozen=True, kw_only=True, gc=False):
@@ -38,18 +42,18 @@ class RenderPhoto(PhotoEvent, frozen=True, kw_only=True, gc=False):
 class PhotoRendered(PhotoEvent, frozen=True, kw_only=True, gc=False):
     """The result is in the store: `size` bytes, and right behind them its thumbnail."""
 
-    fence: int
-    width: int
-    height: int
-    size: int
-    thumbnail_size: int
+    fence: Count
+    width: Count
+    height: Count
+    size: Count
+    thumbnail_size: Count
     media_type: str
 
 
 class PhotoFailed(PhotoEvent, frozen=True, kw_only=True, gc=False):
     """The photo cannot be rendered as asked; counts only while `fence` is the current one."""
 
-    fence: int
+    fence: Count
     code: str
     detail: str
 

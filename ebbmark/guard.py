@@ -22,6 +22,9 @@ log = logs.get(__name__)
 
 T = TypeVar("T")
 
+_LAST_WORDS = 4.0
+"""Seconds for a cancelled handler to give back what it holds."""
+
 
 class Message(Struct, frozen=True, kw_only=True, eq=False):
     """One message as it came from a partition, in one assignment (`generation`) of it."""
@@ -36,7 +39,7 @@ class Message(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Braked(Exception):
-    """So many messages were given up in a row that the fault is ours: the process must end."""
+    """The fault is ours, not the messages': the process must end, and begin anew."""
 
 
 class Slots(Protocol):
@@ -83,6 +86,36 @@ def _wait(tries: int, policy: Policy) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards no secret
 
 
+class Hand:
+    """The messages a consumer has in hand, and the word that it shall take no more."""
+
+    def __init__(self) -> None:
+        """Begin empty, and willing."""
+        self.draining = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def hold(self, task: asyncio.Task[None]) -> None:
+        """Count the task until it ends."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, within: float) -> bool:
+        """Take no more, let what is in hand end, and cancel what has not ended `within` seconds.
+
+        What is cancelled or never taken stays unacked: it comes again, here or elsewhere. Returns
+        whether all of it ended by itself.
+        """
+        self.draining = True
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=within)
+        left = set(self._tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_LAST_WORDS)
+        return not left
+
+
 class OrderedAcks:
     """Acks in offset order within each assignment of a partition, whatever order the work ends in."""
 
@@ -119,17 +152,20 @@ async def guarded(
     give_up: GiveUp,
     slots: Slots,
     policy: Policy | None = None,
+    hand: Hand | None = None,
 ) -> None:
     """Deal with every message until the stream ends, then finish what is in hand.
 
     `handle` returns when its effect is durable. What it raises decides: `Unavailable` is tried again
     for as long as it takes, holding its slot, so that an outage slows the consumer to a stop;
     anything else is tried `policy.attempts` times and then given up. `handle` may see a message
-    again that it already handled.
+    again that it already handled. Once `hand` is draining, messages are left alone, unacked.
 
     Raises:
-        Braked: `policy.brake` messages in a row were given up.
+        Braked: `policy.brake` messages in a row were given up, or a handler said that no other
+            message can fare better.
     """
+    hand = hand or Hand()
     guard = _Guard(topic, decode, handle, give_up, policy or Policy())
     acks = OrderedAcks()
 
@@ -143,9 +179,14 @@ async def guarded(
     try:
         async with asyncio.TaskGroup() as tasks:
             async for message in messages:
+                if hand.draining:
+                    continue
                 done = acks.expect(message)
                 await slots.acquire()
-                tasks.create_task(one(message, done))
+                if hand.draining:
+                    slots.release()
+                    continue
+                hand.hold(tasks.create_task(one(message, done)))
     except BaseExceptionGroup as group:
         braked, others = group.split(Braked)
         if others is None and braked is not None:
@@ -182,6 +223,8 @@ class _Guard:
             while failures < self._policy.attempts:
                 try:
                     await patiently(lambda: self._handle(event), self._topic, self._policy)
+                except Braked:
+                    raise
                 except Exception:
                     failures += 1
                     log.exception(

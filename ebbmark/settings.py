@@ -109,7 +109,8 @@ class Worker(Struct, frozen=True, forbid_unknown_fields=True):
     """Rendering processes; 0 means one per core."""
     slots: Annotated[int, Meta(ge=0)] = 0
     """Photos in flight; 0 means two per child and two more."""
-    lease: timedelta = timedelta(seconds=60)
+    lease: timedelta = timedelta(seconds=20)
+    """A photo in hand is renewed three times a lease; without that another worker takes it."""
     child_timeout: timedelta = timedelta(seconds=45)
     child_memory: Positive = 2 * 1024**3
     child_photos: Positive = 500

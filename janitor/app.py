@@ -1,7 +1,10 @@
 """The janitor process: any number may run, one leads; every one of them deletes what is ordered."""
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import Literal
 
 from ebbmark.consumer import Consumer
 from ebbmark.errors import Unavailable
@@ -45,8 +48,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 async def sweep_for_ever(
     settings: Settings, ledger: Ledger, eventlog: EventLog, candidacy: Candidacy
 ) -> None:
-    """Sweep as long as this process leads; a dependency that is down only delays the next sweep."""
+    """Sweep as long as this process leads; a dependency that is down only delays what needs it."""
     every = settings.janitor.sweep.total_seconds()
+    sweeper = Sweeper(settings, ledger, eventlog)
     led = False
     while True:
         leads = await candidacy.leads()
@@ -55,23 +59,60 @@ async def sweep_for_ever(
         led = leads
         metrics.LEADER.set(leads)
         if leads:
-            try:
-                await sweep(settings, ledger, eventlog)
-            except Unavailable as exc:
-                metrics.SWEEPS.labels("unavailable").inc()
-                log.warning("sweep put off", code=exc.code)
-            except Exception:
-                metrics.SWEEPS.labels("failed").inc()
-                log.exception("sweep failed")
-            else:
-                metrics.SWEEPS.labels("ok").inc()
+            metrics.SWEEPS.labels(await sweeper.sweep()).inc()
         await asyncio.sleep(every)
 
 
-async def sweep(settings: Settings, ledger: Ledger, eventlog: EventLog) -> None:
-    """Do all that is due now."""
-    await reconcile.end_leases(ledger, eventlog, strikes=settings.worker.strikes, ttl=settings.job.ttl)
-    await reconcile.redispatch(ledger, eventlog, stale=settings.janitor.stale)
-    await reconcile.announce(ledger, eventlog)
-    await order_expirations(ledger, eventlog, grace=settings.job.grace)
-    await ledger.forget(tombstone=settings.job.tombstone)
+class Sweeper:
+    """All that is due is done step by step; a step that fails does not hold up the others."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        eventlog: EventLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` is in seconds; it only measures how long the ledger has answered without a gap."""
+        self._lease = settings.worker.lease.total_seconds()
+        self._gap = 5 * settings.janitor.sweep.total_seconds()
+        self._clock = clock
+        self._ledger = ledger
+        self._answered_at = self._answering_since = float("-inf")
+        strikes, ttl = settings.worker.strikes, settings.job.ttl
+        self._steps: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "end_leases": lambda: self._end_leases(strikes),
+            "give_up": lambda: reconcile.give_up(ledger, eventlog, strikes=strikes, ttl=ttl),
+            "redispatch": lambda: reconcile.redispatch(ledger, eventlog, stale=settings.janitor.stale),
+            "announce": lambda: reconcile.announce(ledger, eventlog),
+            "expire": lambda: order_expirations(ledger, eventlog, grace=settings.job.grace),
+            "forget": lambda: ledger.forget(tombstone=settings.job.tombstone),
+        }
+
+    async def sweep(self) -> Literal["ok", "unavailable", "failed"]:
+        """Do all that is due now; return the worst that happened."""
+        outcome: Literal["ok", "unavailable", "failed"] = "ok"
+        for name, step in self._steps.items():
+            try:
+                await step()
+            except Unavailable as exc:
+                outcome = "unavailable" if outcome == "ok" else outcome
+                log.warning("sweep step put off", step=name, code=exc.code)
+            except Exception:
+                outcome = "failed"
+                log.exception("sweep step failed", step=name)
+        return outcome
+
+    async def _end_leases(self, strikes: int) -> None:
+        """End leases only after the ledger has answered for as long as one lasts.
+
+        While it did not, nobody could renew: those leases say nothing about their workers, and a
+        strike for an outage would be unjust. The same holds when this process was frozen itself.
+        """
+        await self._ledger.ready()
+        now = self._clock()
+        if now - self._answered_at > self._gap:
+            self._answering_since = now
+        self._answered_at = now
+        if now - self._answering_since >= self._lease:
+            await self._ledger.end_leases(strikes=strikes)

@@ -33,10 +33,11 @@ class Expirer:
         """Return when the prefix lists empty and the ledger knows; repeating it changes nothing."""
         deleted = await self._store.delete_prefix(job_prefix(order.job))
         metrics.OBJECTS_DELETED.inc(deleted)
-        first = await self._ledger.mark_expired(order.job, quiet=self._quiet)
-        if first:
-            metrics.JOBS_EXPIRED.inc()
+        unannounced = await self._ledger.mark_expired(order.job, quiet=self._quiet)
+        if unannounced:
             log.info("job expired", job=str(order.job), objects=deleted)
             await self._log.publish(JOBS, [JobExpired(job=order.job)])
+            await self._ledger.expiry_announced(order.job)
+            metrics.JOBS_EXPIRED.inc()
         elif deleted:
             log.warning("late objects deleted", job=str(order.job), objects=deleted)

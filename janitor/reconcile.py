@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from ebbmark.eventlog import EventLog
 from ebbmark.events import DeadLetter, JobCompleted, RenderPhoto
-from ebbmark.ledger import Abandoned, Ledger
+from ebbmark.ledger import GIVEN_UP, Abandoned, Ledger, Outcome
 from ebbmark.topics import DEAD_LETTERS, JOBS, Topic, lane
 from observability import logs, metrics
 
@@ -16,25 +16,33 @@ _AT_ONCE = 500
 
 async def redispatch(ledger: Ledger, eventlog: EventLog, *, stale: timedelta) -> int:
     """Order anew what was never planned, never claimed, or is due for its retry; return how many."""
-    overdue = await ledger.overdue(stale=stale, limit=_AT_ONCE)
+    overdue = await ledger.overdue(limit=_AT_ONCE)
     orders: dict[Topic[RenderPhoto], list[RenderPhoto]] = defaultdict(list)
     for each in overdue:
         orders[lane(each.n)].append(RenderPhoto(job=each.job, n=each.n, epoch=each.epoch))
     for topic, renders in orders.items():
         await eventlog.publish(topic, renders)
     if overdue:
+        await ledger.dispatched(overdue, stale=stale)
         metrics.PHOTOS_REDISPATCHED.inc(len(overdue))
         log.info("photos dispatched again", photos=len(overdue))
     return len(overdue)
 
 
-async def end_leases(ledger: Ledger, eventlog: EventLog, *, strikes: int, ttl: timedelta) -> int:
-    """Take back what nobody alive holds; what is out of strikes or time fails. Return how many failed."""
-    abandoned = await ledger.end_leases(strikes=strikes, ttl=ttl)
+async def give_up(ledger: Ledger, eventlog: EventLog, *, strikes: int, ttl: timedelta) -> int:
+    """Fail what is out of strikes or time, and return how many.
+
+    The dead letters go first: one that is needless, since the photo ended in that very moment, is
+    better than one that is lost.
+    """
+    abandoned = await ledger.given_up(strikes=strikes)
+    if not abandoned:
+        return 0
+    await eventlog.publish(DEAD_LETTERS, [_dead_letter(each) for each in abandoned])
+    await ledger.finish([_outcome(each) for each in abandoned], ttl=ttl)
     for each in abandoned:
         metrics.PHOTOS_GIVEN_UP.labels(each.code).inc()
         log.warning("photo given up", job=str(each.job), n=each.n, code=each.code, strikes=each.strikes)
-    await eventlog.publish(DEAD_LETTERS, [_dead_letter(each) for each in abandoned])
     return len(abandoned)
 
 
@@ -46,7 +54,19 @@ async def announce(ledger: Ledger, eventlog: EventLog) -> int:
     )
     if completions:
         await ledger.announced(completions)
+        metrics.JOBS_COMPLETED.inc(len(completions))
     return len(completions)
+
+
+def _outcome(photo: Abandoned) -> Outcome:
+    return Outcome(
+        job=photo.job,
+        n=photo.n,
+        epoch=photo.epoch,
+        fence=photo.fence,
+        code=photo.code,
+        detail=GIVEN_UP[photo.code],
+    )
 
 
 def _dead_letter(photo: Abandoned) -> DeadLetter:

@@ -49,7 +49,9 @@ async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) 
             elif name == "projector":
                 add_projector(consumer, ledger, eventlog, settings)
             elif pool is not None:
-                add_renderer(consumer, ledger, eventlog, pool, settings)
+                renderer = add_renderer(consumer, ledger, eventlog, pool, settings)
+                renewing = asyncio.create_task(renderer.keep_leases())
+                stack.callback(renewing.cancel)
             consumers.append(consumer)
         await run_all(consumers, stop)
 
@@ -61,13 +63,14 @@ def add_planner(consumer: Consumer, eventlog: EventLog) -> None:
 
 def add_renderer(
     consumer: Consumer, ledger: Ledger, eventlog: EventLog, pool: RenderPool, settings: Settings
-) -> None:
-    """tasks.express, tasks.bulk → statuses."""
+) -> Renderer:
+    """tasks.express, tasks.bulk → statuses. Its leases are kept by whoever runs it."""
     renderer = Renderer(ledger, S3Store(settings.store), eventlog, pool, settings.worker)
     slots = settings.worker.slots or 2 * pool.children + 2
     lanes = Lanes([EXPRESS.name, BULK.name], total=max(2, slots), reserved=max(1, slots // 4))
     for topic in (EXPRESS, BULK):
         consumer.consume(topic, renderer.handle, lanes.lane(topic.name))
+    return renderer
 
 
 def add_projector(consumer: Consumer, ledger: Ledger, eventlog: EventLog, settings: Settings) -> None:

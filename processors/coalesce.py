@@ -1,8 +1,10 @@
 """Calls made at the same time become one call for all of them; alone, a call goes out at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
+
+from ebbmark.errors import Unavailable
 
 Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
@@ -21,7 +23,8 @@ class Coalesced(Generic[Q, A]):
     async def __call__(self, question: Q) -> A | None:
         """Return the answer. Of equal questions asked together only the first gets it.
 
-        Raises what `ask` raised, to everyone who asked in the same call.
+        Raises what `ask` raised: `Unavailable` to everyone who asked in the same call, anything else
+        only to whose own question, asked alone, raises it.
         """
         answer: asyncio.Future[A | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, answer))
@@ -40,14 +43,26 @@ class Coalesced(Generic[Q, A]):
     async def _answer(self, asked: list[tuple[Q, asyncio.Future[A | None]]]) -> None:
         try:
             answers = dict(await self._ask(list(dict.fromkeys(question for question, _ in asked))))
-        except BaseException as exc:
-            for _, future in asked:
+        except Unavailable as exc:
+            _fail(asked, exc)
+        except Exception as exc:  # noqa: BLE001 - raised to whom it concerns
+            # Somebody's question is at fault, and must not fail the others'.
+            if len(asked) == 1:
+                _fail(asked, exc)
+            else:
+                for each in asked:
+                    await self._answer([each])
+        except BaseException:
+            _fail(asked, asyncio.CancelledError())
+            raise
+        else:
+            for question, future in asked:
+                answer = answers.pop(question, None)
                 if not future.done():
-                    future.set_exception(exc if isinstance(exc, Exception) else asyncio.CancelledError())
-            if not isinstance(exc, Exception):
-                raise
-            return
-        for question, future in asked:
-            answer = answers.pop(question, None)
-            if not future.done():
-                future.set_result(answer)
+                    future.set_result(answer)
+
+
+def _fail(asked: Iterable[tuple[object, asyncio.Future[A]]], error: BaseException) -> None:
+    for _, future in asked:
+        if not future.done():
+            future.set_exception(error)

@@ -33,6 +33,10 @@ class ChildLost(Exception):
         self.reason = reason
 
 
+class PoolLost(Exception):
+    """No child can be started any more: the fork server is gone, or the pool is closing."""
+
+
 class RenderPool:
     """As many children as cores; each is replaced when it dies, hangs, or has done its share."""
 
@@ -73,6 +77,7 @@ class RenderPool:
         Raises:
             Rejected: the photo or its recipe is at fault.
             ChildLost: the child died, hung, or failed for a reason nobody foresaw.
+            PoolLost: there are no children any more, and there will be none.
         """
         return await self._run(
             _render_in_child,
@@ -86,7 +91,10 @@ class RenderPool:
         )
 
     async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
-        future = self._pool.schedule(call, args=args, timeout=within)
+        try:
+            future = self._pool.schedule(call, args=args, timeout=within)
+        except RuntimeError as exc:  # pebble's word for a pool that broke or was closed
+            raise PoolLost(str(exc)) from exc
         try:
             return await asyncio.wrap_future(future)
         except TimeoutError as exc:

@@ -34,7 +34,6 @@ class Projector:
         completions = await self._ledger.finish(outcomes, ttl=self._ttl)
         metrics.OUTCOMES_APPLIED.inc(len(outcomes))
         if completions:
-            metrics.JOBS_COMPLETED.inc(len(completions))
             # What the log does not get now, the janitor announces: it finds what nobody noted.
             with suppress(Unavailable):
                 await self._log.publish(
@@ -44,6 +43,7 @@ class Projector:
                         for c in completions
                     ],
                 )
+                metrics.JOBS_COMPLETED.inc(len(completions))
                 self._announced.extend(completions)
                 if self._noting is None:
                     self._noting = asyncio.create_task(self._note())

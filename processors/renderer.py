@@ -1,18 +1,23 @@
-"""Renders a photo: claim → fetch → render in a child → store → report. Each step may be repeated."""
+"""Renders a photo: claim → fetch → render in a child → store → report. Each step may be repeated.
+
+While a photo is in hand its lease is renewed, so a lease may be short: it ends soon after its worker
+does, and never under a photo that waits for a child.
+"""
 
 import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import PurePath
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from ebbmark.errors import Rejected, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import PhotoFailed, PhotoRendered, RenderPhoto
-from ebbmark.guard import patiently
+from ebbmark.guard import Braked, patiently
 from ebbmark.imaging.render import Rendered
 from ebbmark.ledger import Claim, Ledger, Wanted
 from ebbmark.settings import Worker
@@ -20,12 +25,15 @@ from ebbmark.store import ObjectStore, logo_key, original_key, result_key
 from ebbmark.topics import STATUSES
 from observability import logs, metrics
 from processors.coalesce import Coalesced
-from processors.pool import ChildLost
+from processors.pool import ChildLost, PoolLost
 
 log = logs.get(__name__)
 
 _LOGOS = 8
 _INFRASTRUCTURE_WAIT = timedelta(seconds=5)
+_RENEWALS_A_LEASE = 3
+_LAST_WORD = 3.0
+"""Seconds to give a photo back when this worker ends; if that fails its lease runs out."""
 
 
 class Renders(Protocol):
@@ -48,16 +56,44 @@ class Renderer:
         self._log = log
         self._pool = pool
         self._settings = settings
+        self._claimant = uuid4()
+        self._held: dict[tuple[UUID, int], Claim] = {}
         self._claim: Coalesced[Wanted, Claim] = Coalesced(self._claim_all)
         self._logos: OrderedDict[tuple[UUID, bytes], bytes] = OrderedDict()
 
+    async def keep_leases(self) -> None:
+        """Renew the leases of what is in hand, for ever."""
+        lease = self._settings.lease
+        while True:
+            await asyncio.sleep(lease.total_seconds() / _RENEWALS_A_LEASE)
+            if held := list(self._held.values()):
+                with suppress(Unavailable):
+                    await self._ledger.renew(held, lease=lease)
+
     async def handle(self, order: RenderPhoto) -> None:
-        """Return when the outcome is in the log, or the photo is back with the ledger, or not ours."""
-        with metrics.STAGE_SECONDS.labels("claim").time():
-            claim = await self._claim(Wanted(job=order.job, n=order.n, epoch=order.epoch))
-        if claim is None:
+        """Return when the outcome is in the log, or the photo is back with the ledger, or not ours.
+
+        What nobody foresaw is raised with the claim kept, so that the next try has it.
+
+        Raises:
+            Braked: no photo can be rendered in this process any more.
+        """
+        place = (order.job, order.n)
+        claim = None if place in self._held else await self._claimed(order)
+        if claim is None or place in self._held:
             metrics.CLAIMS_REFUSED.inc()
             return
+        self._held[place] = claim
+        try:
+            await self._deal_with(claim)
+        finally:
+            del self._held[place]
+
+    async def _claimed(self, order: RenderPhoto) -> Claim | None:
+        with metrics.STAGE_SECONDS.labels("claim").time():
+            return await self._claim(Wanted(job=order.job, n=order.n, epoch=order.epoch))
+
+    async def _deal_with(self, claim: Claim) -> None:
         try:
             status = await self._render(claim)
         except ChildLost as exc:
@@ -66,8 +102,11 @@ class Renderer:
         except Unavailable as exc:
             log.warning("photo released", job=str(claim.job), n=claim.n, code=exc.code)
             await self._release(claim, strikes=-1, wait=_INFRASTRUCTURE_WAIT)
+        except PoolLost as exc:
+            await self._give_back(claim)
+            raise Braked("no rendering child can be started") from exc
         except asyncio.CancelledError:
-            await asyncio.shield(self._release(claim, strikes=-1, wait=timedelta(0)))
+            await asyncio.shield(self._give_back(claim))
             raise
         else:
             with metrics.STAGE_SECONDS.labels("report").time():
@@ -112,7 +151,12 @@ class Renderer:
         )
 
     async def _claim_all(self, wanted: Sequence[Wanted]) -> Mapping[Wanted, Claim]:
-        claims = await self._ledger.claim(wanted, lease=self._settings.lease, strikes=self._settings.strikes)
+        claims = await self._ledger.claim(
+            wanted,
+            claimant=self._claimant,
+            lease=self._settings.lease,
+            strikes=self._settings.strikes,
+        )
         return {Wanted(job=claim.job, n=claim.n, epoch=claim.epoch): claim for claim in claims}
 
     async def _logo(self, claim: Claim) -> bytes | None:
@@ -128,6 +172,12 @@ class Renderer:
     async def _release(self, claim: Claim, *, strikes: int, wait: timedelta) -> None:
         spread = wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards no secret
         await patiently(lambda: self._ledger.release(claim, strikes=strikes, retry_after=spread), "release")
+
+    async def _give_back(self, claim: Claim) -> None:
+        """Nothing speaks against the photo: it costs no strike, and goes to whoever is next."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD):
+                await self._release(claim, strikes=-1, wait=timedelta(0))
 
 
 def _facts(claim: Claim) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A room is a set of names on shared servers that only one module of tests uses."""
 
 import secrets
+import time
 
 import boto3
 import msgspec
@@ -42,6 +43,11 @@ def leave_topics(kafka: Kafka) -> None:
     if ours:
         for deleted in admin.delete_topics(ours).values():
             deleted.result(20)
+    # The controller has answered; the broker may still take and acknowledge events for what is dying.
+    until = time.monotonic() + 20
+    while set(ours) & set(admin.list_topics(timeout=20).topics):
+        assert time.monotonic() < until, "the topics do not go"
+        time.sleep(0.05)
 
 
 def _delete_bucket(store: Store) -> None:

@@ -141,11 +141,12 @@ class Completion(Struct, frozen=True, kw_only=True):
 
 
 class Abandoned(Struct, frozen=True, kw_only=True):
-    """A photo the ledger gave up on without any worker saying so."""
+    """A photo to be given up without any worker saying so; `code` is one of `GIVEN_UP`."""
 
     job: UUID
     n: int
     epoch: int
+    fence: int
     code: str
     strikes: int
     created_at: datetime
@@ -232,13 +233,20 @@ class Ledger(ABC):
     # The renderer
 
     @abstractmethod
-    async def claim(self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int) -> Sequence[Claim]:
+    async def claim(
+        self, wanted: Sequence[Wanted], *, claimant: UUID, lease: timedelta, strikes: int
+    ) -> Sequence[Claim]:
         """Claim what may be claimed, before any byte is decoded.
 
         Takes a lease, `fence + 1` (never reused) and `strikes + 1`. Refused, and not in the answer:
         what is terminal, of another epoch, of an expiring job, waiting for its retry, out of
-        strikes, or leased to someone alive.
+        strikes, or leased to someone else alive. What `claimant` holds already it gets again,
+        unchanged but for the lease: an answer that was lost costs nothing.
         """
+
+    @abstractmethod
+    async def renew(self, claims: Sequence[Claim], *, lease: timedelta) -> None:
+        """Begin the leases anew of those claims that are still the current ones."""
 
     @abstractmethod
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
@@ -269,15 +277,23 @@ class Ledger(ABC):
         """Stand for the leadership of the janitors; leaving gives it up."""
 
     @abstractmethod
-    async def overdue(self, *, stale: timedelta, limit: int) -> Sequence[Wanted]:
+    async def overdue(self, *, limit: int) -> Sequence[Wanted]:
         """Take the photos due for dispatch: accepted or dispatched and never claimed, or due for a retry.
 
-        Each call postpones what it returns, longer every time.
+        What is taken comes back in 10 s, unless it is noted as dispatched.
         """
 
     @abstractmethod
-    async def end_leases(self, *, strikes: int, ttl: timedelta) -> Sequence[Abandoned]:
-        """Take back what is leased to nobody alive; fail what is out of strikes or past the deadline."""
+    async def dispatched(self, orders: Sequence[Wanted], *, stale: timedelta) -> None:
+        """Note that orders for these are in the log: due again after `stale`, twice as long each time."""
+
+    @abstractmethod
+    async def end_leases(self, *, strikes: int) -> None:
+        """Take back what is leased to nobody alive, to be due after a wait that grows with its strikes."""
+
+    @abstractmethod
+    async def given_up(self, *, strikes: int) -> Sequence[Abandoned]:
+        """Return what is out of strikes and leased to nobody, or past its job's deadline. Moves nothing."""
 
     @abstractmethod
     async def unannounced(self) -> Sequence[Completion]:
@@ -294,9 +310,13 @@ class Ledger(ABC):
     async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
         """Note that the job's prefix lists empty, and forget its names, token, recipe and codes' details.
 
-        The second call, at least `quiet` after the first, marks it verified. Returns whether this
-        call was the first.
+        The second call, at least `quiet` after the first, marks it verified. Returns whether
+        JobExpired is still to be published.
         """
+
+    @abstractmethod
+    async def expiry_announced(self, job: UUID) -> None:
+        """Note that JobExpired of this job is in the log."""
 
     @abstractmethod
     async def forget(self, *, tombstone: timedelta) -> int:

@@ -19,7 +19,6 @@ from psycopg.rows import dict_row
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import (
-    GIVEN_UP,
     Abandoned,
     Candidacy,
     Claim,
@@ -64,7 +63,13 @@ QUERIES = _load_queries()
 
 def conninfo(settings: LedgerSettings) -> str:
     """Return the connection string, with the guards that keep one bad query from hanging a service."""
-    options = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+    # The last four make the server notice a client that vanished without a word: the leader's lock is
+    # its connection's, and by default would be held for two hours.
+    options = (
+        "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+        " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+        " -c tcp_user_timeout=15000"
+    )
     defaults = {
         "password": settings.password or None,
         "application_name": "ebbmark",
@@ -237,9 +242,18 @@ class PostgresLedger(Ledger):
             yield None
             await asyncio.sleep(1)
 
-    async def claim(self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int) -> Sequence[Claim]:
-        rows = await self._run("claim", **_columns(wanted, Wanted), lease=lease, strikes=strikes)
+    async def claim(
+        self, wanted: Sequence[Wanted], *, claimant: UUID, lease: timedelta, strikes: int
+    ) -> Sequence[Claim]:
+        rows = await self._run(
+            "claim", **_columns(wanted, Wanted), claimant=claimant, lease=lease, strikes=strikes
+        )
         return [_as(Claim, row) for row in rows]
+
+    async def renew(self, claims: Sequence[Claim], *, lease: timedelta) -> None:
+        columns = _columns(claims, Claim)
+        held = {name: columns[name] for name in ("job", "n", "fence")}
+        await self._run("renew", **held, lease=lease)
 
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
         await self._run(
@@ -269,28 +283,17 @@ class PostgresLedger(Ledger):
         finally:
             await standing.leave()
 
-    async def overdue(self, *, stale: timedelta, limit: int) -> Sequence[Wanted]:
-        return [_as(Wanted, row) for row in await self._run("overdue", stale=stale, limit=limit)]
+    async def overdue(self, *, limit: int) -> Sequence[Wanted]:
+        return [_as(Wanted, row) for row in await self._run("overdue", limit=limit)]
 
-    async def end_leases(self, *, strikes: int, ttl: timedelta) -> Sequence[Abandoned]:
+    async def dispatched(self, orders: Sequence[Wanted], *, stale: timedelta) -> None:
+        await self._run("dispatched", **_columns(orders, Wanted), stale=stale)
+
+    async def end_leases(self, *, strikes: int) -> None:
         await self._run("end_leases", strikes=strikes)
-        rows = await self._run("given_up", strikes=strikes)
-        if rows:
-            await self.finish(
-                [
-                    Outcome(
-                        job=row["job"],
-                        n=row["n"],
-                        epoch=row["epoch"],
-                        fence=row["fence"],
-                        code=row["code"],
-                        detail=GIVEN_UP[row["code"]],
-                    )
-                    for row in rows
-                ],
-                ttl=ttl,
-            )
-        return [_as(Abandoned, row) for row in rows]
+
+    async def given_up(self, *, strikes: int) -> Sequence[Abandoned]:
+        return [_as(Abandoned, row) for row in await self._run("given_up", strikes=strikes)]
 
     async def unannounced(self) -> Sequence[Completion]:
         return [_as(Completion, row) for row in await self._run("unannounced")]
@@ -304,7 +307,10 @@ class PostgresLedger(Ledger):
 
     async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
         rows = await self._run("mark_expired", id=job, quiet=quiet, channel=self._channel)
-        return bool(rows and rows[0]["first"])
+        return bool(rows and rows[0]["unannounced"])
+
+    async def expiry_announced(self, job: UUID) -> None:
+        await self._run("expiry_announced", id=job)
 
     async def forget(self, *, tombstone: timedelta) -> int:
         return (await self._run("forget", tombstone=tombstone))[0]["rows"]

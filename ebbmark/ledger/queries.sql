@@ -98,21 +98,31 @@ with job as (
 select pg_notify(%(channel)s, id::text) from job;
 
 -- name: claim
--- Before any byte is decoded. What is not returned must not be rendered.
+-- Before any byte is decoded. What is not returned must not be rendered. A claimant that asks for what it
+-- holds has lost the answer: it gets the same claim again.
 update photos p set
-  state = 'rendering', fence = p.fence + 1, strikes = p.strikes + 1, lease_until = now() + %(lease)s
+  state = 'rendering', claimant = %(claimant)s, lease_until = now() + %(lease)s,
+  fence = p.fence + case when p.state = 'rendering' and p.claimant = %(claimant)s then 0 else 1 end,
+  strikes = p.strikes + case when p.state = 'rendering' and p.claimant = %(claimant)s then 0 else 1 end
 from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[]) as wanted (job, n, epoch)
 join jobs j on j.id = wanted.job
 where p.job = wanted.job and p.n = wanted.n and p.epoch = wanted.epoch
   and j.state in ('open', 'rendering') and j.recipe is not null
-  and p.strikes < %(strikes)s
-  and (p.state = 'queued' or (p.state = 'rendering' and p.lease_until < now()))
+  and ((p.state = 'rendering' and p.claimant = %(claimant)s)
+    or (p.strikes < %(strikes)s
+      and (p.state = 'queued' or (p.state = 'rendering' and p.lease_until < now()))))
 returning p.job, p.n, p.epoch, p.fence, p.strikes, coalesce(p.name, '') as name, p.sha256, j.recipe, j.logo_sha256;
+
+-- name: renew
+-- Whoever is alive says so; a claim that was taken over has another fence.
+update photos p set lease_until = now() + %(lease)s
+from unnest(%(job)s::uuid[], %(n)s::int[], %(fence)s::int[]) as held (job, n, fence)
+where p.job = held.job and p.n = held.n and p.fence = held.fence and p.state = 'rendering';
 
 -- name: release
 -- A fence that is not the current one matches nothing.
 update photos set
-  state = 'retrying', lease_until = null, strikes = greatest(0, strikes + %(strikes)s),
+  state = 'retrying', lease_until = null, claimant = null, strikes = greatest(0, strikes + %(strikes)s),
   dispatch_at = now() + %(retry_after)s
 where job = %(job)s and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering';
 
@@ -172,33 +182,44 @@ where state = 'complete' and announced_epoch is distinct from epoch and complete
 limit 500;
 
 -- name: overdue
--- Dispatched again; each time it waits twice as long, so that a long backlog is not multiplied.
+-- What is taken comes back in ten seconds unless it is noted as dispatched.
 with due as (
   select p.job, p.n from photos p join jobs j on j.id = p.job
   where p.state in ('queued', 'retrying') and p.dispatch_at <= now() and j.state in ('open', 'rendering')
   order by p.dispatch_at limit %(limit)s
   for update of p skip locked
 )
-update photos p set state = 'queued', dispatches = least(p.dispatches + 1, 10),
-  dispatch_at = now() + %(stale)s * power(2, least(p.dispatches, 6))
+update photos p set state = 'queued', dispatch_at = now() + interval '10 s'
 from due where p.job = due.job and p.n = due.n
 returning p.job, p.n, p.epoch;
 
+-- name: dispatched
+-- The log has them; each time they wait twice as long, so that a long backlog is not multiplied.
+update photos p set dispatches = least(p.dispatches + 1, 10),
+  dispatch_at = now() + %(stale)s * power(2, least(p.dispatches, 6))
+from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[]) as sent (job, n, epoch)
+where p.job = sent.job and p.n = sent.n and p.epoch = sent.epoch and p.state = 'queued';
+
 -- name: end_leases
 -- Leased to nobody alive: it waits two seconds for each strike's doubling, then goes round again.
-update photos p set state = 'retrying', lease_until = null,
+update photos p set state = 'retrying', lease_until = null, claimant = null,
   dispatch_at = now() + interval '1 s' * power(2, p.strikes) * (0.8 + 0.4 * random())
 where p.state = 'rendering' and p.lease_until < now() and p.strikes < %(strikes)s;
 
 -- name: given_up
--- Out of strikes, or past the deadline of the job.
+-- Out of strikes, or past the deadline of the job. Three reads, for each has an index of its own.
+with lost as (
+  select job, n from photos where state = 'rendering' and lease_until < now() and strikes >= %(strikes)s
+  union
+  select job, n from photos where state in ('queued', 'retrying') and strikes >= %(strikes)s
+  union
+  select p.job, p.n from jobs j join photos p on p.job = j.id
+  where j.state = 'rendering' and j.deadline < now() and p.state in ('queued', 'retrying', 'rendering')
+)
 select p.job, p.n, p.epoch, p.fence, p.strikes, p.created_at,
   case when p.strikes >= %(strikes)s then 'poison' else 'deadline' end as code
-from photos p join jobs j on j.id = p.job
+from lost join photos p using (job, n) join jobs j on j.id = p.job
 where j.state in ('open', 'rendering')
-  and ((p.state = 'rendering' and p.lease_until < now() and p.strikes >= %(strikes)s)
-    or (p.state in ('queued', 'retrying') and p.strikes >= %(strikes)s)
-    or (p.state in ('queued', 'retrying', 'rendering') and j.deadline < now()))
 limit 500;
 
 -- name: expire_due
@@ -207,7 +228,11 @@ with dying as (
   update jobs set state = 'expiring', version = version + 1, idempotency_hash = null,
     expires_at = coalesce(expires_at, now()),
     delete_at = case when state = 'complete' then expires_at + %(grace)s else now() end
-  where (state = 'complete' and expires_at <= now()) or (state = 'open' and upload_deadline <= now())
+  where id in (
+    (select id from jobs where state = 'complete' and expires_at <= now() order by expires_at limit 500)
+    union all
+    (select id from jobs where state = 'open' and upload_deadline <= now() order by upload_deadline limit 500)
+  ) and ((state = 'complete' and expires_at <= now()) or (state = 'open' and upload_deadline <= now()))
   returning id
 ), due as (
   select id from jobs
@@ -220,7 +245,7 @@ select id, false as due, pg_notify(%(channel)s, id::text) from dying
 union all select id, true, null from taken;
 
 -- name: mark_expired
--- What is left of a job is ids, counts and times.
+-- What is left of a job is ids, counts and times. Says whether its end is still to be announced.
 with marked as (
   update jobs set
     state = 'expired',
@@ -230,14 +255,20 @@ with marked as (
     token_hash = null, recipe = null, logo_sha256 = null, idempotency_hash = null,
     sealed_token = null, fingerprint = null, version = version + 1
   where id = %(id)s and state in ('expiring', 'expired') and verified_at is null
-  returning id, expired_at = now() as first
+  returning id, expired_at = now() as first, not expiry_announced as unannounced
 ), nameless as (
   -- Without a dispatch_at they also leave the index that the reconciler reads.
   update photos set name = null, detail = null, sha256 = '', dispatch_at = null, lease_until = null
   from marked where photos.job = marked.id and marked.first
 )
-select first, pg_notify(%(channel)s, id::text) from marked;
+select first, unannounced, pg_notify(%(channel)s, id::text) from marked;
+
+-- name: expiry_announced
+-- JobExpired is in the log.
+update jobs set expiry_announced = true where id = %(id)s;
 
 -- name: forget
 -- Tombstones are kept long enough to answer questions, not for ever.
-delete from jobs where state = 'expired' and expired_at < now() - %(tombstone)s;
+delete from jobs where id in (
+  select id from jobs where state = 'expired' and expired_at < now() - %(tombstone)s order by expired_at limit 500
+);

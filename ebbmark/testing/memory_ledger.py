@@ -13,7 +13,6 @@ from msgspec import Struct, field
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import (
-    GIVEN_UP,
     Abandoned,
     Candidacy,
     Claim,
@@ -51,6 +50,7 @@ class _Photo(Struct, kw_only=True):
     fence: int = 0
     strikes: int = 0
     lease_until: datetime | None = None
+    claimant: UUID | None = None
     dispatches: int = 0
     code: str | None = None
     detail: str | None = None
@@ -84,6 +84,7 @@ class _Job(Struct, kw_only=True):
     completed_at: datetime | None = None
     expires_at: datetime | None = None
     announced_epoch: int | None = None
+    expiry_announced: bool = False
     delete_at: datetime | None = None
     expired_at: datetime | None = None
     verified_at: datetime | None = None
@@ -231,23 +232,37 @@ class MemoryLedger(Ledger):
         finally:
             self._watchers.remove(watcher)
 
-    async def claim(self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int) -> Sequence[Claim]:
+    async def claim(
+        self, wanted: Sequence[Wanted], *, claimant: UUID, lease: timedelta, strikes: int
+    ) -> Sequence[Claim]:
         now = self._answer()
-        claims: list[Claim] = []
+        claims: dict[tuple[UUID, int], Claim] = {}
         for each in wanted:
             job = self._jobs.get(each.job)
             photo = job.photos.get(each.n) if job else None
             if job is None or photo is None or photo.epoch != each.epoch:
                 continue
-            if job.state not in _FILLING or job.recipe is None or photo.strikes >= strikes:
+            if job.state not in _FILLING or job.recipe is None:
                 continue
-            if photo.state is PhotoState.QUEUED or _unleased(photo, now):
-                photo.state = PhotoState.RENDERING
-                photo.fence += 1
-                photo.strikes += 1
+            held = photo.state is PhotoState.RENDERING and photo.claimant == claimant
+            free = photo.state is PhotoState.QUEUED or _unleased(photo, now)
+            if not held and (photo.strikes >= strikes or not free):
+                continue
+            photo.state = PhotoState.RENDERING
+            photo.claimant = claimant
+            photo.fence += not held
+            photo.strikes += not held
+            photo.lease_until = now + lease
+            claims[each.job, each.n] = _as(Claim, photo, recipe=job.recipe, logo_sha256=job.logo_sha256)
+        return list(claims.values())
+
+    async def renew(self, claims: Sequence[Claim], *, lease: timedelta) -> None:
+        now = self._answer()
+        for claim in claims:
+            job = self._jobs.get(claim.job)
+            photo = job.photos.get(claim.n) if job else None
+            if photo is not None and photo.state is PhotoState.RENDERING and photo.fence == claim.fence:
                 photo.lease_until = now + lease
-                claims.append(_as(Claim, photo, recipe=job.recipe, logo_sha256=job.logo_sha256))
-        return claims
 
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
         now = self._answer()
@@ -257,7 +272,7 @@ class MemoryLedger(Ledger):
             return
         if (photo.epoch, photo.fence) == (claim.epoch, claim.fence):
             photo.state = PhotoState.RETRYING
-            photo.lease_until = None
+            photo.lease_until = photo.claimant = None
             photo.strikes = max(0, photo.strikes + strikes)
             photo.dispatch_at = now + retry_after
 
@@ -300,7 +315,7 @@ class MemoryLedger(Ledger):
         finally:
             standing.leave()
 
-    async def overdue(self, *, stale: timedelta, limit: int) -> Sequence[Wanted]:
+    async def overdue(self, *, limit: int) -> Sequence[Wanted]:
         now = self._answer()
         due = [
             photo
@@ -310,29 +325,38 @@ class MemoryLedger(Ledger):
         due.sort(key=lambda photo: (photo.dispatch_at or now, photo.job, photo.n))
         for photo in due[:limit]:
             photo.state = PhotoState.QUEUED
-            photo.dispatch_at = now + stale * 2 ** min(photo.dispatches, 6)
-            photo.dispatches = min(photo.dispatches + 1, 10)
+            photo.dispatch_at = now + timedelta(seconds=10)
         return [_as(Wanted, photo) for photo in due[:limit]]
 
-    async def end_leases(self, *, strikes: int, ttl: timedelta) -> Sequence[Abandoned]:
+    async def dispatched(self, orders: Sequence[Wanted], *, stale: timedelta) -> None:
+        now = self._answer()
+        for order in orders:
+            job = self._jobs.get(order.job)
+            photo = job.photos.get(order.n) if job else None
+            if photo is None or (photo.state, photo.epoch) != (PhotoState.QUEUED, order.epoch):
+                continue
+            photo.dispatch_at = now + stale * 2 ** min(photo.dispatches, 6)
+            photo.dispatches = min(photo.dispatches + 1, 10)
+
+    async def end_leases(self, *, strikes: int) -> None:
         now = self._answer()
         for _, photo in self._photos():
             if _unleased(photo, now) and photo.strikes < strikes:
                 photo.state = PhotoState.RETRYING
-                photo.lease_until = None
+                photo.lease_until = photo.claimant = None
                 jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards no secret
                 photo.dispatch_at = now + timedelta(seconds=2**photo.strikes * jitter)
-        lost: list[tuple[Outcome, Abandoned]] = []
+
+    async def given_up(self, *, strikes: int) -> Sequence[Abandoned]:
+        now = self._answer()
+        lost: list[Abandoned] = []
         for job, photo in self._photos():
             if job.state not in _FILLING or photo.state in TERMINAL_PHOTO_STATES:
                 continue
             spent = photo.strikes >= strikes and (photo.state in _WAITING or _unleased(photo, now))
-            if spent or (job.deadline is not None and job.deadline < now):
-                code = "poison" if photo.strikes >= strikes else "deadline"
-                outcome = _as(Outcome, photo, code=code, detail=GIVEN_UP[code], size=None, media_type=None)
-                lost.append((outcome, _as(Abandoned, photo, code=code)))
-        await self.finish([outcome for outcome, _ in lost], ttl=ttl)
-        return [abandoned for _, abandoned in lost]
+            if spent or (job.state is JobState.RENDERING and job.deadline is not None and job.deadline < now):
+                lost.append(_as(Abandoned, photo, code="poison" if photo.strikes >= strikes else "deadline"))
+        return lost
 
     async def unannounced(self) -> Sequence[Completion]:
         latest = self._answer() - timedelta(seconds=10)
@@ -370,7 +394,6 @@ class MemoryLedger(Ledger):
         row = self._jobs.get(job)
         if row is None or row.state not in _DYING or row.verified_at is not None:
             return False
-        first = row.expired_at is None
         if row.expired_at is not None and row.expired_at <= now - quiet:
             row.verified_at = now
         row.state = JobState.EXPIRED
@@ -382,7 +405,12 @@ class MemoryLedger(Ledger):
             photo.name = photo.detail = photo.dispatch_at = photo.lease_until = None
             photo.sha256 = b""
         self._changed(row)
-        return first
+        return not row.expiry_announced
+
+    async def expiry_announced(self, job: UUID) -> None:
+        self._answer()
+        if job in self._jobs:
+            self._jobs[job].expiry_announced = True
 
     async def forget(self, *, tombstone: timedelta) -> int:
         now = self._answer()

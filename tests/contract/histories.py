@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 from ebbmark.ledger import Claim, Outcome, Snapshot, Wanted
 from ebbmark.states import TERMINAL_PHOTO_STATES, JobState, PhotoState
 from tests.contract.benches import Bench
-from tests.contract.ledgers import RECIPE, done, failed, new_job, new_photo, refused_photo
+from tests.contract.ledgers import (
+    RECIPE,
+    done,
+    failed,
+    new_job,
+    new_photo,
+    redispatch,
+    refused_photo,
+    take_back,
+)
 
 HALF = timedelta(seconds=30)
 JOBS = [UUID(int=n) for n in range(1, 3)]
+WORKERS = [UUID(int=n) for n in range(11, 13)]
 PHOTOS = 3
 STRIKES = 3
 
@@ -30,7 +40,9 @@ class World:
 
     bench: Bench
     claims: list[Claim] = field(default_factory=list[Claim])
-    fences: dict[tuple[UUID, int], int] = field(default_factory=dict[tuple[UUID, int], int])
+    fences: dict[tuple[UUID, int], tuple[int, UUID]] = field(
+        default_factory=dict[tuple[UUID, int], tuple[int, UUID]]
+    )
     completed: set[UUID] = field(default_factory=set[UUID])
     last: dict[UUID, Snapshot] = field(default_factory=dict[UUID, Snapshot])
 
@@ -68,16 +80,32 @@ class Take:
     job: UUID
     photos: frozenset[int]
     epoch: int
+    worker: UUID
 
     async def take(self, world: World) -> Seen:
         wanted = [Wanted(job=self.job, n=n, epoch=self.epoch) for n in sorted(self.photos)]
-        claims = await world.bench.ledger.claim(wanted, lease=3 * HALF, strikes=STRIKES)
+        claims = await world.bench.ledger.claim(wanted, claimant=self.worker, lease=3 * HALF, strikes=STRIKES)
         for claim in claims:
-            assert claim.fence > world.fences.get((claim.job, claim.n), 0), "a fence was used twice"
+            fence, holder = world.fences.get((claim.job, claim.n), (0, None))
+            again = (claim.fence, self.worker) == (fence, holder)
+            assert claim.fence > fence or again, "a fence was used twice"
             assert claim.strikes <= STRIKES
-            world.fences[claim.job, claim.n] = claim.fence
+            world.fences[claim.job, claim.n] = (claim.fence, self.worker)
         world.claims += sorted(claims, key=lambda each: each.n)
         return [*sorted(claims, key=lambda each: each.n)]
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Say that some of the latest claims are alive, current or not."""
+
+    which: tuple[int, ...]
+
+    async def take(self, world: World) -> Seen:
+        if world.claims:
+            held = [world.claims[-1 - index % len(world.claims)] for index in self.which]
+            await world.bench.ledger.renew(held, lease=3 * HALF)
+        return []
 
 
 @dataclass(frozen=True)
@@ -137,8 +165,8 @@ class Sweep:
 
     async def take(self, world: World) -> Seen:
         ledger = world.bench.ledger
-        wanted = await ledger.overdue(stale=3 * HALF, limit=100)
-        lost = await ledger.end_leases(strikes=STRIKES, ttl=121 * HALF)
+        wanted = await redispatch(ledger, stale=3 * HALF)
+        lost = await take_back(ledger, strikes=STRIKES, ttl=121 * HALF)
         told = await ledger.unannounced()
         await ledger.announced(told[:1])
         due = await ledger.expire_due(grace=5 * HALF)
@@ -160,7 +188,7 @@ class Wait:
         return []
 
 
-Step = Add | Seal | Take | Release | Finish | Delete | Mark | Sweep | Wait
+Step = Add | Seal | Take | Renew | Release | Finish | Delete | Mark | Sweep | Wait
 
 _jobs = st.sampled_from(JOBS)
 _photos = st.frozensets(st.integers(0, PHOTOS - 1), min_size=1)
@@ -169,7 +197,8 @@ _few = st.lists(st.tuples(_index, st.sampled_from([True, True, False])), min_siz
 _LIKELY: list[tuple[int, st.SearchStrategy[Step]]] = [
     (6, st.builds(Add, _jobs, _photos, st.sampled_from([False, False, False, True]))),
     (3, st.builds(Seal, _jobs, st.sampled_from([0, 0, 0, 1]))),
-    (9, st.builds(Take, _jobs, _photos, st.sampled_from([0, 0, 0, 0, 0, 1]))),
+    (9, st.builds(Take, _jobs, _photos, st.sampled_from([0, 0, 0, 0, 0, 1]), st.sampled_from(WORKERS))),
+    (2, st.builds(Renew, st.lists(_index, min_size=1, max_size=3).map(tuple))),
     (3, st.builds(Release, _index, st.sampled_from([-1, 0, 1, 1]), st.sampled_from([1, 7]))),
     (6, st.builds(Finish, _few)),
     (1, st.builds(Delete, _jobs)),

@@ -5,7 +5,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from ebbmark.ledger import Claim, JobRow, Ledger, NewJob, NewPhoto, Outcome, PhotoRow, Snapshot, Wanted
+from ebbmark.ledger import (
+    Abandoned,
+    Claim,
+    JobRow,
+    Ledger,
+    NewJob,
+    NewPhoto,
+    Outcome,
+    PhotoRow,
+    Snapshot,
+    Wanted,
+)
 from tests.contract.benches import Bench
 
 RECIPE = b'[{"op":"grayscale"}]'
@@ -61,9 +72,35 @@ async def seal(ledger: Ledger, job: UUID, total: int) -> JobRow | None:
     return await ledger.seal(job, total, deadline=DEADLINE, ttl=TTL)
 
 
-async def claim(ledger: Ledger, job: UUID, *photos: int, epoch: int = 0) -> Sequence[Claim]:
+async def claim(
+    ledger: Ledger, job: UUID, *photos: int, epoch: int = 0, claimant: UUID | None = None
+) -> Sequence[Claim]:
+    """Claim as a worker nobody has seen before, or as a certain one."""
     wanted = [Wanted(job=job, n=n, epoch=epoch) for n in photos]
-    return await ledger.claim(wanted, lease=LEASE, strikes=STRIKES)
+    return await ledger.claim(wanted, claimant=claimant or uuid4(), lease=LEASE, strikes=STRIKES)
+
+
+async def redispatch(ledger: Ledger, *, stale: timedelta = STALE, limit: int = 100) -> Sequence[Wanted]:
+    """Take what is overdue and note it as dispatched."""
+    due = await ledger.overdue(limit=limit)
+    await ledger.dispatched(due, stale=stale)
+    return due
+
+
+async def take_back(ledger: Ledger, *, strikes: int = STRIKES, ttl: timedelta = TTL) -> Sequence[Abandoned]:
+    """End the leases of nobody, and fail what is to be given up; return that."""
+    await ledger.end_leases(strikes=strikes)
+    lost = await ledger.given_up(strikes=strikes)
+    await ledger.finish(
+        [
+            Outcome(
+                job=each.job, n=each.n, epoch=each.epoch, fence=each.fence, code=each.code, detail="Lost."
+            )
+            for each in lost
+        ],
+        ttl=ttl,
+    )
+    return lost
 
 
 async def finish(ledger: Ledger, *outcomes: Outcome) -> int:

@@ -5,11 +5,12 @@ import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from msgspec import Struct
 
@@ -311,7 +312,7 @@ async def test_a_topic_wiped_and_made_again_takes_events_from_the_same_producer(
     await asyncio.to_thread(create_topics, bare)
     try:
         async with KafkaLog(bare, source="test") as log:
-            await log.publish(UPLOADS, uploads(job, 10))
+            await publish_in_the_end(log, uploads(job, 10))
             await asyncio.to_thread(leave_topics, bare)
             await asyncio.to_thread(create_topics, bare)
             await publish_in_the_end(log, uploads(job, 10))
@@ -338,3 +339,29 @@ async def test_a_broker_killed_and_started_again_takes_events_from_the_same_prod
     read = await asyncio.to_thread(consume, kafka_settings, UPLOADS)
     held = [UPLOADS.decode(each.value).n for each in read if each.key == str(job)]
     assert (held[0], held[-1]) == (0, 7)
+
+
+@pytest.mark.servers
+async def test_a_producer_that_lost_count_is_replaced(kafka_settings: Kafka, job: UUID) -> None:
+    made: list[Producer] = []
+    too_large = DeadLetter(
+        reason="too-large",
+        attempts=1,
+        first_seen=MOMENT,
+        last_seen=MOMENT,
+        topic="uploads",
+        partition=0,
+        offset=0,
+        original=bytes(200_000),
+    )
+
+    def make(config: dict[str, Any]) -> Producer:
+        # With this a message that the broker refuses is fatal to all that follow: the real thing, on demand.
+        made.append(Producer({**config, "enable.gapless.guarantee": not made}))
+        return made[-1]
+
+    async with KafkaLog(kafka_settings, source="test", make_producer=make) as log:
+        with pytest.raises(Unavailable):
+            await log.publish(DEAD_LETTERS, [too_large])
+        await publish_in_the_end(log, uploads(job, 1))
+    assert len(made) == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.contract.ledgers import (
     finish,
     new_photo,
     open_with,
+    redispatch,
     sealed_with,
     see_photo,
 )
@@ -33,7 +35,7 @@ def ledger(bench: Bench) -> Ledger:
 
 
 async def retry(ledger: Ledger, *, stale: timedelta = STALE) -> list[int]:
-    return [wanted.n for wanted in await ledger.overdue(stale=stale, limit=100)]
+    return [wanted.n for wanted in await redispatch(ledger, stale=stale)]
 
 
 async def test_a_claim_brings_all_that_rendering_needs(ledger: Ledger) -> None:
@@ -48,12 +50,12 @@ async def test_a_claim_brings_all_that_rendering_needs(ledger: Ledger) -> None:
 async def test_photos_of_open_and_of_sealed_jobs_may_be_claimed_together(ledger: Ledger) -> None:
     jobs = [await open_with(ledger, 1), await sealed_with(ledger, 1)]
     wanted = [Wanted(job=job, n=0, epoch=0) for job in jobs]
-    claims = await ledger.claim(wanted, lease=LEASE, strikes=STRIKES)
+    claims = await ledger.claim(wanted, claimant=uuid4(), lease=LEASE, strikes=STRIKES)
     assert {each.job for each in claims} == set(jobs)
 
 
 async def test_claiming_nothing_brings_nothing(ledger: Ledger) -> None:
-    assert await ledger.claim([], lease=LEASE, strikes=STRIKES) == []
+    assert await ledger.claim([], claimant=uuid4(), lease=LEASE, strikes=STRIKES) == []
 
 
 async def test_an_order_given_twice_in_one_call_is_one_claim(ledger: Ledger) -> None:
@@ -82,6 +84,55 @@ async def test_of_eight_at_once_one_gets_the_claim(ledger: Ledger) -> None:
     job = await open_with(ledger, 1)
     answers = await asyncio.gather(*(claim(ledger, job, 0) for _ in range(8)))
     assert sum(len(each) for each in answers) == 1
+
+
+async def test_whoever_lost_the_answer_gets_the_same_claim_again(bench: Bench) -> None:
+    job, worker = await open_with(bench.ledger, 1), uuid4()
+    (first,) = await claim(bench.ledger, job, 0, claimant=worker)
+    await bench.advance(LEASE - MOMENT)
+    assert await claim(bench.ledger, job, 0, claimant=worker) == [first]
+    await bench.advance(2 * MOMENT)
+    assert await claim(bench.ledger, job, 0) == [], "the lease began anew"
+
+
+async def test_a_claim_taken_over_is_not_given_back(bench: Bench) -> None:
+    job, worker = await open_with(bench.ledger, 1), uuid4()
+    await claim(bench.ledger, job, 0, claimant=worker)
+    await bench.advance(LEASE + MOMENT)
+    (second,) = await claim(bench.ledger, job, 0)
+    assert await claim(bench.ledger, job, 0, claimant=worker) == []
+    assert second.fence == 2
+
+
+async def test_what_was_released_must_be_claimed_anew_by_whoever_held_it(ledger: Ledger) -> None:
+    job, worker = await open_with(ledger, 1), uuid4()
+    (first,) = await claim(ledger, job, 0, claimant=worker)
+    await ledger.release(first, strikes=0, retry_after=NOW)
+    assert await claim(ledger, job, 0, claimant=worker) == []
+    await retry(ledger)
+    assert [(each.fence, each.strikes) for each in await claim(ledger, job, 0, claimant=worker)] == [(2, 2)]
+
+
+async def test_a_renewed_claim_outlives_its_lease(bench: Bench) -> None:
+    job = await open_with(bench.ledger, 2)
+    held = await claim(bench.ledger, job, 0, 1)
+    await bench.advance(LEASE - MOMENT)
+    await bench.ledger.renew([each for each in held if each.n == 0], lease=LEASE)
+    await bench.advance(2 * MOMENT)
+    await bench.ledger.end_leases(strikes=STRIKES)
+    states = [(await see_photo(bench.ledger, job, n)).state for n in (0, 1)]
+    assert states == [PhotoState.RENDERING, PhotoState.RETRYING]
+
+
+async def test_only_the_current_claim_can_be_renewed(bench: Bench) -> None:
+    job = await open_with(bench.ledger, 1)
+    (zombie,) = await claim(bench.ledger, job, 0)
+    await bench.advance(LEASE + MOMENT)
+    await claim(bench.ledger, job, 0)
+    await bench.advance(LEASE - MOMENT)
+    await bench.ledger.renew([zombie], lease=LEASE)
+    await bench.advance(2 * MOMENT)
+    assert len(await claim(bench.ledger, job, 0)) == 1
 
 
 async def test_terminal_photos_are_refused(ledger: Ledger) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -23,9 +23,11 @@ from tests.contract.ledgers import (
     failed,
     new_photo,
     open_with,
+    redispatch,
     seal,
     sealed_with,
     see,
+    take_back,
 )
 
 pytestmark = pytest.mark.servers
@@ -46,7 +48,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 async def claim_all(ledger: Ledger, job: UUID, photos: int) -> Sequence[Claim]:
     wanted = [Wanted(job=job, n=n, epoch=0) for n in range(photos)]
-    return await ledger.claim(wanted, lease=LEASE, strikes=STRIKES)
+    return await ledger.claim(wanted, claimant=uuid4(), lease=LEASE, strikes=STRIKES)
 
 
 async def test_overlapping_deliveries_of_many_jobs_count_every_photo_once(
@@ -122,7 +124,7 @@ async def test_claims_of_the_same_photos_share_them_out(ledger: Ledger, chance: 
 
     async def take() -> Sequence[Claim]:
         order = chance.sample(wanted, len(wanted))
-        return await ledger.claim(order, lease=LEASE, strikes=STRIKES)
+        return await ledger.claim(order, claimant=uuid4(), lease=LEASE, strikes=STRIKES)
 
     claims = [each for answer in await asyncio.gather(*(take() for _ in range(TASKS))) for each in answer]
     assert len(claims) == len({(each.job, each.n) for each in claims}) == len(wanted)
@@ -135,17 +137,21 @@ async def test_claims_deliveries_and_the_janitor_do_not_stand_in_each_others_way
     jobs = [await sealed_with(ledger, 20) for _ in range(4)]
 
     async def render() -> None:
+        worker = uuid4()
         for _ in range(10):
             some = [Wanted(job=chance.choice(jobs), n=chance.randrange(20), epoch=0) for _ in range(8)]
-            claims = await ledger.claim(some, lease=chance.choice([0, 1]) * LEASE, strikes=STRIKES)
+            claims = await ledger.claim(
+                some, claimant=worker, lease=chance.choice([0, 1]) * LEASE, strikes=STRIKES
+            )
+            await ledger.renew(claims[::2], lease=LEASE)
             for each in claims[::3]:
                 await ledger.release(each, strikes=0, retry_after=0 * LEASE)
             await ledger.finish([done(each) for each in claims[1:]], ttl=TTL)
 
     async def sweep() -> None:
         for _ in range(10):
-            await ledger.overdue(stale=0 * STALE, limit=100)
-            await ledger.end_leases(strikes=STRIKES, ttl=TTL)
+            await redispatch(ledger, stale=0 * STALE)
+            await take_back(ledger)
             await ledger.announced(await ledger.unannounced())
             await ledger.expire_due(grace=QUIET)
 

@@ -25,7 +25,6 @@ from tests.contract.ledgers import (
     MOMENT,
     QUIET,
     STALE,
-    STRIKES,
     TTL,
     claim,
     done,
@@ -35,6 +34,7 @@ from tests.contract.ledgers import (
     refused_photo,
     seal,
     see,
+    take_back,
 )
 
 pytestmark = [pytest.mark.servers, pytest.mark.asyncio(loop_scope="module")]
@@ -89,7 +89,7 @@ async def _claim(ledger: Ledger, _: Sequence[Claim]) -> object:
 
 
 async def _sweep(ledger: Ledger, _: Sequence[Claim]) -> object:
-    return sorted(each.n for each in await ledger.end_leases(strikes=STRIKES, ttl=TTL))
+    return sorted(each.n for each in await take_back(ledger))
 
 
 async def _delete(ledger: Ledger, _: Sequence[Claim]) -> object:

@@ -25,10 +25,12 @@ from tests.contract.ledgers import (
     finish,
     new_photo,
     open_with,
+    redispatch,
     refused_photo,
     sealed_with,
     see,
     see_photo,
+    take_back,
 )
 
 NOW = timedelta(0)
@@ -41,11 +43,11 @@ def ledger(bench: Bench) -> Ledger:
 
 
 async def overdue(ledger: Ledger, limit: int = 100) -> list[int]:
-    return sorted(each.n for each in await ledger.overdue(stale=STALE, limit=limit))
+    return sorted(each.n for each in await redispatch(ledger, limit=limit))
 
 
 async def end_leases(ledger: Ledger) -> list[tuple[int, str]]:
-    return sorted((each.n, each.code) for each in await ledger.end_leases(strikes=STRIKES, ttl=TTL))
+    return sorted((each.n, each.code) for each in await take_back(ledger))
 
 
 async def doomed(ledger: Ledger) -> list[UUID]:
@@ -60,14 +62,26 @@ async def doomed(ledger: Ledger) -> list[UUID]:
 async def test_a_photo_nobody_claimed_is_dispatched_again_and_each_time_later(bench: Bench) -> None:
     job = await open_with(bench.ledger, 1)
     await bench.advance(STALE - MOMENT)
-    assert await bench.ledger.overdue(stale=STALE, limit=9) == []
+    assert await redispatch(bench.ledger) == []
     await bench.advance(MOMENT)
     for waits in (1, 2, 4, 8, 16, 32, 64, 64):
-        assert await bench.ledger.overdue(stale=STALE, limit=9) == [Wanted(job=job, n=0, epoch=0)]
-        assert await bench.ledger.overdue(stale=STALE, limit=9) == []
+        assert await redispatch(bench.ledger) == [Wanted(job=job, n=0, epoch=0)]
+        assert await redispatch(bench.ledger) == []
         await bench.advance(STALE * waits - MOMENT)
-        assert await bench.ledger.overdue(stale=STALE, limit=9) == []
+        assert await redispatch(bench.ledger) == []
         await bench.advance(MOMENT)
+
+
+async def test_what_could_not_be_published_is_due_again_in_ten_seconds_and_not_later(bench: Bench) -> None:
+    job = await open_with(bench.ledger, 1)
+    await bench.advance(STALE)
+    for _ in range(9):  # an outage of the log
+        assert await bench.ledger.overdue(limit=9) == [Wanted(job=job, n=0, epoch=0)]
+        assert await bench.ledger.overdue(limit=9) == []
+        await bench.advance(timedelta(seconds=10))
+    assert await overdue(bench.ledger) == [0]
+    await bench.advance(STALE)
+    assert await overdue(bench.ledger) == [0], "the first wait, as nothing had been dispatched before"
 
 
 async def test_what_waited_longest_is_dispatched_first(bench: Bench) -> None:
@@ -123,10 +137,10 @@ async def test_a_photo_that_outlives_its_strikes_in_nobodys_hands_is_poison(benc
     for _ in range(STRIKES):
         await claim(bench.ledger, job, 0)
         await bench.advance(LEASE + MOMENT)
-    (given_up,) = await bench.ledger.end_leases(strikes=STRIKES, ttl=TTL)
+    (given_up,) = await take_back(bench.ledger)
     seen = await see(bench.ledger, job)
     assert given_up == Abandoned(
-        job=job, n=0, epoch=0, code="poison", strikes=STRIKES, created_at=given_up.created_at
+        job=job, n=0, epoch=0, fence=STRIKES, code="poison", strikes=STRIKES, created_at=given_up.created_at
     )
     assert (seen.photos[0].state, seen.photos[0].code, seen.job.failed) == (PhotoState.FAILED, "poison", 1)
     assert seen.photos[0].detail
@@ -256,13 +270,21 @@ async def test_the_second_mark_counts_only_after_the_quiet_time(bench: Bench) ->
     job = await open_with(bench.ledger, 0)
     await bench.ledger.expire_now(job)
     await bench.ledger.mark_expired(job, quiet=QUIET)
-    assert not await bench.ledger.mark_expired(job, quiet=QUIET)
+    await bench.ledger.mark_expired(job, quiet=QUIET)
     assert await doomed(bench.ledger) == []
     await bench.advance(QUIET)
     assert await bench.ledger.expire_due(grace=GRACE) == [job]
-    assert not await bench.ledger.mark_expired(job, quiet=QUIET)
+    await bench.ledger.mark_expired(job, quiet=QUIET)
     await bench.advance(24 * TTL)
     assert await doomed(bench.ledger) == []
+
+
+async def test_an_end_stays_unannounced_until_the_log_has_it(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0)
+    await ledger.expire_now(job)
+    assert [await ledger.mark_expired(job, quiet=QUIET) for _ in range(2)] == [True, True]
+    await ledger.expiry_announced(job)
+    assert not await ledger.mark_expired(job, quiet=QUIET)
 
 
 async def test_a_living_job_cannot_be_marked_expired(ledger: Ledger) -> None:

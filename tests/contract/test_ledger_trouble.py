@@ -31,15 +31,21 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "seal": lambda ledger: ledger.seal(JOB, 1, deadline=MINUTE, ttl=MINUTE),
     "snapshot": lambda ledger: ledger.snapshot(JOB),
     "expire_now": lambda ledger: ledger.expire_now(JOB),
-    "claim": lambda ledger: ledger.claim([Wanted(job=JOB, n=0, epoch=0)], lease=MINUTE, strikes=5),
+    "claim": lambda ledger: ledger.claim(
+        [Wanted(job=JOB, n=0, epoch=0)], claimant=JOB, lease=MINUTE, strikes=5
+    ),
+    "renew": lambda ledger: ledger.renew([CLAIM], lease=MINUTE),
     "release": lambda ledger: ledger.release(CLAIM, strikes=0, retry_after=MINUTE),
     "finish": lambda ledger: ledger.finish([Outcome(job=JOB, n=0, epoch=0, fence=1)], ttl=MINUTE),
     "announced": lambda ledger: ledger.announced([Completion(job=JOB, epoch=0, done=1, failed=0)]),
-    "overdue": lambda ledger: ledger.overdue(stale=MINUTE, limit=1),
-    "end_leases": lambda ledger: ledger.end_leases(strikes=5, ttl=MINUTE),
+    "overdue": lambda ledger: ledger.overdue(limit=1),
+    "dispatched": lambda ledger: ledger.dispatched([Wanted(job=JOB, n=0, epoch=0)], stale=MINUTE),
+    "end_leases": lambda ledger: ledger.end_leases(strikes=5),
+    "given_up": lambda ledger: ledger.given_up(strikes=5),
     "unannounced": lambda ledger: ledger.unannounced(),
     "expire_due": lambda ledger: ledger.expire_due(grace=MINUTE),
     "mark_expired": lambda ledger: ledger.mark_expired(JOB, quiet=MINUTE),
+    "expiry_announced": lambda ledger: ledger.expiry_announced(JOB),
     "forget": lambda ledger: ledger.forget(tombstone=MINUTE),
 }
 

@@ -71,3 +71,19 @@ async def test_a_caller_that_left_does_not_disturb_the_others() -> None:
         await leaving
     asked.gate.set()
     assert await staying == "2"
+
+
+async def test_a_question_at_fault_fails_alone() -> None:
+    asked: list[Sequence[int]] = []
+
+    async def ask(questions: Sequence[int]) -> Mapping[int, str]:
+        asked.append(questions)
+        if 13 in questions:
+            raise ValueError("13 is at fault")
+        return {question: str(question) for question in questions}
+
+    coalesced = Coalesced(ask)
+    answers = await asyncio.gather(*(coalesced(n) for n in (1, 13, 2)), return_exceptions=True)
+    assert (answers[0], answers[2]) == ("1", "2")
+    assert isinstance(answers[1], ValueError)
+    assert asked == [[1, 13, 2], [1], [13], [2]]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbmark.errors import MalformedEvent, Rejected, Unavailable
-from ebbmark.guard import Braked, Message, OrderedAcks, Policy, guarded
+from ebbmark.guard import Braked, Hand, Message, OrderedAcks, Policy, guarded
 
 QUICK = Policy(first_wait=0.001, longest_wait=0.002)
 
@@ -64,6 +64,7 @@ async def run(
     *,
     slots: int = 4,
     policy: Policy = QUICK,
+    hand: Hand | None = None,
 ) -> None:
     await guarded(
         aiter(stream),
@@ -73,6 +74,7 @@ async def run(
         give_up=graves or Graves(),
         slots=asyncio.Semaphore(slots),
         policy=policy,
+        hand=hand,
     )
 
 
@@ -233,4 +235,56 @@ async def test_cancelled_work_is_never_acked() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert stream.acked == []
+
+
+async def test_a_handler_may_say_that_no_message_can_fare_better() -> None:
+    stream, graves = Partition([b"a", b"b"]), Graves()
+
+    async def handle(_: bytes) -> None:
+        raise Braked("the children are gone")
+
+    with pytest.raises(Braked, match="children"):
+        await run(stream, handle, graves)
+    assert (stream.acked, graves.buried) == ([], [])
+
+
+async def test_a_hand_that_drains_ends_what_it_holds_and_takes_no_more() -> None:
+    stream, hand, gate = Partition([b"0", b"1", b"2", b"3"]), Hand(), asyncio.Event()
+    begun: list[bytes] = []
+    full = asyncio.Event()
+
+    async def handle(value: bytes) -> None:
+        begun.append(value)
+        if len(begun) == 2:
+            full.set()
+        await gate.wait()
+
+    running = asyncio.create_task(run(stream, handle, slots=2, hand=hand))
+    await full.wait()
+    draining = asyncio.create_task(hand.drain(60))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await draining
+    await running
+    assert begun == [b"0", b"1"]
+    assert stream.acked == [0, 1], "the others come again, here or elsewhere"
+
+
+async def test_what_does_not_end_in_time_is_cancelled_and_stays_unacked() -> None:
+    stream, hand, given_back = Partition([b"slow"]), Hand(), asyncio.Event()
+
+    async def handle(_: bytes) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_back.set()
+            raise
+
+    running = asyncio.create_task(run(stream, handle, hand=hand))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not await hand.drain(0)
+    await running
+    assert given_back.is_set()
     assert stream.acked == []

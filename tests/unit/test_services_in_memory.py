@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from ebbmark.errors import Conflict, Rejected, Unavailable
-from ebbmark.events import JobCompleted, JobExpired, PhotoFailed, PhotoRendered, RenderPhoto
+from ebbmark.events import ExpireJob, JobCompleted, JobExpired, PhotoFailed, PhotoRendered, RenderPhoto
+from ebbmark.guard import Braked
 from ebbmark.imaging.recipe import parse_recipe
 from ebbmark.imaging.render import Rendered, render
-from ebbmark.ledger import JobRow, PhotoRow
+from ebbmark.ledger import JobRow, PhotoRow, Wanted
 from ebbmark.settings import Settings
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import job_prefix, result_key
@@ -21,9 +22,10 @@ from ebbmark.topics import BULK, DEAD_LETTERS, EXPIRATIONS, EXPRESS, JOBS, STATU
 from ingest.jobs import Door
 from ingest.uploads import Spool
 from janitor import reconcile
+from janitor.app import Sweeper
 from janitor.expire import Expirer, order_expirations
 from processors.planner import Planner
-from processors.pool import ChildLost
+from processors.pool import ChildLost, PoolLost
 from processors.projector import Projector
 from processors.renderer import Renderer
 from tests.people import photo
@@ -38,10 +40,18 @@ class Children:
         self.deadly = b""
         self.killed = 0
         self.rendered = 0
+        self.errors: list[Exception] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
 
     async def render(
         self, original: bytes, recipe: bytes, logo: bytes | None, facts: Mapping[str, str]
     ) -> Rendered:
+        self.entered.set()
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.pop()
         if original == self.deadly:
             self.killed += 1
             raise ChildLost("died")
@@ -95,7 +105,8 @@ class World:
                     await handle(event)
 
     async def sweep(self) -> None:
-        await reconcile.end_leases(self.ledger, self.log, strikes=5, ttl=self.settings.job.ttl)
+        await self.ledger.end_leases(strikes=5)
+        await reconcile.give_up(self.ledger, self.log, strikes=5, ttl=self.settings.job.ttl)
         await reconcile.redispatch(self.ledger, self.log, stale=self.settings.janitor.stale)
         await reconcile.announce(self.ledger, self.log)
         await order_expirations(self.ledger, self.log, grace=self.settings.job.grace)
@@ -348,3 +359,129 @@ async def test_the_door_tells_conflicts_apart(world: World) -> None:
         await world.door.seal(unknown, 1)
     with pytest.raises(Rejected, match="invalid-idempotency-key"):
         await world.door.open(idempotency_key="short")
+
+
+async def test_what_nobody_foresaw_is_tried_again_with_the_same_claim(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    order = RenderPhoto(job=job.id, n=0)
+    world.children.errors = [KeyError("a bug of ours"), KeyError("a bug of ours")]
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            await world.renderer.handle(order)
+    await world.renderer.handle(order)
+    (status,) = world.log.events(STATUSES)
+    assert status.fence == 1, "three tries under one claim, for one strike"
+
+
+async def test_a_pool_that_is_gone_stops_the_worker_and_costs_the_photo_nothing(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    for _ in range(20):
+        world.children.errors = [PoolLost("the fork server is gone")]
+        with pytest.raises(Braked):
+            await world.renderer.handle(RenderPhoto(job=job.id, n=0))
+        await world.sweep()
+    await world.deliver()
+    assert (await world.photo(job.id)).state is PhotoState.DONE
+
+
+async def test_an_order_repeated_while_its_photo_is_in_hand_is_dropped(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    order = RenderPhoto(job=job.id, n=0)
+    world.children.gate.clear()
+    first = asyncio.create_task(world.renderer.handle(order))
+    await world.children.entered.wait()
+    await world.renderer.handle(order)
+    world.children.gate.set()
+    await first
+    assert world.children.rendered == 1
+
+
+async def test_a_lease_is_kept_for_as_long_as_its_photo_is_in_hand(world: World) -> None:
+    lease = timedelta(milliseconds=30)
+    settings = msgspec.structs.replace(world.settings.worker, lease=lease)
+    renderer = Renderer(world.ledger, world.store, world.log, world.children, settings)
+    job = await world.accept(photo(320, 240))
+    world.children.gate.clear()
+    handling = asyncio.create_task(renderer.handle(RenderPhoto(job=job.id, n=0)))
+    keeping = asyncio.create_task(renderer.keep_leases())
+    await world.children.entered.wait()
+    for _ in range(5):  # renewed with the ledger's clock, so that it ends a lease after the last of them
+        world.now += lease
+        await asyncio.sleep(lease.total_seconds())
+        await world.ledger.end_leases(strikes=5)
+        assert (await world.photo(job.id)).state is PhotoState.RENDERING
+    keeping.cancel()
+    world.now += 2 * lease
+    await world.ledger.end_leases(strikes=5)
+    assert (await world.photo(job.id)).state is PhotoState.RETRYING
+    world.children.gate.set()
+    await handling
+
+
+async def test_an_end_is_announced_even_if_the_log_was_down_when_it_came(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    await world.ledger.expire_now(job.id)
+    order = ExpireJob(job=job.id)
+    world.log.down = True
+    with pytest.raises(Unavailable):
+        await world.expirer.handle(order)
+    assert (await world.job(job.id)).state is JobState.EXPIRED
+    world.log.down = False
+    for _ in range(3):
+        await world.expirer.handle(order)
+    assert world.log.events(JOBS) == [JobExpired(job=job.id)]
+
+
+async def test_no_photo_is_given_up_before_its_dead_letter_is_in_the_log(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    world.now += timedelta(hours=1)
+    world.log.down = True
+    with pytest.raises(Unavailable):
+        await reconcile.give_up(world.ledger, world.log, strikes=5, ttl=world.settings.job.ttl)
+    assert (await world.photo(job.id)).state is PhotoState.QUEUED
+    world.log.down = False
+    await reconcile.give_up(world.ledger, world.log, strikes=5, ttl=world.settings.job.ttl)
+    assert (await world.photo(job.id)).code == "deadline"
+    assert [letter.job for letter in world.log.events(DEAD_LETTERS)] == [job.id]
+
+
+async def test_a_log_that_is_down_keeps_no_link_alive_and_delays_no_order_beyond_its_return(
+    world: World,
+) -> None:
+    job, old = await world.accept(photo(320, 240)), await world.accept(photo(320, 240, seed=1))
+    await world.ledger.expire_now(old.id)
+    sweeper = Sweeper(world.settings, world.ledger, world.log)
+    world.now += world.settings.janitor.stale
+    world.log.down = True
+    for _ in range(9):
+        assert await sweeper.sweep() == "unavailable"
+        world.now += timedelta(seconds=10)
+    world.log.down = False
+    assert await sweeper.sweep() == "ok"
+    assert [(order.job, order.n) for order in world.log.events(EXPRESS)] == [(job.id, 0)]
+
+
+async def test_an_outage_of_the_ledger_ends_no_lease_of_the_living(world: World) -> None:
+    clock = [0.0]
+    sweeper = Sweeper(world.settings, world.ledger, world.log, lambda: clock[0])
+    lease = world.settings.worker.lease
+
+    async def sweep_for(span: timedelta) -> None:
+        for _ in range(int(span.total_seconds())):
+            await sweeper.sweep()
+            clock[0] += 1
+            world.now += timedelta(seconds=1)
+
+    await sweep_for(2 * lease)
+    job = await world.accept(photo(320, 240))
+    wanted = [Wanted(job=job.id, n=0, epoch=0)]
+    (claim,) = await world.ledger.claim(wanted, claimant=uuid4(), lease=lease, strikes=5)
+    world.ledger.down = True
+    await sweep_for(3 * lease)
+    world.ledger.down = False
+    await sweep_for(lease / 2)
+    await world.ledger.renew([claim], lease=lease)
+    await sweep_for(lease)
+    assert (await world.photo(job.id)).state is PhotoState.RENDERING
+    await sweep_for(lease)
+    assert (await world.photo(job.id)).state is not PhotoState.RENDERING, "its worker never came back"
