@@ -65,7 +65,7 @@ def _fate(errand: Errand) -> str:
     if errand.state == "deleted":
         return "the job is deleted"
     if errand.state == "open":
-        return "the job is not complete and ends by itself"
+        return "the job could not be deleted and ends by itself"
     return f"the rest is at {errand.link}"
 
 

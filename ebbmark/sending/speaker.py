@@ -19,11 +19,12 @@ class Speaker:
         self._said_at = float("-inf")
 
     def tell(self, sentence: str) -> None:
-        """Print a line that stays."""
+        """Print a line that stays one, whatever names are in it."""
         if self._one_line and self._last:
             self._write("\r\033[K")
             self._last = ""
-        self._write(f"{sentence}\n")
+        shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence)
+        self._write("".join(shown) + "\n")
 
     def progress(self, text: str) -> None:
         """Show this in place of what was shown before."""

@@ -215,6 +215,14 @@ def test_names_that_no_encoding_knows_are_sent_and_told(
     assert str(odd) in {each["source"] for each in summed_up(capsys)["files"]}
 
 
+def test_a_name_cannot_write_on_the_terminal(
+    ebbmark: FakeEbbmark, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a\x1b[2J\n\udce9.jpg").write_bytes(b"")
+    assert ran(folder, ebbmark.url) == SOME_FAILED
+    assert f"{folder}/a\\x1b[2J\\n\\udce9.jpg: It is empty. (empty-file)\n" in capsys.readouterr().err
+
+
 def test_a_name_with_a_line_separator_breaks_no_event(folder: Path) -> None:
     (folder / "a\u2028b\x85c.jpg").write_bytes(b"lines")
     with serving(FakeEbbmark(kept_name=str)) as server:
