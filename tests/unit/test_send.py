@@ -267,6 +267,13 @@ def test_nobody_comes_again_sooner_than_the_server_asked(folder: Path) -> None:
     assert server.too_soon == []
 
 
+def test_a_server_that_asks_for_a_day_is_not_given_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ebbmark.sending.server._LONGEST_ASKED", 0.01)
+    with serving(FakeEbbmark(busy=1, retry_after=86400)) as server:
+        assert ran(folder, server.url) == ALL_DONE
+    assert f"PUT {JOB}/photos/0" in server.too_soon
+
+
 def test_without_an_event_stream_it_asks(folder: Path) -> None:
     with serving(FakeEbbmark(stream=False)) as server:
         assert ran(folder, server.url) == ALL_DONE
