@@ -1,7 +1,7 @@
 """The `ebbmark` command: every process of the system, and the client that sends it photos.
 
 Exit codes: 0 all well, 1 it ended by itself or some photos failed, 2 wrong usage or settings,
-3 a dependency or the server is unavailable.
+3 a dependency or the server is unavailable, 130 sending was interrupted.
 """
 
 import argparse

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 _LONGEST = 255  # bytes, what every file system of today takes
 _ROOM_FOR_A_NUMBER = 8
+_DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 EXTENSIONS: Mapping[str, str] = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
@@ -22,12 +23,11 @@ _SAME_TYPE = {
 def safe_name(given: str) -> str:
     """Return the last part of the path as a name no system stumbles over; never empty.
 
-    Unicode letters and emoji stay; control, format and bidirectional characters go.
+    Unicode letters and emoji stay; control, format and bidirectional characters and line
+    separators go.
     """
     name = unicodedata.normalize("NFC", given.replace("\\", "/").rsplit("/", 1)[-1])
-    name = "".join(
-        c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"} or c == "\u200d"
-    )
+    name = "".join(c for c in name if unicodedata.category(c) not in _DROPPED or c == "\u200d")
     name = _FORBIDDEN.sub("_", name).lstrip(". \u200d").rstrip(". ")
     if _RESERVED.match(name):
         name = "_" + name

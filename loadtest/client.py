@@ -1,6 +1,7 @@
 """The HTTP interface as a load sees it: what the pages do, and how long it takes."""
 
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,7 +9,13 @@ from urllib.parse import quote
 
 import httpx
 
-_BUSY = {429, 503}
+_BUSY = {429, 502, 503, 504}
+_TRIES = 30
+_LONGEST_PAUSE = 5.0
+
+
+class AwayError(Exception):
+    """The server was busy or away for too long; the text is for the person who waits."""
 
 
 class Client:
@@ -16,25 +23,41 @@ class Client:
 
     def __init__(self, base_url: str) -> None:
         """Keep connections open between requests."""
-        self.http = httpx.Client(base_url=base_url, timeout=120, headers={"accept": "application/json"})
+        self.http = httpx.Client(
+            base_url=base_url, timeout=httpx.Timeout(120, connect=5), headers={"accept": "application/json"}
+        )
 
     def close(self) -> None:
         """Close the connections."""
         self.http.close()
 
     def insist(self, method: str, url: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
-        """Send, and send again as often as the server is busy; raise for any other refusal."""
-        while True:
-            answer = self.http.request(method, url, **request)
-            if answer.status_code not in _BUSY:
-                return answer.raise_for_status()
-            time.sleep(float(answer.headers.get("retry-after", 1)))
+        """Send, and send again while the server is busy or away; raise for any other refusal.
+
+        Raises:
+            AwayError: it was for too long.
+        """
+        trouble = ""
+        for tries in range(_TRIES):
+            pause = min(_LONGEST_PAUSE, 0.25 * 2**tries)
+            try:
+                answer = self.http.request(method, url, **request)
+            except httpx.TransportError:
+                trouble = f"Nobody answers at {self.http.base_url} any more."
+            else:
+                if answer.status_code not in _BUSY:
+                    return answer.raise_for_status()
+                trouble = f"{self.http.base_url} is busy: it answers {answer.status_code} again and again."
+                asked = answer.headers.get("retry-after", "")
+                pause = min(_LONGEST_PAUSE, float(asked)) if asked.isdecimal() else pause
+            time.sleep(pause)
+        raise AwayError(trouble)
 
     def send_form(self, name: str, content: bytes, fields: Mapping[str, str]) -> str:
         """Send one photo as one form; return the job's path."""
         parts: list[tuple[str, Any]] = [("files", (name, content))]
         parts += [(field, (None, value.encode())) for field, value in fields.items()]
-        return self.insist("POST", "/upload", files=parts).json()["status_url"]
+        return self.insist("POST", "/upload", files=parts, headers=_key()).json()["status_url"]
 
     def send_folder(
         self,
@@ -47,7 +70,7 @@ class Client:
     ) -> str:
         """Open a job, send each photo as its own request as the page does, seal; return the job's path."""
         parts = [(field, (None, value.encode())) for field, value in fields.items()]
-        job: str = self.insist("POST", "/jobs", files=parts).json()["status_url"]
+        job: str = self.insist("POST", "/jobs", files=parts, headers=_key()).json()["status_url"]
         on_open(job)
 
         def put(n: int) -> None:
@@ -67,3 +90,7 @@ class Client:
             if status["state"] == "complete":
                 return status
             time.sleep(0.1)
+
+
+def _key() -> dict[str, str]:
+    return {"idempotency-key": uuid.uuid4().hex}  # sent again, it is the same job

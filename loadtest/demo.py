@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 from PIL import Image
 
-from loadtest.client import Client
+from loadtest.client import AwayError, Client
 from loadtest.corpus import holiday
 
 _WIDTH = 1200
@@ -35,7 +36,10 @@ class Clock:
 
     def watch(self, base_url: str, job: str) -> None:
         """Note results as the event stream tells of them, until it ends."""
-        with httpx.stream("GET", f"{base_url}{job}/events", timeout=120) as stream:
+        with (
+            suppress(httpx.TransportError),  # who sends the photos hears of it, too
+            httpx.stream("GET", f"{base_url}{job}/events", timeout=120) as stream,
+        ):
             for line in stream.iter_lines():
                 if line.startswith("data: {"):
                     for photo in json.loads(line[6:])["photos"]:
@@ -44,7 +48,15 @@ class Clock:
 
 
 def main() -> int:
-    """Run the demo; return 0 when every photo came back as it should."""
+    """Run the demo; return 0 when every photo came back as it should, 3 when the server went away."""
+    try:
+        return _demo()
+    except AwayError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 3
+
+
+def _demo() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--count", type=int, default=40, help="photos to send")
@@ -62,7 +74,7 @@ def main() -> int:
     watching: list[threading.Thread] = []
 
     def follow(job: str) -> None:
-        watching.append(threading.Thread(target=clock.watch, args=(args.url, job)))
+        watching.append(threading.Thread(target=clock.watch, args=(args.url, job), daemon=True))
         watching[0].start()
         _say(f"Watch them: {args.url}{job}")
 

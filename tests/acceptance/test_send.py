@@ -1,13 +1,15 @@
 """`ebbmark send`, as a person types it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.people import opened, photo
+from tests.people import Person, opened, photo
 from tests.system import System
 
 pytestmark = pytest.mark.servers
@@ -73,4 +75,54 @@ def test_what_the_server_refuses_or_the_person_got_wrong_is_said_in_a_sentence(
     assert "say what to do" in send(folder, "--url", url).stderr
     assert send(folder, "--format", "gif").returncode == 2
     nobody = send(folder, "--url", "http://127.0.0.1:9", "--grayscale")
-    assert (nobody.returncode, nobody.stderr) == (3, "ebbmark send: nobody answers at http://127.0.0.1:9\n")
+    assert nobody.returncode == 3
+    assert nobody.stderr.endswith("ebbmark send: nobody answers at http://127.0.0.1:9\n")
+
+
+def test_odd_names_come_back_as_the_archive_has_them(
+    running_system: System, folder: Path, tmp_path: Path
+) -> None:
+    for number, name in enumerate(
+        [b"\xe9t\xe9.jpg", "a\u2028b.jpg".encode(), b"ab.JPG", b"c?.jpg", b"c_.jpg"]
+    ):
+        (folder / os.fsdecode(name)).write_bytes(photo(200, 100, seed=number))
+    out = tmp_path / "marked"
+    sent = send(folder, "--url", running_system.base_url, "--grayscale", "--out", out, "--json")
+    assert sent.returncode == 0, sent.stderr
+    summary = json.loads(sent.stdout)
+    job = summary["job"].removeprefix(running_system.base_url)
+    with Person(running_system.base_url) as person:
+        archive = person.archive(job)
+    told = {each["n"]: each["file"] for each in json.loads(archive["manifest.json"])["photos"]}
+    saved = {each["n"]: Path(each["file"]).name for each in summary["files"]}
+    assert (len(saved), saved) == (7, told)
+    assert {name: (out / name).read_bytes() for name in told.values()} == {
+        name: archive[name] for name in told.values()
+    }
+
+
+def test_ctrl_c_while_photos_go_deletes_the_job(running_system: System, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(60):
+        (many / f"{number}.jpg").write_bytes(photo(120, 80, seed=number))
+    arguments = [str(many), "--url", running_system.base_url, "--grayscale", "--out", str(tmp_path), "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ebbmark.cli", "send", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as command:
+        assert command.stderr is not None
+        link = command.stderr.readline().removeprefix("the job is at ").strip()
+        command.send_signal(signal.SIGINT)
+        out, err = command.communicate(timeout=60)
+    assert (command.returncode, err.endswith("ebbmark send: interrupted; the job is deleted\n")) == (
+        130,
+        True,
+    )
+    summary = json.loads(out)
+    assert (summary["job"], summary["state"]) == (link, "deleted")
+    with Person(running_system.base_url) as person:
+        assert person.http.get(link).status_code == 410

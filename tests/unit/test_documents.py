@@ -170,6 +170,12 @@ def test_every_error_code_has_its_line_and_every_line_its_code() -> None:
     assert sorted(documented()) == sorted(known)
 
 
+def test_every_code_of_the_command_line_has_its_line() -> None:
+    (table,) = tables(section("docs/errors.md", "## The command line"))
+    given = {word(call.args[0]) for _, call in calls("ebbmark/sending") if called(call) == "RefusedError"}
+    assert sorted(row[0].strip("`") for row in table) == sorted(filter(None, given))
+
+
 def test_the_status_of_a_code_is_the_one_that_is_answered() -> None:
     rows = documented()
     for given, kinds in raised(*SERVICES).items():

@@ -24,6 +24,7 @@ from ingest.names import content_disposition, result_names, safe_name
         ("CON.jpg", "_CON.jpg"),
         (".htaccess", "htaccess"),
         ("nul\0l.jpg", "null.jpg"),
+        ("two\u2028li\u2029nes\x85.jpg", "twolines.jpg"),
         ("", "photo"),
         ("...", "photo"),
         ("dir/", "photo"),
@@ -38,7 +39,7 @@ def test_no_name_is_dangerous_whatever_was_given(given_name: str) -> None:
     name = safe_name(given_name)
     assert 1 <= len(name.encode()) <= 255
     assert not set(name) & set('/\\:*?"<>|')
-    assert not any(unicodedata.category(c) in {"Cc", "Cs"} for c in name)
+    assert not any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} for c in name)
     assert not name.startswith(".")
     assert safe_name(name) == name
 
