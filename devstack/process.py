@@ -44,7 +44,7 @@ class Process:
     ) -> None:
         """`on_line` gets (name, line) for each line of output, which goes to the log besides.
 
-        `url` is what answers 200 once it serves, if there is such a thing.
+        `url` is what answers well once it serves, if there is such a thing.
         `on_death` is what it is sent when its parent dies without stopping it.
         """
         self.name = name
