@@ -13,7 +13,7 @@ help: ## show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/up.stamp ## run the whole system here, on real servers (PORT=8000 DATA=.data WORKERS=1)
-	@exec $(BIN)/python -m devstack up --data $(DATA) --port $(PORT) --workers $(WORKERS)
+	@exec $(BIN)/python -m devstack up --data '$(DATA)' --port $(PORT) --workers $(WORKERS)
 
 test: .venv/dev.stamp ## run every test (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -21,11 +21,16 @@ def is_free(port: int) -> bool:
 
 
 def choose(names: Iterable[str], remembered: Mapping[str, int]) -> dict[str, int]:
-    """Return a free port for each name, no two the same: the remembered one if it is free, or a new one."""
+    """Return a free port for each name, no two the same: the remembered one if it is free, or a new one.
+
+    None is one that is remembered for another name, who may not have come back to it yet.
+    """
+    names = list(names)
+    others = {port for name, port in remembered.items() if name not in names}
     chosen: dict[str, int] = {}
     for name in names:
         port = remembered.get(name, 0)
-        while not port or port in chosen.values() or not is_free(port):
+        while not port or port in others or port in chosen.values() or not is_free(port):
             port = random.randrange(_LOWEST, _first_of_clients())  # noqa: S311 - no secret
         chosen[name] = port
     return chosen

@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import subprocess
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def prepare(data: Path, log: Path, ports: dict[str, int], halt: Halt) -> Process
         run(Process("createdb", create, log=log), within=_MADE_WITHIN, halt=halt)
         made.touch()
     _give(data, owner)
-    _forget_stale_owner(cluster / "postmaster.pid")
+    _forget_stale_owner(cluster)
     command = [_binary("postgres"), "-D", str(cluster), "-p", str(ports["postgres"])]
     for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "max_connections=200"):
         command += ["-c", setting]
@@ -113,11 +114,22 @@ def _give(data: Path, owner: int) -> None:
             os.chown(path, owner, owner, follow_symlinks=False)
 
 
-def _forget_stale_owner(noted: Path) -> None:
-    """Remove the note of a killed server whose id has gone to another program, which would stop the next."""
+def _forget_stale_owner(cluster: Path) -> None:
+    """Remove the note of a killed server whose id has gone to another program, which would stop the next.
+
+    That may be another server, too: of another folder, after a reboot.
+    """
+    noted = cluster / "postmaster.pid"
     try:
         pid = int(noted.read_text("ascii").split()[0])
-        if "postgres" not in psutil.Process(pid).name():
+        if not _serves(psutil.Process(pid), cluster):
             noted.unlink()
     except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
         return
+
+
+def _serves(process: psutil.Process, cluster: Path) -> bool:
+    with suppress(psutil.AccessDenied):  # somebody else's, to whom our files are closed
+        # A server works in its cluster's folder, however that was spelt on its command line.
+        return "postgres" in process.name() and Path(process.cwd()) == cluster.resolve()
+    return False

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -40,13 +40,16 @@ class Process:
         on_death: signal.Signals = signal.SIGKILL,
         stop_within: float = 10.0,
         on_line: Callable[[str, str], None] | None = None,
+        url: str = "",
     ) -> None:
         """`on_line` gets (name, line) for each line of output, which goes to the log besides.
 
+        `url` is what answers well once it serves, if there is such a thing.
         `on_death` is what it is sent when its parent dies without stopping it.
         """
         self.name = name
         self.command = list(command)
+        self.url = url
         self.started_at = 0.0
         self._log = log
         self._env = {**(os.environ if env is None else env), MARK: str(log.parent)}
@@ -60,16 +63,20 @@ class Process:
         self._spent = 0.0
 
     def start(self) -> None:
-        """Start it; must be called from a thread that lives as long as the child."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
+        """Start it; must be called from a thread that lives as long as the child.
+
+        Raises:
+            OSError: its log cannot be opened, and nobody else takes its lines.
+        """
+        with suppress(OSError):
+            self._log.parent.mkdir(parents=True, exist_ok=True)
             if self._log.stat().st_size > _LONGEST_LOG:
                 self._log.replace(self._log.with_suffix(".log.1"))
-        with self._log.open("ab") as log:
+        with nullcontext(subprocess.PIPE) if self._on_line else self._log.open("ab") as output:
             self._child = subprocess.Popen(  # noqa: S603 - our own command lines
                 leashed(self.command, on_death=self._on_death),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if self._on_line else log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._env,
                 cwd=self._cwd,
@@ -82,10 +89,18 @@ class Process:
 
     def _forward(self, child: subprocess.Popen[bytes], on_line: Callable[[str, str], None]) -> None:
         assert child.stdout is not None  # noqa: S101 - it was asked for
-        with self._log.open("ab") as log, child.stdout:
+        missing = False
+        with child.stdout:
             for line in child.stdout:
-                log.write(line)
-                log.flush()
+                # A full disk must not end this thread: a child dies of a pipe that nobody reads.
+                try:
+                    with self._log.open("ab", buffering=0) as log:
+                        log.write(line)
+                    missing = False
+                except OSError as exc:
+                    if not missing:
+                        say(f"the log of {self.name} cannot be written: {exc.strerror}")
+                    missing = True
                 on_line(self.name, line.decode("utf-8", "replace").rstrip("\n"))
 
     @property

@@ -4,6 +4,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from devstack import records
@@ -45,12 +46,12 @@ def prepare(data: Path, log: Path, ports: dict[str, int], _: Halt, *, program: s
     return Process("prometheus", command, log=log, stop_within=5)
 
 
-def write_targets(data: Path, targets: dict[str, int]) -> None:
+def write_targets(data: Path, targets: Mapping[str, str]) -> None:
     """Tell Prometheus where each process serves its metrics; it notices by itself."""
     data.mkdir(parents=True, exist_ok=True)
     groups = [
-        {"targets": [f"{HOST}:{port}"], "labels": {"job": name.rstrip("-0123456789"), "process": name}}
-        for name, port in targets.items()
+        {"targets": [address], "labels": {"job": name.rstrip("-0123456789"), "process": name}}
+        for name, address in targets.items()
     ]
     records.write(data / "targets.json", groups)
 

@@ -136,15 +136,20 @@ class Stack:
         """Take the data folder, and end what a killed owner of it left running. `start` does it if need be.
 
         Raises:
-            DevstackError: another instance has it.
+            DevstackError: another instance has it, or it cannot be a folder of ours.
         """
         if self._claimed:
             return
         if sys.platform != "linux":
             message = "The local stack runs on Linux; elsewhere use compose.yaml."
             raise DevstackError(message)
-        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock()
+        try:
+            self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock()
+        except OSError as exc:
+            self._owned.close()
+            message = f"The data folder {self.data} cannot be used: {exc.strerror}."
+            raise DevstackError(message) from exc
         orphans.end(self.data / "processes.json", self.data / "logs")
         self._claimed = True
 

@@ -3,14 +3,13 @@
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+from devstack.arrival import wait_until_all_serve
 from devstack.halt import Halt, Halted
-from devstack.keeper import Keeper
+from devstack.keeper import Keeper, tend_all
 from devstack.ports import HOST, is_free
-from devstack.process import DevstackError, Process, run, say, wait_until
+from devstack.process import DevstackError, Process, run, say
 from devstack.services import COMMAND, dotenv, ebbmark_processes, environment
 from devstack.supervisor import Stack
 
@@ -30,10 +29,10 @@ def up(data: Path, *, port: int, workers: int, config: Path | None, halt: Halt) 
         _run_ebbmark(stack, kept, workers=workers, port=port, halt=halt)
         _greet(stack, port, f"servers {served - began:.1f} s, Ebbmark {time.monotonic() - served:.1f} s")
         while not halt.wait(0.2):
-            _tend(stack, kept)
+            tend_all(kept, stack.note_processes)
     except Halted:
         return 0
-    except DevstackError as exc:
+    except (DevstackError, OSError) as exc:  # the disk is full, or not ours to write to
         sys.stderr.write(f"make up: {exc}\n")
         return 2
     else:
@@ -54,30 +53,14 @@ def _run_ebbmark(stack: Stack, kept: list[Keeper], *, workers: int, port: int, h
     log = stack.data / "logs" / "prepare.log"
     run(Process("prepare", [*COMMAND, "prepare"], log=log, env=env), within=_READY_WITHIN, halt=halt)
     kept += [Keeper(server) for server in stack.processes.values()]
+    ours: list[Keeper] = []
     for process in ebbmark_processes(stack, env, workers=workers, port=port):
         process.start()
-        kept.append(Keeper(process))
+        ours.append(Keeper(process))
+        kept.append(ours[-1])
         stack.adopt(process)
-
-    def ready() -> bool:
-        _tend(stack, kept)
-        return _is_ready(port)
-
-    wait_until(ready, stack.processes["ingest"], within=_READY_WITHIN, halt=halt)
-
-
-def _tend(stack: Stack, kept: list[Keeper]) -> None:
-    started = [keeper.tend(time.monotonic()) for keeper in kept]
-    if any(started):
-        stack.note_processes()
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+    ours.reverse()  # ingest, whose answer costs the most, is asked once the others serve
+    wait_until_all_serve(ours, lambda: tend_all(kept, stack.note_processes), within=_READY_WITHIN, halt=halt)
 
 
 def _greet(stack: Stack, port: int, took: str) -> None:

@@ -157,7 +157,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         """Read the settings from the environment.
 
         Raises:
-            SettingsError: a name is unknown or a value cannot be read; all problems are listed.
+            SettingsError: a name is unknown, a value cannot be read or is said in two ways; all problems
+                are listed.
         """
         known = variables()
         values: dict[str, dict[str, object]] = {}
@@ -166,6 +167,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
             plain = name.removesuffix("_FILE") if name not in known else name
             if plain not in known:
                 problems.append(f"{name} is not a setting")
+                continue
+            if plain != name and environ.get(plain):
+                problems.append(f"{name}: {plain} is set, too; say it in one way")
                 continue
             try:
                 text = environ[name] if plain == name else Path(environ[name]).read_text("utf-8").rstrip("\n")

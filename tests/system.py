@@ -54,7 +54,8 @@ class System:
     def wait_until_ready(self) -> None:
         """Return when ingest says so."""
         deadline = time.monotonic() + READY_WITHIN
-        while not _answers(f"{self.base_url}/readyz"):
+        # Its own exit counts first: somebody else may answer on a port that it did not get.
+        while self.processes["ingest"].pid is None or not _answers(f"{self.base_url}/readyz"):
             for name, process in self.processes.items():
                 if process.exit_code is not None:
                     message = f"{name} ended with {process.exit_code}:\n{process.tail(40)}"

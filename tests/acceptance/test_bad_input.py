@@ -1,5 +1,6 @@
 """Whatever is wrong gets a clear answer with a stable code, and harms nothing else."""
 
+import io
 import os
 import struct
 import zlib
@@ -9,7 +10,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from PIL import Image
 
+from devstack.process import Process, tree
 from tests.people import Person, eventually, photo
 from tests.system import System
 
@@ -205,11 +208,40 @@ def test_an_upload_that_breaks_off_leaves_nothing_behind(ann: Person, running_sy
     assert (set(Path(spool).iterdir()) if spool else set()) == before
 
 
-def test_memory_stays_within_bounds_whatever_is_sent(ann: Person, running_system: System) -> None:
-    ingest = psutil.Process(running_system.processes["ingest"].pid)
-    idle = ingest.memory_info().rss
+def memory(process: Process) -> int:
+    """Return the bytes that a process and its children hold now."""
+    assert process.pid is not None
+    return sum(each.memory_info().rss for each in tree(process.pid))
+
+
+def test_the_memory_of_ingest_stays_within_bounds_whatever_is_sent(
+    ann: Person, running_system: System
+) -> None:
+    ingest = running_system.processes["ingest"]
+    idle = memory(ingest)
     for _ in range(3):
         ann.post([("large.jpg", b"\xff\xd8\xff" + os.urandom(24 * 1024**2))] * 4, operations="grayscale")
         ann.post([("over.jpg", b"\xff\xd8\xff" + bytes(40 * 1024**2))], operations="grayscale")
         ann.post([], text="x" * 50_000_000, operations="watermark")
-    assert ingest.memory_info().rss - idle < 300 * 1024**2
+    assert memory(ingest) - idle < 300 * 1024**2
+
+
+def test_the_memory_of_the_workers_stays_within_bounds_whatever_is_sent(
+    ann: Person, running_system: System
+) -> None:
+    workers = [running_system.processes[name] for name in ("worker-1", "worker-2")]
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (1600, 1200), os.urandom(1600 * 1200 * 3)).save(noise, "JPEG", quality=98)
+    large = noise.getvalue()
+    good = [(f"{n}.jpg", large) for n in range(30)]
+    bad = [("half.jpg", large[: len(large) // 2]), ("cut.png", huge_png(7_700, 7_700)[:-2000])]
+    idle = sum(map(memory, workers))
+    grown: list[int] = []
+    for _ in range(2):
+        for _ in range(3):
+            assert ann.wait_until_complete(ann.send(bad))["failed"] == len(bad)
+        assert ann.wait_until_complete(ann.send(good))["done"] == len(good)
+        grown.append(sum(psutil.Process(worker.pid).memory_info().rss for worker in workers))
+    assert sum(map(memory, workers)) - idle < 400 * 1024**2
+    # Nothing of what went through is held: once they have grown, the workers themselves grow no further.
+    assert grown[1] - grown[0] < 64 * 1024**2 < len(good) * len(large)

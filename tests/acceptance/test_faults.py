@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -79,45 +80,82 @@ def assert_exact(running_system: System, job_total: int) -> None:
         assert done + failed == total
 
 
+@contextmanager
+def frozen_workers(running_system: System) -> Iterator[None]:
+    """What is sent meanwhile stays to be done, however slow the test and however fast the workers are."""
+    workers = [running_system.processes[name] for name in ("worker-1", "worker-2")]
+    for worker in workers:
+        worker.pause()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.resume()
+
+
+def metric(running_system: System, worker: str, name: str) -> float:
+    """Return what a worker's metric says; nothing counted yet is 0."""
+    lines = httpx.get(running_system.processes[worker].url).text.splitlines()
+    return next((float(line.removeprefix(f"{name} ")) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
+def rendered(running_system: System) -> list[float]:
+    """Return how many photos each worker has rendered since it was started."""
+    return [
+        metric(running_system, worker, "ebbmark_photos_rendered_total") for worker in ("worker-1", "worker-2")
+    ]
+
+
+def until_both_render(ann: Person, running_system: System) -> None:
+    """Return when each worker has its partitions."""
+    before = rendered(running_system)
+
+    def after() -> list[float]:
+        ann.wait_until_complete(fill(ann, 8, size=(64, 48)))
+        return rendered(running_system)
+
+    eventually(after, lambda seen: all(now > then for now, then in zip(seen, before, strict=True)))
+
+
 def test_two_hundred_photos_survive_the_killing_of_one_of_two_workers(
     ann: Person, running_system: System
 ) -> None:
+    until_both_render(ann, running_system)
+    before = rendered(running_system)
     job = ann.open()
-    content = photo(1200, 900)
-    for n in range(200):
-        assert ann.put(job, n, (f"{n}.jpg", content)).status_code == 201
-        if n == 120:
-            eventually(lambda: ann.status(job)["done"], lambda done: done >= 20)
-            running_system.processes["worker-1"].kill()
+    large, small = photo(2400, 1800), photo(640, 480)
+    with frozen_workers(running_system):
+        for n in range(120):
+            assert ann.put(job, n, (f"{n}.jpg", large)).status_code == 201
+    eventually(lambda: rendered(running_system)[0] - before[0], lambda done: done >= 3)
+    done = ann.status(job)["done"]
+    running_system.processes["worker-1"].kill()
+    assert done < 120
+    for n in range(120, 200):
+        assert ann.put(job, n, (f"{n}.jpg", small)).status_code == 201
     assert ann.seal(job, 200).status_code == 202
     running_system.processes["worker-1"].start()
     status = ann.wait_until_complete(job, within=120)
     assert (status["done"], status["failed"]) == (200, 0)
     assert len(ann.archive(job)) == 201
     assert_exact(running_system, 200)
-    known = json.loads((running_system.stack.data / "prometheus" / "targets.json").read_text())
-    workers = {g["labels"]["process"]: g["targets"][0] for g in known if "worker" in g["labels"]["process"]}
-    rendered = {
-        name: _value(httpx.get(f"http://{address}/metrics").text, "ebbmark_photos_rendered_total")
-        for name, address in workers.items()
-    }
-    assert rendered["worker-2"] > 0
+    assert rendered(running_system)[1] > before[1]
+    with psycopg.connect(conninfo(running_system.settings.ledger)) as connection:
+        # A second claim, with nothing given back: the first one died with the worker that held it.
+        claimed_anew = connection.execute(
+            "select count(*) from photos where fence > 1 and strikes > 1 and job = ("
+            " select id from jobs order by created_at desc limit 1)"
+        ).fetchone()
+    assert claimed_anew > (0,)
 
 
 def test_each_of_two_workers_renders_its_share(ann: Person, running_system: System) -> None:
-    known = json.loads((running_system.stack.data / "prometheus" / "targets.json").read_text())
-    workers = [g["targets"][0] for g in known if "worker" in g["labels"]["process"]]
-
-    def counts() -> list[float]:
-        return [
-            _value(httpx.get(f"http://{address}/metrics").text, "ebbmark_photos_rendered_total")
-            for address in workers
-        ]
-
-    before = counts()
+    before = rendered(running_system)
     job = fill(ann, 60, size=(320, 240))
     ann.wait_until_complete(job, within=90)
-    assert all(after > earlier for after, earlier in zip(counts(), before, strict=True))
+    after = rendered(running_system)
+    assert all(now > then for now, then in zip(after, before, strict=True))
+    assert sum(after) - sum(before) >= 60
 
 
 @pytest.mark.parametrize("server", ["kafka", "postgres", "seaweedfs"])
@@ -147,8 +185,11 @@ def test_a_server_that_goes_away_means_503_and_its_return_is_enough(
 
 def test_a_server_killed_in_the_middle_of_a_job_loses_nothing(ann: Person, running_system: System) -> None:
     for server in ("kafka", "postgres", "seaweedfs"):
-        job = fill(ann, 30)
+        with frozen_workers(running_system):
+            job = fill(ann, 30)
+        begun = eventually(lambda job=job: ann.status(job)["done"], lambda done: done >= 1)
         running_system.stack.server(server).kill()
+        assert begun < 30
         running_system.stack.server(server).start()
         status = eventually(
             lambda job=job: _status_or_none(ann, job),
@@ -160,12 +201,21 @@ def test_a_server_killed_in_the_middle_of_a_job_loses_nothing(ann: Person, runni
 
 
 def test_killed_children_cost_their_photos_nothing_but_time(ann: Person, running_system: System) -> None:
-    job = fill(ann, 20, size=(2400, 1800))
+    until_both_render(ann, running_system)
+    died = 'ebbmark_children_lost_total{reason="died"}'
+    before = metric(running_system, "worker-2", died)
+    with frozen_workers(running_system):
+        job = fill(ann, 20, size=(2400, 1800))
     worker = psutil.Process(running_system.processes["worker-2"].pid)
-    eventually(lambda: ann.status(job)["done"], lambda done: done >= 1)
-    for process in worker.children(recursive=True):
-        if not process.children() and "forkserver" in " ".join(process.cmdline()):
-            process.send_signal(signal.SIGKILL)
+
+    def kill_children() -> float:
+        for process in worker.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if not process.children() and "forkserver" in " ".join(process.cmdline()):
+                    process.kill()
+        return metric(running_system, "worker-2", died)
+
+    eventually(kill_children, lambda lost: lost > before)  # one died with a photo in its hands
     status = ann.wait_until_complete(job, within=120)
     assert (status["done"], status["failed"]) == (20, 0)
 
@@ -295,8 +345,3 @@ def _status_or_none(ann: Person, job: str) -> dict[str, object] | None:
     except httpx.HTTPError:
         return None
     return answer.json() if answer.status_code == 200 else None
-
-
-def _value(metrics: str, name: str) -> float:
-    lines = [line for line in metrics.splitlines() if line.startswith(f"{name} ")]
-    return float(lines[0].split()[1]) if lines else 0.0

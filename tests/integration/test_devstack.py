@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import boto3
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -21,7 +25,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack.ports import HOST, choose
+from devstack.process import MARK
 from devstack.supervisor import SERVERS, Endpoints, Stack
+from tests.people import Person, photo
 
 pytestmark = [
     pytest.mark.servers,
@@ -74,22 +80,25 @@ def kept(at: Endpoints) -> list[object]:
 KEPT = [("row",), b"event", b"object"]
 
 
-def bucket(at: Endpoints) -> "boto3.resources.factory.s3.Bucket":
-    """Return the bucket of this test."""
+def bucket(at: Endpoints, name: str = "kept") -> "boto3.resources.factory.s3.Bucket":
+    """Return a bucket."""
     credentials = {"aws_access_key_id": at.s3_access_key, "aws_secret_access_key": at.s3_secret_key}
-    return boto3.resource("s3", endpoint_url=at.s3, region_name="us-east-1", **credentials).Bucket("kept")
+    return boto3.resource("s3", endpoint_url=at.s3, region_name="us-east-1", **credentials).Bucket(name)
 
 
 @contextmanager
-def started(*command: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a supervisor; it and all it started are gone in the end, whatever the test did."""
+def started(*command: str, output: IO[str] | None = None, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a supervisor; it and all it started are gone in the end, whatever the test did.
+
+    What it says is in its pipe, which holds 64 kB, unless there is an `output`.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("EBBMARK_")}
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
-        env=env,
+        env=env | settings,
         text=True,
-        stdout=subprocess.PIPE,
+        stdout=output or subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
     try:
@@ -99,8 +108,8 @@ def started(*command: str) -> Iterator[subprocess.Popen[str]]:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -111,6 +120,16 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def nobody_left(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != "zombie" for process in processes)
+
+
+def marked(data: Path) -> list[str]:
+    """Return the names of all processes that were started for that data, whoever minds them now."""
+    names: list[str] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == str(data / "logs"):
+                names.append(process.name())
+    return names
 
 
 def up(data: Path, port: int) -> tuple[str, ...]:
@@ -169,26 +188,61 @@ class TestTheServers:
             eventually(lambda: nobody_left(servers))
 
 
+LIFE = {"EBBMARK_JOB_TTL": "PT20S", "EBBMARK_JOB_GRACE": "PT5S"}
+
+
 @dataclass(frozen=True)
 class Running:
     supervisor: subprocess.Popen[str]
     data: Path
     port: int
+    output: Path
+    served: list[int]
+    """What each process answered as soon as all of it was said to be ready."""
+    job: str
+    """Of one photo, complete. Its bytes are deleted when the janitor, who is frozen, goes on."""
 
     def pid(self, name: str) -> int:
         return json.loads((self.data / "processes.json").read_text())[name]["pid"]
 
+    def status(self, path: str) -> int:
+        return httpx.get(f"http://{HOST}:{self.port}{path}", timeout=30).status_code
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The whole system, started by the command."""
-    data, port = tmp_path_factory.mktemp("up"), a_port()
-    with started(*up(data, port)) as supervisor:
-        eventually(lambda: is_ready(port) or supervisor.poll() is not None, within=60)
-        yield Running(supervisor, data, port)
+    """The whole system, started by the command; a job's life passes while other things are tested."""
+    folder, port = tmp_path_factory.mktemp("up"), a_port()
+    data = folder / "its data"
+    with (
+        (folder / "output").open("w") as output,
+        started(*up(data, port), output=output, **LIFE) as supervisor,
+    ):
+        said = Path(output.name)
+        eventually(lambda: "is ready" in said.read_text() or supervisor.poll() is not None, within=60)
+        groups = json.loads((data / "prometheus" / "targets.json").read_text())
+        served = [httpx.get(f"http://{group['targets'][0]}/metrics").status_code for group in groups]
+        with Person(f"http://{HOST}:{port}") as ann:
+            job = ann.send([("personal name.jpg", photo(64, 48))])
+            ann.wait_until_complete(job)
+        system = Running(supervisor, data, port, said, served, job)
+        psutil.Process(system.pid("janitor")).suspend()
+        yield system
 
 
 class TestUp:
+    def test_it_is_ready_when_every_process_serves(self, running: Running) -> None:
+        assert running.served == [200, 200, 200]
+        assert "Ebbmark is ready" in running.output.read_text()
+
+    def test_the_environment_it_is_given_reaches_every_process(self, running: Running) -> None:
+        for name in ("ingest", "worker-1", "janitor"):
+            reached = psutil.Process(running.pid(name)).environ()
+            assert {key: reached.get(key) for key in LIFE} == LIFE
+        status = httpx.get(f"http://{HOST}:{running.port}{running.job}").json()
+        lives = datetime.fromisoformat(status["expires_at"]) - datetime.fromisoformat(status["completed_at"])
+        assert lives == timedelta(seconds=20)
+
     def test_its_processes_are_written_down(self, running: Running) -> None:
         noted = json.loads((running.data / "processes.json").read_text())
         assert {"kafka", "postgres", "seaweedfs", "ingest", "worker-1", "janitor"} <= noted.keys()
@@ -217,14 +271,32 @@ class TestUp:
         eventually(lambda: running.pid(name) != first)
         eventually(lambda: is_ready(running.port))
 
-    def test_a_signal_ends_all_of_it_in_order(self, running: Running) -> None:
-        processes = descendants(running.supervisor)
-        running.supervisor.send_signal(signal.SIGTERM)
-        output, _ = running.supervisor.communicate(timeout=60)
-        assert running.supervisor.returncode == 0
-        assert "Ebbmark is ready" in output
-        assert "Traceback" not in output
-        assert nobody_left(processes)
+
+def test_a_process_that_keeps_ending_is_named_instead_of_ready(tmp_path: Path) -> None:
+    nowhere = {"EBBMARK_WORKER_METRICS_HOST": "192.0.2.1"}  # an address that is nobody's
+    with started(*up(tmp_path, a_port()), **nowhere) as supervisor:
+        output, _ = supervisor.communicate(timeout=60)
+    assert supervisor.returncode == 2
+    assert "make up: worker-1 has ended 3 times, with 1; the log of worker-1 ends with\n" in output
+    assert "is ready" not in output
+
+
+@pytest.mark.parametrize("data", ["file", "file/data", "/proc/data"])
+def test_data_that_cannot_be_a_folder_is_refused_in_a_sentence(tmp_path: Path, data: str) -> None:
+    (tmp_path / "file").touch()
+    with started(*up(tmp_path / data, a_port())) as supervisor:
+        output, _ = supervisor.communicate(timeout=30)
+    assert supervisor.returncode == 2
+    assert re.fullmatch(rf"make up: The data folder {tmp_path / data} cannot be used: [\w ]+\.\n", output)
+
+
+def test_a_file_that_cannot_be_written_at_the_start_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").mkdir()  # which no file can replace
+    with started(*up(tmp_path, a_port())) as supervisor:
+        output, _ = supervisor.communicate(timeout=30)
+    assert supervisor.returncode == 2
+    assert output.startswith("make up: ")
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("after", [0, 0.3, 1, 2, 4])
@@ -232,9 +304,34 @@ def test_a_signal_while_it_starts_ends_it_just_as_well(tmp_path: Path, after: fl
     with started(*up(tmp_path, a_port())) as supervisor:
         eventually((tmp_path / "lock").exists)
         time.sleep(after)  # not to wait for anything: to come at another moment each time
-        processes = descendants(supervisor)
         supervisor.send_signal(signal.SIGINT)
         output, _ = supervisor.communicate(timeout=30)
+        assert marked(tmp_path) == []
     assert supervisor.returncode == 0, output
     assert "Traceback" not in output
-    assert nobody_left(processes)
+
+
+class TestTheEndOfUp:
+    def test_a_job_lives_as_long_as_was_said_and_leaves_nothing(self, running: Running) -> None:
+        at = Endpoints(**json.loads((running.data / "endpoints.json").read_text()))
+        objects = bucket(at, "ebbmark").objects
+        eventually(lambda: running.status(running.job) == 410)
+        assert running.status(f"{running.job}/photos/0") == 410
+        assert running.status(f"{running.job}/archive") == 410
+        assert len(list(objects.all())) == 2
+        psutil.Process(running.pid("janitor")).resume()
+        eventually(lambda: running.status(running.job) == 404, within=60)
+        assert list(objects.all()) == []
+        with psycopg.connect(at.postgres) as connection:
+            names = connection.execute("select name from ebbmark.photos").fetchall()
+        assert names == [(None,)]
+
+    def test_a_signal_ends_all_of_it_in_order(self, running: Running) -> None:
+        processes = descendants(running.supervisor)
+        assert marked(running.data)
+        running.supervisor.send_signal(signal.SIGTERM)
+        running.supervisor.wait(timeout=60)
+        assert running.supervisor.returncode == 0
+        assert "Traceback" not in running.output.read_text()
+        assert nobody_left(processes)
+        assert marked(running.data) == []

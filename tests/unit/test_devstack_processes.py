@@ -13,10 +13,13 @@ from types import FrameType
 import psutil
 import pytest
 
-from devstack import orphans, records
+from devstack import arrival, keeper, orphans, records
+from devstack.arrival import wait_until_all_serve
 from devstack.halt import Halt, Halted
-from devstack.keeper import FIRST_PAUSE, LONGEST_PAUSE, SOUND_AFTER, Keeper
+from devstack.keeper import FIRST_PAUSE, LONGEST_PAUSE, SOUND_AFTER, Keeper, tend_all
+from devstack.ports import choose
 from devstack.process import MARK, DevstackError, Process, run, wait_until
+from devstack.supervisor import Stack
 
 FOREVER = "import time\nprint('begun', flush=True)\ntime.sleep(600)"
 DEAF = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER
@@ -70,6 +73,30 @@ class TestProcess:
         process.start()
         eventually(lambda: lines == [("some", "one"), ("some", "two")])
         eventually(lambda: process.tail() == "one\ntwo")
+
+    def test_it_lives_on_where_the_disk_is_full(
+        self, make: Callable[..., Process], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / "some.log").symlink_to("/dev/full")
+        lines: list[str] = []
+        process = make(
+            "for n in range(20_000): print(n, flush=True)", on_line=lambda _, line: lines.append(line)
+        )
+        process.start()
+        eventually(lambda: process.exit_code is not None)
+        assert process.exit_code == 0
+        eventually(lambda: lines == [str(n) for n in range(20_000)])
+        assert capsys.readouterr().out == "the log of some cannot be written: No space left on device\n"
+
+    def test_it_starts_where_no_log_can_be_if_somebody_listens(
+        self, make: Callable[..., Process], tmp_path: Path
+    ) -> None:
+        (tmp_path / "logs").touch()
+        lines: list[str] = []
+        process = make("print('one')", on_line=lambda _, line: lines.append(line))
+        process.start()
+        eventually(lambda: lines == ["one"])
 
     def test_it_stops_when_asked(self, make: Callable[..., Process]) -> None:
         process = make(FOREVER)
@@ -241,6 +268,121 @@ class TestKeeper:
     ) -> None:
         Keeper(failing).tend(failing.started_at)
         assert capsys.readouterr().out == "some ended with 3; it is started again in 0.5 s\n"
+
+    def test_what_the_disk_refuses_is_said_and_harms_nobody_else(
+        self,
+        failing: Process,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.0)
+        stuck = Process("stuck", [sys.executable, "-c", FOREVER], log=tmp_path / "stuck.log")
+        stuck.start()
+        stuck.kill()
+        (tmp_path / "stuck.log").unlink()
+        (tmp_path / "stuck.log").mkdir()
+        stack = Stack(tmp_path / "data")
+        both = [Keeper(stuck), Keeper(failing)]
+        first = failing.started_at
+        # The folder is not there, so nothing can be written into it.
+        eventually(lambda: tend_all(both, stack.note_processes) or failing.started_at > first)
+        said = capsys.readouterr().out
+        assert "stuck cannot be started: [Errno 21] Is a directory" in said
+        assert "It cannot be noted who runs: [Errno 2] No such file or directory" in said
+        (tmp_path / "stuck.log").rmdir()
+        eventually(lambda: tend_all(both, stack.note_processes) or stuck.pid is not None)
+        stuck.kill()
+
+
+SERVING = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(sys.argv[2]))
+        self.end_headers()
+    def log_message(self, *_):
+        print("asked", flush=True)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+class TestArrival:
+    @pytest.fixture
+    def kept(self, tmp_path: Path) -> Iterator[Callable[..., Keeper]]:
+        """Start processes and keep them."""
+        started: list[Process] = []
+
+        def start(name: str, code: str = SERVING, status: int = 200) -> Keeper:
+            port = choose(["any"], {})["any"]
+            command = [sys.executable, "-c", code, str(port), str(status)]
+            url, log = f"http://127.0.0.1:{port}/metrics", tmp_path / f"{name}.log"
+            started.append(Process(name, command, log=log, url=url))
+            started[-1].start()
+            return Keeper(started[-1])
+
+        yield start
+        for process in started:
+            process.kill()
+
+    @staticmethod
+    def wait(*kept: Keeper, within: float = 20, halt: Halt | None = None) -> None:
+        def tend() -> None:
+            tend_all(kept, lambda: None)
+
+        wait_until_all_serve(kept, tend, within=within, halt=halt or Halt())
+
+    def test_it_is_when_all_of_them_answer(self, kept: Callable[..., Keeper]) -> None:
+        both = [kept("ingest"), kept("worker-1")]
+        self.wait(*both)
+        assert all("asked" in each.process.tail() for each in both)
+
+    @pytest.mark.parametrize(
+        ("code", "status"), [(FOREVER, 200), (SERVING, 503)], ids=["silent", "not ready"]
+    )
+    def test_one_that_does_not_serve_is_named(
+        self, kept: Callable[..., Keeper], code: str, status: int
+    ) -> None:
+        ready, late = kept("ingest"), kept("worker-1", code, status)
+        self.wait(ready)
+        eventually(lambda: bool(late.process.tail()) or code is SERVING)
+        with pytest.raises(DevstackError, match=r"^Not ready after 0 s: worker-1; the log of worker-1 ends"):
+            self.wait(ready, late, within=0.2)
+
+    def test_one_that_keeps_ending_is_named_at_once(
+        self, kept: Callable[..., Keeper], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.01)
+        with pytest.raises(DevstackError, match=r"^worker-1 has ended 3 times, with 3; [^|]*\nno children$"):
+            self.wait(
+                kept("ingest"), kept("worker-1", "import sys; print('no children'); sys.exit(3)"), within=600
+            )
+
+    def test_one_that_serves_and_ends_again_has_not_come_up(
+        self, kept: Callable[..., Keeper], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper, "FIRST_PAUSE", 0.01)
+        passing = "import os, threading\nthreading.Timer(0.5, os._exit, [3]).start()" + SERVING
+        looping = kept("worker-1", passing)
+        eventually(lambda: looping.process.exit_code == 3)
+        with pytest.raises(DevstackError, match="worker-1 has ended 3 times, with 3"):
+            self.wait(looping)
+
+    def test_one_that_ended_once_comes_up_when_it_has_lived_for_a_while(
+        self, kept: Callable[..., Keeper], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(arrival, "_STEADY_AFTER", 0.1)
+        shaken = kept("worker-1")
+        shaken.process.kill()
+        self.wait(shaken)
+        assert shaken.process.pid is not None
+        assert shaken.ended == 1
+
+    def test_a_halt_ends_the_wait(self, kept: Callable[..., Keeper]) -> None:
+        halt = Halt()
+        halt.set()
+        with pytest.raises(Halted):
+            self.wait(kept("worker-1", FOREVER), halt=halt)
 
 
 class TestOrphans:

@@ -51,6 +51,11 @@ def test_a_remembered_port_that_somebody_took_is_replaced(taken: int) -> None:
     assert choose(["kafka"], {"kafka": taken})["kafka"] != taken
 
 
+def test_a_port_that_is_remembered_for_another_name_is_left_to_it() -> None:
+    port = choose(["ingest"], {})["ingest"]
+    assert choose(["worker"], {"ingest": port, "worker": port})["worker"] != port
+
+
 def test_no_two_names_share_a_port() -> None:
     names = [f"server-{n}" for n in range(200)]
     assert len(set(choose(names, dict.fromkeys(names, 23_456)).values())) == len(names)

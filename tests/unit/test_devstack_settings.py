@@ -3,16 +3,27 @@
 import hashlib
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from devstack import jars, kafka, prometheus, seaweedfs
+from devstack import jars, kafka, postgres, prometheus, seaweedfs
+from devstack.halt import Halt
 from devstack.process import DevstackError
 from devstack.services import dotenv, ebbmark_processes, environment
 from devstack.supervisor import Endpoints, Stack
 from ebbmark.settings import PREFIX, Settings
 
+# As the kernel names a process that runs PostgreSQL; 15 is PR_SET_NAME.
+NAMED_POSTGRES = """
+import ctypes, time
+ctypes.CDLL(None).prctl(15, b"postgres")
+print("begun", flush=True)
+time.sleep(600)
+"""
 ENDPOINTS = Endpoints(
     kafka="127.0.0.1:1",
     postgres="postgresql://postgres@127.0.0.1:2/ebbmark",
@@ -37,6 +48,32 @@ class TestEnvironment:
         settings = Settings.from_env(environment(ENDPOINTS, given, data=tmp_path, port=8123))
         assert settings.job.ttl.total_seconds() == 20
         assert (settings.log.format, settings.http.host) == ("json", "0.0.0.0")  # noqa: S104
+
+    def test_what_names_servers_elsewhere_gives_way_however_it_is_spelt(self, tmp_path: Path) -> None:
+        ours = environment(ENDPOINTS, {}, data=tmp_path, port=8123)
+        forced = [
+            *("HTTP_PORT", "KAFKA_BOOTSTRAP", "LEDGER_URL", "LEDGER_PASSWORD"),
+            *("STORE_ENDPOINT", "STORE_ACCESS_KEY", "STORE_SECRET_KEY"),
+        ]
+        given = {f"{PREFIX}{name}{file}": "/no/such/file" for name in forced for file in ("", "_FILE")}
+        assert environment(ENDPOINTS, given, data=tmp_path, port=8123) == ours
+
+    def test_a_default_gives_way_to_a_file(self, tmp_path: Path) -> None:
+        name = tmp_path / "bucket"
+        name.write_text("photos\n")
+        given = {"EBBMARK_STORE_BUCKET_FILE": str(name)}
+        settings = Settings.from_env(environment(ENDPOINTS, given, data=tmp_path, port=8123))
+        assert settings.store.bucket == "photos"
+
+    def test_a_file_does_not_rename_a_worker(self, tmp_path: Path) -> None:
+        name = tmp_path / "instance"
+        name.write_text("everybody")
+        given = {"EBBMARK_WORKER_INSTANCE_FILE": str(name)}
+        processes = ebbmark_processes(Stack(tmp_path), given, workers=2, port=8123)
+        own = {process.name: process._env for process in processes}  # noqa: SLF001
+        for worker in ("worker-1", "worker-2"):
+            told = {name: value for name, value in own[worker].items() if name.startswith(PREFIX)}
+            assert Settings.from_env(told).worker.instance == worker
 
     def test_the_name_of_the_prometheus_program_is_no_setting_of_theirs(self, tmp_path: Path) -> None:
         given = {"EBBMARK_PROMETHEUS_BIN": "/usr/bin/prometheus"}
@@ -67,6 +104,23 @@ class TestProcesses:
         ]
         assert groups[0]["targets"] == ["127.0.0.1:8123"]
         assert len({target for group in groups for target in group["targets"]}) == 4
+
+    def test_each_is_asked_where_it_listens(self, tmp_path: Path) -> None:
+        given = {
+            "EBBMARK_HTTP_HOST": "0.0.0.0",  # noqa: S104 - where all listen
+            "EBBMARK_WORKER_METRICS_HOST": "192.0.2.1",
+        }
+        processes = list(ebbmark_processes(Stack(tmp_path), given, workers=1, port=8123))
+        groups = json.loads((tmp_path / "prometheus" / "targets.json").read_text())
+        ingest, worker, janitor = (group["targets"][0] for group in groups)
+        assert [process.url for process in processes] == [
+            f"http://{ingest}/readyz",
+            f"http://{worker}/metrics",
+            f"http://{janitor}/metrics",
+        ]
+        assert ingest == "127.0.0.1:8123"
+        assert worker.startswith("192.0.2.1:")
+        assert janitor.startswith("127.0.0.1:")
 
     def test_their_metrics_stay_on_their_ports(self, tmp_path: Path) -> None:
         list(ebbmark_processes(Stack(tmp_path), {}, workers=1, port=8123))
@@ -121,6 +175,23 @@ class TestServers:
     def test_no_cluster_id_looks_like_an_option(self) -> None:
         assert all(re.fullmatch(r"[\w][\w-]{21}", kafka.new_id()) for _ in range(1000))
 
+    @pytest.mark.parametrize("its_own", [False, True], ids=["elsewhere", "there"])
+    def test_only_a_server_that_runs_there_keeps_its_note(self, tmp_path: Path, *, its_own: bool) -> None:
+        cluster, other = tmp_path / "ours" / "cluster", tmp_path / "other"
+        cluster.mkdir(parents=True)
+        (tmp_path / "ours" / "made").touch()
+        other.mkdir()
+        works_in = cluster if its_own else other
+        command = [sys.executable, "-c", NAMED_POSTGRES]
+        with subprocess.Popen(command, cwd=works_in, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"begun\n"
+            noted = cluster / "postmaster.pid"
+            noted.write_text(f"{server.pid}\n{cluster}\n")
+            postgres.prepare(tmp_path / "ours", tmp_path / "postgres.log", {"postgres": 1}, Halt())
+            server.kill()
+        assert noted.exists() is its_own
+
     def test_the_keys_of_the_object_store_are_made_once(self, tmp_path: Path) -> None:
         assert seaweedfs.keys(tmp_path) == seaweedfs.keys(tmp_path)
         assert len(set(seaweedfs.keys(tmp_path))) == 2
@@ -129,3 +200,15 @@ class TestServers:
         monkeypatch.setenv("EBBMARK_PROMETHEUS_BIN", "/no/such/program")
         with pytest.raises(DevstackError, match="EBBMARK_PROMETHEUS_BIN names /no/such/program"):
             prometheus.binary()
+
+
+def test_make_takes_a_data_folder_whose_name_has_spaces() -> None:
+    said = subprocess.run(
+        ["make", "--dry-run", "up", "DATA=/some where/else"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    words = shlex.split(said.stdout.splitlines()[-1])
+    assert words[words.index("--data") + 1] == "/some where/else"

@@ -29,7 +29,7 @@ def test_promtool_finds_no_fault(config: Path, tmp_path: Path) -> None:
         if os.environ.get("CI"):
             pytest.fail("promtool is missing")
         pytest.skip("promtool is not installed")
-    prometheus.write_targets(tmp_path, {"ingest": 8000})
+    prometheus.write_targets(tmp_path, {"ingest": "127.0.0.1:8000"})
     # Next to the others, as rules are named relative to it.
     shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
     copy = tmp_path / config.name

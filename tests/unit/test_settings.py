@@ -27,6 +27,17 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     assert Settings.from_env({"EBBMARK_STORE_SECRET_KEY_FILE": str(secret)}).store.secret_key == said
 
 
+def test_a_value_that_is_said_here_and_in_a_file_is_a_problem(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    said = "from a file"
+    secret.write_text(said)
+    both = {"EBBMARK_STORE_SECRET_KEY": "said", "EBBMARK_STORE_SECRET_KEY_FILE": str(secret)}
+    with pytest.raises(SettingsError, match="EBBMARK_STORE_SECRET_KEY_FILE: EBBMARK_STORE_SECRET_KEY is set"):
+        Settings.from_env(both)
+    # As .env.example spells what is not set.
+    assert Settings.from_env({**both, "EBBMARK_STORE_SECRET_KEY": ""}).store.secret_key == said
+
+
 def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as wrong:
         Settings.from_env(
