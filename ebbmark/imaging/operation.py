@@ -112,8 +112,9 @@ def catalogue() -> dict[str, type[Operation]]:
     return found
 
 
+@functools.cache
 def schema_of(operation: type[Operation]) -> dict[str, object]:
-    """Return the JSON Schema of the parameters of an operation, without references."""
+    """Return the JSON Schema of the parameters of an operation, without references; not to be changed."""
     _, components = msgspec.json.schema_components([operation])
     schema: dict[str, object] = dict(components[operation.__name__])
     declared = cast("dict[str, dict[str, object]]", schema["properties"])
