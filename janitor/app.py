@@ -12,6 +12,7 @@ from ebbmark.settings import Settings
 from ebbmark.store import S3Store
 from ebbmark.topics import EXPIRATIONS
 from janitor import reconcile
+from janitor.deliveries import order_deliveries
 from janitor.expire import Expirer, order_expirations
 from observability import exporter, logs, metrics
 
@@ -54,7 +55,9 @@ async def sweep_for_ever(
             log.info("leading" if leads else "not leading any more")
         led = leads
         metrics.LEADER.set(leads)
-        if leads:
+        if not leads:
+            metrics.DELIVERY_AGE.set(0)  # only who looks knows
+        else:
             try:
                 await sweep(settings, ledger, eventlog)
             except Unavailable as exc:
@@ -74,4 +77,5 @@ async def sweep(settings: Settings, ledger: Ledger, eventlog: EventLog) -> None:
     await reconcile.redispatch(ledger, eventlog, stale=settings.janitor.stale)
     await reconcile.announce(ledger, eventlog)
     await order_expirations(ledger, eventlog, grace=settings.job.grace)
+    await order_deliveries(ledger, eventlog, farewell=settings.webhook.farewell)
     await ledger.forget(tombstone=settings.job.tombstone)
