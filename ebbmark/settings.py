@@ -137,8 +137,8 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
     """Networks that receivers may be in beside the public ones, such as 10.1.0.0/16, separated by commas."""
     ports: str = "443,8443"
     """Ports that receivers may listen on, separated by commas."""
-    ca_file: str = ""
-    """Certificates to trust, as PEM; those of the system when empty."""
+    authorities: str = ""
+    """Certificates to trust, as PEM text; those of the system when empty."""
     connect_timeout: timedelta = timedelta(seconds=5)
     timeout: timedelta = timedelta(seconds=10)
     """Longest attempt, from the name to the answer."""

@@ -64,7 +64,7 @@ class Courier:
         self._settings = settings
         self._rules = Rules.of(settings)
         self._resolve = resolve
-        self._tls = ssl.create_default_context(cafile=settings.ca_file or None)
+        self._tls = ssl.create_default_context(cadata=settings.authorities or None)
         self._under_way: Counter[str] = Counter()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:

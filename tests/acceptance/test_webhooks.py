@@ -39,7 +39,7 @@ def system_settings(room: Settings, receivers: tuple[Receiver, Receiver, Path]) 
         "allow_http": True,
         "networks": "127.0.0.1/32",
         "ports": f"{plain.port},{secure.port}",
-        "ca_file": str(trusted),
+        "authorities": trusted.read_text(),
         "timeout": "PT2S",
         "first_wait": "PT0.5S",
         "longest_wait": "PT1S",

@@ -257,7 +257,7 @@ async def test_the_certificate_is_checked_against_the_name_not_the_address(
 ) -> None:
     names_asked_for: list[str | None] = []
     tls[0].sni_callback = lambda _, name, __: names_asked_for.append(name)
-    courier = courier_to(secure, ca_file=str(tls[1]))
+    courier = courier_to(secure, authorities=tls[1].read_text())
     assert await post(courier, secure) == DELIVERED
     assert names_asked_for == ["hooks.example"]
     assert await post(courier, secure, host="other.example") == Answer("bad-certificate")
