@@ -9,7 +9,9 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import MappingProxyType
 
 import httpx
@@ -36,6 +38,8 @@ OUTCOMES: Mapping[str, str] = MappingProxyType(
 )
 """What can come of an attempt."""
 
+_LOOKUPS = 8
+
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -50,20 +54,28 @@ class Busy(Exception):
     """Enough is under way to this host; nothing was sent."""
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a host, best first; raises `OSError` when there is none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+class Names:
+    """The system's resolver, in threads of its own: a name that takes for ever holds up no other work."""
+
+    def __init__(self) -> None:
+        """Start threads as they are needed."""
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="names")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a host, best first; raises `OSError` when there is none."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Courier:
     """Carries messages; holds no connection between two of them."""
 
-    def __init__(self, settings: WebhookSettings, resolve: Resolve = resolve) -> None:
+    def __init__(self, settings: WebhookSettings, resolve: Resolve | None = None) -> None:
         """Read the certificates that are trusted, once."""
         self._settings = settings
         self._rules = Rules.of(settings)
-        self._resolve = resolve
+        self._resolve = resolve or Names()
         self._tls = ssl.create_default_context(cadata=settings.authorities or None)
         self._under_way: Counter[str] = Counter()
 

@@ -1,5 +1,6 @@
 """Whom jobs tell, what is due to be told, and what became of it."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -198,6 +199,24 @@ async def test_what_is_claimed_is_not_due_again_before_its_lease_is_over(bench: 
     assert await take(deliveries, job) == []
     await bench.advance(MOMENT)
     assert (await take_one(deliveries, job)).number == 2
+
+
+async def test_of_many_that_claim_at_once_one_gets_it(ledger: Ledger, deliveries: Deliveries) -> None:
+    job = await told(ledger)
+    taken = await asyncio.gather(*(take(deliveries, job) for _ in range(6)))
+    assert sorted(len(each) for each in taken) == [0, 0, 0, 0, 0, 1]
+
+
+async def test_of_many_that_enter_and_subscribe_at_once_the_first_counts(
+    ledger: Ledger, deliveries: Deliveries
+) -> None:
+    job = await sealed_with(ledger, 1)
+    hooks = [msgspec.structs.replace(HOOK, reference=str(n)) for n in range(6)]
+    kept = await asyncio.gather(*(deliveries.subscribe(job, hook) for hook in hooks))
+    assert len({each.reference for each in kept if each}) == 1
+    await finish(ledger, *map(done, await claim(ledger, job, 0)))
+    await asyncio.gather(*(deliveries.enter(job) for _ in range(6)))
+    assert len(await deliveries.log(job)) == 1
 
 
 async def test_a_failure_is_due_again_in_time_and_counted(bench: Bench) -> None:

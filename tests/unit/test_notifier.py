@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from ebbmark.events import JobCompleted, JobExpired, NotifyReceiver
 from ebbmark.ledger.deliveries import DeliveryRow, Webhook, event_id
@@ -259,6 +260,33 @@ async def test_a_receiver_on_a_forbidden_address_is_not_reached(world: World) ->
     row = await world.row(job)
     assert (row.outcome, row.status, world.receiver.seen) == ("forbidden-address", None, [])
     assert row.next_attempt_at is not None
+
+
+async def test_the_oldest_that_is_due_and_what_is_given_up_are_measured(world: World) -> None:
+    world.receiver.scripts["/"] = [status(500)]
+    job = await world.complete()
+    await world.hear_of(job)
+    world.now += timedelta(minutes=7)
+    await world.sweep()
+    assert REGISTRY.get_sample_value("ebbmark_delivery_age_seconds") == 420
+    before = REGISTRY.get_sample_value("ebbmark_deliveries_given_up_total") or 0
+    world.now += TTL
+    await world.sweep()
+    assert REGISTRY.get_sample_value("ebbmark_delivery_age_seconds") == 0
+    assert REGISTRY.get_sample_value("ebbmark_deliveries_given_up_total") == before + 1
+
+
+async def test_attempts_are_counted_by_outcome(world: World) -> None:
+    def counted(outcome: str) -> float:
+        return REGISTRY.get_sample_value("ebbmark_deliveries_total", {"outcome": outcome}) or 0
+
+    world.receiver.scripts["/"] = [status(500), status(200)]
+    before = counted("refused"), counted("delivered")
+    job = await world.complete()
+    await world.hear_of(job)
+    await world.wait_for_retry(job)
+    await world.sweep()
+    assert (counted("refused"), counted("delivered")) == (before[0] + 1, before[1] + 1)
 
 
 async def test_an_order_reveals_nothing_but_the_job(world: World) -> None:
