@@ -45,7 +45,8 @@ async def list_deliveries(services: Services, public_id: str) -> Response[schema
 async def replay_delivery(services: Services, public_id: str, event: str) -> schemas.Delivery:
     """Have the event sent again within seconds, under its old id, whether it was delivered or not."""
     job = (await services.watch.look(public_id)).snapshot.job.id
-    row = await services.ledger.deliveries.replay(job, event)
+    # The database takes no text with a NUL or half a character in it.
+    row = await services.ledger.deliveries.replay(job, event) if event.isprintable() else None
     if row is None:
         raise Rejected("unknown-event", "Nothing of this id was to be told of this job.")
     return schemas.delivery(public_id, row)

@@ -83,16 +83,17 @@ class Notifier:
 
 def message(attempt: Attempt) -> bytes:
     """Return the body: the same bytes at every attempt, with ids, counts and times, and no file's name."""
+    completed = attempt.kind == COMPLETED
     data: dict[str, object] = {
         "job": attempt.job,
         "reference": attempt.webhook.reference,
         "epoch": attempt.epoch,
-        "state": "complete" if attempt.kind == COMPLETED else "expired",
+        "state": "complete" if completed else "expired",
         "total": attempt.total,
         "done": attempt.done,
         "failed": attempt.failed,
         "created_at": _utc(attempt.created_at),
-        "completed_at": _utc(attempt.completed_at),
+        "completed_at": _utc(attempt.occurred_at if completed else attempt.completed_at),
         "expires_at": _utc(attempt.expires_at),
     }
     return msgspec.json.encode({"type": attempt.kind, "timestamp": _utc(attempt.occurred_at), "data": data})

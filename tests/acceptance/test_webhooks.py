@@ -179,6 +179,8 @@ def test_only_the_owner_replays_and_only_what_happened(ann: Person, receiver: Re
     other = send(ann, receiver.url("/other"))["status_url"]
     for path, code in (
         (f"{other}/deliveries/{row['event']}/replay", "unknown-event"),
+        (f"{other}/deliveries/%00/replay", "unknown-event"),
+        (f"{other}/deliveries/%ED%A0%80/replay", "unknown-event"),
         (f"/jobs/{'A' * 22}/deliveries/{row['event']}/replay", "unknown-job"),
     ):
         answer = ann.http.post(path)
