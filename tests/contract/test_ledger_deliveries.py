@@ -412,10 +412,20 @@ async def test_a_job_that_runs_out_tells_its_end_after_its_completion(bench: Ben
     assert len(await deliveries.log(job)) == 1
     await bench.ledger.mark_expired(job, quiet=QUIET)
     await deliveries.enter()
-    assert [each.event for each in await deliveries.log(job)] == [
-        event_id(job, 0, "job.completed"),
-        event_id(job, 0, "job.expired"),
-    ]
+    completion, end = await deliveries.log(job)
+    assert completion.event == event_id(job, 0, "job.completed")
+    assert end.event == event_id(job, 0, "job.expired")
+    assert end.occurred_at - completion.occurred_at >= TTL
+
+
+async def test_living_jobs_are_not_forgotten(bench: Bench) -> None:
+    deliveries = bench.ledger.deliveries
+    filling, complete = await open_with(bench.ledger, 1), await told(bench.ledger)
+    await deliveries.subscribe(filling, HOOK)
+    await bench.advance(FAREWELL + MOMENT)
+    await deliveries.end(farewell=FAREWELL)
+    assert await known(deliveries, filling)
+    assert await known(deliveries, complete)
 
 
 async def test_the_tombstone_takes_the_log_with_it(bench: Bench) -> None:

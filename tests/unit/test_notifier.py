@@ -18,7 +18,7 @@ from ebbmark.topics import NOTIFICATIONS
 from ebbmark.webhooks import parse_secret
 from janitor.deliveries import order_deliveries
 from processors.courier import Courier
-from processors.notifier import Notifier
+from processors.notifier import Notifier, message
 from tests.contract.ledgers import QUIET, TTL, claim, done, failed, finish, new_photo, sealed_with
 from tests.people import eventually
 from tests.receivers import Receiver, silence, status
@@ -287,6 +287,14 @@ async def test_attempts_are_counted_by_outcome(world: World) -> None:
     await world.wait_for_retry(job)
     await world.sweep()
     assert (counted("refused"), counted("delivered")) == (before[0] + 1, before[1] + 1)
+
+
+async def test_what_is_told_of_a_completion_does_not_change_with_its_job(world: World) -> None:
+    job = await world.complete()
+    await world.ledger.deliveries.enter(job)
+    (attempt,) = await world.ledger.deliveries.claim(job, lease=SECOND, farewell=SECOND)
+    later = msgspec.structs.replace(attempt, completed_at=None, number=2, failures=1)
+    assert message(later) == message(attempt)
 
 
 async def test_an_order_reveals_nothing_but_the_job(world: World) -> None:
