@@ -308,9 +308,10 @@ async def test_what_is_due_is_ordered_once_a_minute_until_it_is_claimed(bench: B
 
 async def test_no_more_is_ordered_at_once_than_asked_for_and_the_longest_due_first(bench: Bench) -> None:
     deliveries = bench.ledger.deliveries
-    first = await told(bench.ledger)
-    await bench.advance(MOMENT)
-    second = await told(bench.ledger)
+    second, first = await told(bench.ledger), await told(bench.ledger)
+    await fail(deliveries, await take_one(deliveries, second), again=2 * MINUTE)
+    await fail(deliveries, await take_one(deliveries, first), again=MINUTE)
+    await bench.advance(2 * MINUTE)
     assert await deliveries.due(limit=1) == [first]
     assert await deliveries.due(limit=1) == [second]
 
