@@ -20,7 +20,7 @@ from ebbmark.errors import Unavailable
 from ebbmark.settings import Settings, SettingsError
 from observability import logs
 
-AGENTS = ("planner", "renderer", "projector")
+AGENTS = ("planner", "renderer", "projector", "notifier")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

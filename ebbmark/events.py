@@ -74,6 +74,10 @@ class ExpireJob(JobEvent, frozen=True, kw_only=True, gc=False):
     """An order to delete everything the job owns; repeating it is harmless."""
 
 
+class NotifyReceiver(JobEvent, frozen=True, kw_only=True, gc=False):
+    """An order to tell the job's receiver whatever the ledger says is due; repeating it is harmless."""
+
+
 class DeadLetter(Event, frozen=True, kw_only=True, gc=False):
     """A message or a photo that was given up: where it came from, how often it was tried, and why."""
 

@@ -7,6 +7,7 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -128,6 +129,45 @@ class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
     """A photo accepted or dispatched this long ago and still not claimed is dispatched again."""
 
 
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom a job may tell of its end, and how patiently."""
+
+    allow_http: bool = False
+    """Take http:// too; for tests and private networks."""
+    networks: str = ""
+    """Networks that receivers may be in beside the public ones, such as 10.1.0.0/16, separated by commas."""
+    ports: str = "443,8443"
+    """Ports that receivers may listen on, separated by commas."""
+    authorities: str = ""
+    """Certificates to trust, as PEM text; those of the system when empty."""
+    connect_timeout: timedelta = timedelta(seconds=5)
+    timeout: timedelta = timedelta(seconds=10)
+    """Longest attempt, from the name to the answer."""
+    host_attempts: Positive = 4
+    """Attempts under way at once towards one host, from one worker."""
+    first_wait: timedelta = timedelta(seconds=5)
+    """Before the second attempt; each later one waits three times as long."""
+    longest_wait: timedelta = timedelta(minutes=10)
+    farewell: timedelta = timedelta(minutes=10)
+    """How long the address is kept after the end of a job, to tell of it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no list of networks or ports, before anybody relies on it."""
+        for name, read in (("NETWORKS", self.allowed_networks), ("PORTS", self.allowed_ports)):
+            try:
+                read()
+            except ValueError as exc:
+                raise ValueError(f"{PREFIX}WEBHOOK_{name}: {exc}") from exc
+
+    def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Return `networks`, read."""
+        return tuple(ip_network(each.strip()) for each in self.networks.split(",") if each.strip())
+
+    def allowed_ports(self) -> frozenset[int]:
+        """Return `ports`, read."""
+        return frozenset(int(each) for each in self.ports.split(","))
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is written to standard error."""
 
@@ -150,6 +190,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     store: Store = field(default_factory=Store)
     worker: Worker = field(default_factory=Worker)
     janitor: Janitor = field(default_factory=Janitor)
+    webhook: Webhook = field(default_factory=Webhook)
     log: Log = field(default_factory=Log)
 
     @classmethod
@@ -182,7 +223,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
                 problems.append(f"{name}: {exc}")
         if problems:
             raise SettingsError("\n".join(problems))
-        return msgspec.convert(values, cls)
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as exc:  # a section that refused its values in words of its own
+            raise SettingsError(str(exc).partition(" - at `")[0]) from exc
 
 
 def variables() -> dict[str, tuple[str, str, object]]:

@@ -14,6 +14,7 @@ from ebbmark.events import (
     JobCompleted,
     JobEvent,
     JobExpired,
+    NotifyReceiver,
     PhotoEvent,
     PhotoFailed,
     PhotoRendered,
@@ -95,11 +96,23 @@ JOBS: Topic[JobCompleted | JobExpired] = Topic(
     "jobs", JobCompleted | JobExpired, key=_by_job, partitions=12, retention=_DAY
 )
 EXPIRATIONS: Topic[ExpireJob] = Topic("expirations", ExpireJob, key=_by_job, partitions=12, retention=_DAY)
+NOTIFICATIONS: Topic[NotifyReceiver] = Topic(
+    "notifications", NotifyReceiver, key=_by_job, partitions=6, retention=timedelta(hours=6)
+)
 DEAD_LETTERS: Topic[DeadLetter] = Topic(
     "dead-letters", DeadLetter, key=_dead_letter_key, partitions=6, retention=timedelta(days=7)
 )
 
-TOPICS: tuple[Topic[Any], ...] = (UPLOADS, EXPRESS, BULK, STATUSES, JOBS, EXPIRATIONS, DEAD_LETTERS)
+TOPICS: tuple[Topic[Any], ...] = (
+    UPLOADS,
+    EXPRESS,
+    BULK,
+    STATUSES,
+    JOBS,
+    EXPIRATIONS,
+    NOTIFICATIONS,
+    DEAD_LETTERS,
+)
 
 
 def lane(n: int) -> Topic[RenderPhoto]:

@@ -52,6 +52,19 @@ def _form_body() -> RequestBody:
             description="Short form: names in order, `resize,watermark`. Their parameters are fields "
             "of the form, such as `width` and `text`; see `/operations`.",
         ),
+        "webhook": Schema(
+            type=OpenAPIType.STRING,
+            description="An https:// address that is told when the job is complete, and when it is gone; "
+            "signed by Standard Webhooks.",
+        ),
+        "webhook_secret": Schema(
+            type=OpenAPIType.STRING,
+            description="What its messages are signed with, `whsec_…`; one is made when absent.",
+        ),
+        "webhook_reference": Schema(
+            type=OpenAPIType.STRING,
+            description="Up to 200 characters of yours that its messages carry; they do not carry the link.",
+        ),
     }
     schema = Schema(type=OpenAPIType.OBJECT, properties=properties)
     return RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=schema)}, required=True)

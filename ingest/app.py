@@ -26,6 +26,7 @@ from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ingest import pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
+from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
 from ingest.routes import JOB_ROUTES, Services
 from ingest.stream import Watch
@@ -132,6 +133,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
     return Litestar(
         route_handlers=[
             *JOB_ROUTES,
+            *DELIVERY_ROUTES,
             healthz,
             readyz,
             show_metrics,

@@ -11,6 +11,7 @@ from ebbmark.ledger import NewPhoto
 from ebbmark.states import JobState
 from ingest.jobs import Door, Opened, fingerprint, require_one_good
 from ingest.uploads import Fields, Spool, Upload
+from ingest.webhooks import FIELDS, Wish
 
 
 class Intake:
@@ -40,25 +41,35 @@ class Intake:
         else:
             raise Rejected("unknown-field", "Photos belong in the field `files`, the logo in `logo`.")
 
-    async def accept(self, wanted: Recipe, *, fill_later: bool) -> Opened:
+    async def accept(self, wanted: Recipe, *, fill_later: bool, wish: Wish | None = None) -> Opened:
         """Enter and seal what came, or only the recipe when the photos follow."""
         if wanted.wants_logo() and self.logo is None:
             raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
         recipe = wanted.to_json()
         opened = await self.open()
         mark = fingerprint(recipe, self.logo, self.photos)
+        if wish is not None:
+            mark = wish.marked(mark)
         job = opened.job
         if opened.repeated and job.fingerprint not in {None, mark}:
             raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
         if opened.repeated and job.state is not JobState.OPEN:
-            return opened
+            return await self._tell(opened, wish)
         if not fill_later:
             require_one_good(self.photos)
+        opened = await self._tell(opened, wish)
         await self._door.add(job, self.photos, recipe=recipe, logo_sha256=self.logo, fingerprint=mark)
         if fill_later:
-            return Opened(job, opened.public_id, opened.repeated)
-        job = msgspec.structs.replace(job, recipe=recipe)
-        return Opened(await self._door.seal(job, len(self.photos)), opened.public_id, opened.repeated)
+            return opened
+        job = await self._door.seal(msgspec.structs.replace(job, recipe=recipe), len(self.photos))
+        return msgspec.structs.replace(opened, job=job)
+
+    async def _tell(self, opened: Opened, wish: Wish | None) -> Opened:
+        """Have the receiver noted before the job can end; a repeated request finds the first one's."""
+        if wish is None:
+            return opened
+        webhook = await self._door.tell(opened.job.id, wish.webhook())
+        return msgspec.structs.replace(opened, webhook=webhook)
 
     async def abandon(self) -> None:
         """Have what was not accepted deleted."""
@@ -87,7 +98,9 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
         if name.strip()
     ]
     flat = {
-        name: values[-1] for name, values in fields.values.items() if name not in {"operations", "recipe"}
+        name: values[-1]
+        for name, values in fields.values.items()
+        if name not in {"operations", "recipe", *FIELDS}
     }
     if whole_form:
         chosen = [each for name, each in catalogue().items() if name in operations]

@@ -16,6 +16,7 @@ from ebbmark.eventlog import EventLog
 from ebbmark.events import PhotoUploaded
 from ebbmark.imaging.codec import sniff
 from ebbmark.ledger import JobRow, Ledger, NewJob, NewPhoto, PhotoRow
+from ebbmark.ledger.deliveries import Webhook
 from ebbmark.settings import Settings
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import ObjectStore, logo_key, original_key
@@ -34,6 +35,8 @@ class Opened(Struct, frozen=True):
     job: JobRow
     public_id: str
     repeated: bool
+    webhook: Webhook | None = None
+    """Whom it tells, when the request said so."""
 
 
 class Door:
@@ -155,6 +158,10 @@ class Door:
         )
         metrics.PHOTOS_ACCEPTED.inc(len(rows))
         return rows
+
+    async def tell(self, job: UUID, webhook: Webhook) -> Webhook | None:
+        """Note whom the job tells of its end, and return whom it tells: the first that was noted."""
+        return await self._ledger.deliveries.subscribe(job, webhook)
 
     async def seal(self, job: JobRow, total: int) -> JobRow:
         """Close the job: from now on it renders to its end and then lives its hour.

@@ -18,6 +18,7 @@ log = logs.get(__name__)
 STATUS_BY_CODE = {
     "unknown-job": 404,
     "unknown-photo": 404,
+    "unknown-event": 404,
     "job-expired": 410,
     "job-not-complete": 409,
     "cross-site": 403,

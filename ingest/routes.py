@@ -21,6 +21,7 @@ from ebbmark.ledger import JobRow, Ledger
 from ebbmark.settings import Settings
 from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
+from ebbmark.webhooks import Rules, show_secret
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
 from ingest.intake import Intake, recipe_of
@@ -29,6 +30,7 @@ from ingest.problems import wants_page
 from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
 from ingest.uploads import Spool, pieces, read_form
+from ingest.webhooks import wish_of
 from observability import metrics
 
 AnyRequest = Request[object, object, State]
@@ -137,15 +139,23 @@ async def create_job(
         try:
             fields = await read_form(request, services.settings, intake.on_file)
             recipe = recipe_of(fields, has_logo=intake.logo is not None, whole_form=page)
+            wish = wish_of(fields, Rules.of(services.settings.webhook))
             fill_later = not intake.photos and not page
-            opened = await intake.accept(recipe, fill_later=fill_later)
+            opened = await intake.accept(recipe, fill_later=fill_later, wish=wish)
         except BaseException:
             await intake.abandon()
             raise
     if page:
         return Redirect(f"/jobs/{opened.public_id}", status_code=303)
+    accepted = schemas.accepted(opened.public_id, opened.job.state, opened.job.total)
+    if wish and opened.webhook:
+        accepted = msgspec.structs.replace(
+            accepted,
+            webhook_job=opened.job.id,
+            webhook_secret=None if wish.secret else show_secret(opened.webhook.secret),
+        )
     return Response(
-        schemas.accepted(opened.public_id, opened.job.state, opened.job.total),
+        accepted,
         status_code=202,
         headers={"location": f"/jobs/{opened.public_id}", "retry-after": "1"},
     )

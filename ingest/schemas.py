@@ -2,10 +2,12 @@
 
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 from msgspec import Meta, Struct
 
 from ebbmark.ledger import PhotoRow, Snapshot
+from ebbmark.ledger.deliveries import DeliveryRow
 from ebbmark.states import JobState, PhotoState
 
 
@@ -46,8 +48,12 @@ class Job(Struct, frozen=True, kw_only=True):
     server_time: datetime
 
 
-class Accepted(Struct, frozen=True, kw_only=True):
-    """The answer to an accepted job."""
+class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to an accepted job; the last two are there when a webhook was asked for.
+
+    `webhook_job` is what its messages call the job, `webhook_secret` what they are signed with, unless
+    the request named it.
+    """
 
     job_id: str
     state: JobState
@@ -55,6 +61,34 @@ class Accepted(Struct, frozen=True, kw_only=True):
     status_url: str
     events_url: str
     archive_url: str
+    webhook_job: UUID | None = None
+    webhook_secret: str | None = None
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """What became of telling the receiver one event; `status` and `outcome` are of the last attempt.
+
+    It is delivered, given up, or has a `next_attempt_at`.
+    """
+
+    event: str
+    type: str
+    attempts: int
+    occurred_at: datetime
+    attempted_at: datetime | None
+    next_attempt_at: datetime | None
+    status: int | None
+    outcome: str | None
+    delivered_at: datetime | None
+    given_up_at: datetime | None
+    replay_url: str
+
+
+class DeliveryLog(Struct, frozen=True, kw_only=True):
+    """All that was to be told of a job, in the order in which it happened."""
+
+    job: UUID
+    deliveries: list[Delivery]
 
 
 class Received(Struct, frozen=True, kw_only=True):
@@ -101,6 +135,23 @@ def accepted(public_id: str, state: JobState, total: int | None) -> Accepted:
         status_url=url,
         events_url=f"{url}/events",
         archive_url=f"{url}/archive",
+    )
+
+
+def delivery(public_id: str, row: DeliveryRow) -> Delivery:
+    """Return what became of one event as the job's owner sees it."""
+    return Delivery(
+        event=row.event,
+        type=row.kind,
+        attempts=row.attempts,
+        occurred_at=row.occurred_at,
+        attempted_at=row.attempted_at,
+        next_attempt_at=row.next_attempt_at,
+        status=row.status,
+        outcome=row.outcome,
+        delivered_at=row.delivered_at,
+        given_up_at=row.given_up_at,
+        replay_url=f"/jobs/{public_id}/deliveries/{row.event}/replay",
     )
 
 

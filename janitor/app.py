@@ -15,6 +15,7 @@ from ebbmark.settings import Settings
 from ebbmark.store import S3Store
 from ebbmark.topics import EXPIRATIONS
 from janitor import reconcile
+from janitor.deliveries import order_deliveries
 from janitor.expire import Expirer, order_expirations
 from observability import exporter, logs, metrics
 
@@ -60,6 +61,8 @@ async def sweep_for_ever(
         metrics.LEADER.set(leads)
         if leads:
             metrics.SWEEPS.labels(await sweeper.sweep()).inc()
+        else:
+            metrics.DELIVERY_AGE.set(0)  # only who looks knows
         await asyncio.sleep(every)
 
 
@@ -86,6 +89,7 @@ class Sweeper:
             "redispatch": lambda: reconcile.redispatch(ledger, eventlog, stale=settings.janitor.stale),
             "announce": lambda: reconcile.announce(ledger, eventlog),
             "expire": lambda: order_expirations(ledger, eventlog, grace=settings.job.grace),
+            "tell": lambda: order_deliveries(ledger, eventlog, farewell=settings.webhook.farewell),
             "forget": lambda: ledger.forget(tombstone=settings.job.tombstone),
         }
 

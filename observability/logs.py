@@ -17,6 +17,7 @@ _NOISY = {
     "psycopg.pool": logging.ERROR,
     "PIL": logging.WARNING,
     "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
     "asyncio": logging.WARNING,
 }
 

@@ -86,6 +86,29 @@ OUTCOMES_APPLIED = Counter(
 )
 JOBS_COMPLETED = Counter("ebbmark_jobs_completed_total", "Jobs whose last photo ended.")
 
+# Webhooks
+
+DELIVERIES = Counter(
+    "ebbmark_deliveries_total",
+    "Attempts to tell a receiver, by outcome. Only failures: the notifier's way out is blocked, or look at "
+    "/jobs/{id}/deliveries.",
+    ["outcome"],
+)
+DELIVERY_SECONDS = Histogram(
+    "ebbmark_delivery_seconds",
+    "Time of one attempt to tell a receiver. At its limit: a receiver works before it answers.",
+    buckets=_FAST,
+)
+DELIVERIES_GIVEN_UP = Counter(
+    "ebbmark_deliveries_given_up_total",
+    "Deliveries given up since it was too late. Rising: a receiver was away for as long as its job lived.",
+)
+DELIVERY_AGE = Gauge(
+    "ebbmark_delivery_age_seconds",
+    "For how long the longest undelivered event has been due, in the leading janitor. "
+    "Growing while attempts are few: run a notifier.",
+)
+
 # The janitor
 
 LEADER = Gauge(

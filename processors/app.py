@@ -11,9 +11,11 @@ from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
 from ebbmark.store import S3Store
-from ebbmark.topics import BULK, EXPRESS, STATUSES, UPLOADS
+from ebbmark.topics import BULK, EXPRESS, JOBS, NOTIFICATIONS, STATUSES, UPLOADS
 from observability import exporter
+from processors.courier import Courier
 from processors.lanes import Lanes
+from processors.notifier import Notifier
 from processors.planner import Planner
 from processors.pool import RenderPool
 from processors.projector import Projector
@@ -21,6 +23,7 @@ from processors.renderer import Renderer
 
 _PLANNER_SLOTS = 256
 _PROJECTOR_SLOTS = 256
+_NOTIFIER_SLOTS = 64
 
 
 async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) -> None:
@@ -48,6 +51,8 @@ async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) 
                 add_planner(consumer, eventlog)
             elif name == "projector":
                 add_projector(consumer, ledger, eventlog, settings)
+            elif name == "notifier":
+                add_notifier(consumer, ledger, settings)
             elif pool is not None:
                 renderer = add_renderer(consumer, ledger, eventlog, pool, settings)
                 renewing = asyncio.create_task(renderer.keep_leases())
@@ -79,11 +84,20 @@ def add_projector(consumer: Consumer, ledger: Ledger, eventlog: EventLog, settin
     consumer.consume(STATUSES, projector.handle, asyncio.Semaphore(_PROJECTOR_SLOTS))
 
 
+def add_notifier(consumer: Consumer, ledger: Ledger, settings: Settings) -> None:
+    """Jobs, notifications → receivers, the ledger."""
+    notifier = Notifier(ledger.deliveries, Courier(settings.webhook), settings.webhook)
+    slots = asyncio.Semaphore(_NOTIFIER_SLOTS)
+    consumer.consume(JOBS, notifier.handle, slots)
+    consumer.consume(NOTIFICATIONS, notifier.handle, slots)
+
+
 AGENTS: Mapping[str, str] = MappingProxyType(
     {
         "planner": "one order per uploaded photo",
         "renderer": "one result per order",
         "projector": "every outcome into the ledger",
+        "notifier": "every end of a job to its receiver",
     }
 )
 """What a worker can run, by name."""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from ebbmark.ledger.deliveries import Deliveries
 from ebbmark.states import JobState, PhotoState
 
 
@@ -321,3 +322,10 @@ class Ledger(ABC):
     @abstractmethod
     async def forget(self, *, tombstone: timedelta) -> int:
         """Delete the rows of jobs expired that long ago; return how many."""
+
+    # The notifier
+
+    @property
+    @abstractmethod
+    def deliveries(self) -> Deliveries:
+        """Whom jobs tell of their end, and what became of it."""

@@ -32,6 +32,8 @@ from ebbmark.ledger import (
     Snapshot,
     Wanted,
 )
+from ebbmark.ledger.deliveries import Deliveries
+from ebbmark.ledger.postgres_deliveries import PostgresDeliveries
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
 
@@ -314,6 +316,10 @@ class PostgresLedger(Ledger):
 
     async def forget(self, *, tombstone: timedelta) -> int:
         return (await self._run("forget", tombstone=tombstone))[0]["rows"]
+
+    @property
+    def deliveries(self) -> Deliveries:
+        return PostgresDeliveries(self._run)
 
 
 class _PostgresCandidacy(Candidacy):

@@ -272,3 +272,107 @@ update jobs set expiry_announced = true where id = %(id)s;
 delete from jobs where id in (
   select id from jobs where state = 'expired' and expired_at < now() - %(tombstone)s order by expired_at limit 500
 );
+
+-- name: subscribe
+-- First come, first kept; a dying job tells nobody new.
+insert into webhooks (job, url, secret, reference)
+select id, %(url)s, %(secret)s, %(reference)s from jobs
+where id = %(job)s and state in ('open', 'rendering', 'complete')
+on conflict (job) do nothing
+returning url, secret, reference;
+
+-- name: subscription
+-- Whom the job tells.
+select url, secret, reference from webhooks where job = %(job)s;
+
+-- name: enter_deliveries
+-- What the ledger says has happened and nobody has been told yet: events are only hints to look here.
+-- A job that was never sealed was never promised to anybody, so its end is not told.
+insert into deliveries (job, event, kind, epoch, total, done, failed, occurred_at, expires_at)
+select j.id, 'evt_' || replace(j.id::text, '-', '') || '-' || j.epoch || '-' || news.what, 'job.' || news.what,
+  j.epoch, j.total, j.done, j.failed, coalesce(j.expired_at, j.completed_at), j.expires_at
+from webhooks w
+join jobs j on j.id = w.job
+join (values ('complete', 'completed'), ('expired', 'expired')) as news (state, what) on news.state = j.state
+where (%(job)s::uuid is null or w.job = %(job)s) and j.total is not null
+on conflict (job, event) do nothing;
+
+-- name: claim_deliveries
+-- Taken before anything is sent; who dies with one leaves it due again when the lease is over.
+update deliveries d set attempts = d.attempts + 1, next_attempt_at = now() + %(lease)s
+from webhooks w join jobs j on j.id = w.job
+where d.job = %(job)s and w.job = d.job and d.next_attempt_at <= now()
+  and case d.kind
+    when 'job.completed' then j.state not in ('expiring', 'expired') and (j.expires_at is null or j.expires_at > now())
+    else j.expired_at > now() - %(farewell)s end
+returning d.job, d.event, d.kind, d.epoch, d.attempts as number, d.failures, d.total, d.done, d.failed,
+  d.occurred_at, d.expires_at, j.created_at, j.completed_at, w.url, w.secret, w.reference;
+
+-- name: record_delivery
+-- A success counts always; a failure only of the current attempt. With its last news the job forgets
+-- whom it told.
+with noted as (
+  update deliveries set
+    attempted_at = now(), status = %(status)s, outcome = %(outcome)s,
+    failures = case when %(delivered)s then 0 else failures + 1 end,
+    delivered_at = case when %(delivered)s then now() end,
+    given_up_at = case when not %(delivered)s and %(retry_after)s::interval is null then now() end,
+    next_attempt_at = case when not %(delivered)s then now() + %(retry_after)s::interval end
+  where job = %(job)s and event = %(event)s
+    and (%(delivered)s or (attempts = %(number)s and next_attempt_at is not null))
+  returning job, kind, next_attempt_at
+)
+delete from webhooks using noted
+where webhooks.job = noted.job and noted.kind = 'job.expired' and noted.next_attempt_at is null;
+
+-- name: postpone_delivery
+-- An attempt that was not made.
+update deliveries set attempts = attempts - 1, next_attempt_at = now() + %(wait)s
+where job = %(job)s and event = %(event)s and attempts = %(number)s and next_attempt_at is not null;
+
+-- name: due_deliveries
+-- An order that is out already is given again only after a minute: who should follow it may be behind.
+with due as (
+  select job, event from deliveries
+  where next_attempt_at <= now()
+    and (dispatched_at is null or dispatched_at < next_attempt_at or dispatched_at < now() - interval '1 min')
+  order by next_attempt_at limit %(limit)s for update skip locked
+)
+update deliveries d set dispatched_at = now() from due
+where d.job = due.job and d.event = due.event
+returning d.job;
+
+-- name: end_deliveries
+-- Nobody is told of a completion whose links are dead, nor of an end that is long past; then the job
+-- forgets whom it told.
+with ended as (
+  update deliveries d set next_attempt_at = null, given_up_at = now()
+  from jobs j
+  where j.id = d.job and d.next_attempt_at is not null
+    and case d.kind
+      when 'job.completed' then j.state in ('expiring', 'expired') or coalesce(j.expires_at <= now(), false)
+      else j.expired_at <= now() - %(farewell)s end
+  returning d.job
+), forgotten as (
+  delete from webhooks w using jobs j
+  where j.id = w.job and j.state = 'expired' and (j.total is null or j.expired_at <= now() - %(farewell)s)
+)
+select count(*)::int as given_up from ended;
+
+-- name: oldest_delivery
+-- How long somebody has been waiting to be told.
+select coalesce(max(now() - due_since), interval '0') as age from deliveries where next_attempt_at is not null;
+
+-- name: deliveries_of
+-- What was to be told of a job.
+select event, kind, epoch, attempts, occurred_at, attempted_at, next_attempt_at, status, outcome, delivered_at,
+  given_up_at
+from deliveries where job = %(job)s order by occurred_at, event;
+
+-- name: replay_delivery
+-- Due again, whatever became of it, under its old id.
+update deliveries set next_attempt_at = now(), due_since = now(), dispatched_at = null, failures = 0,
+  delivered_at = null, given_up_at = null
+where job = %(job)s and event = %(event)s
+returning event, kind, epoch, attempts, occurred_at, attempted_at, next_attempt_at, status, outcome, delivered_at,
+  given_up_at;

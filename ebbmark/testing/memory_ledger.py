@@ -26,7 +26,9 @@ from ebbmark.ledger import (
     Snapshot,
     Wanted,
 )
+from ebbmark.ledger.deliveries import Deliveries, Webhook
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
+from ebbmark.testing.memory_deliveries import Delivery, MemoryDeliveries
 
 S = TypeVar("S", bound=Struct)
 
@@ -89,6 +91,8 @@ class _Job(Struct, kw_only=True):
     expired_at: datetime | None = None
     verified_at: datetime | None = None
     photos: dict[int, _Photo] = field(default_factory=dict[int, _Photo])
+    webhook: Webhook | None = None
+    deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
 
     def complete(self, now: datetime, ttl: timedelta) -> None:
         self.state = JobState.COMPLETE
@@ -422,6 +426,10 @@ class MemoryLedger(Ledger):
         for job in old:
             del self._jobs[job]
         return len(old)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        return MemoryDeliveries(self._jobs, self._answer)
 
     def take_the_lead(self, candidate: object) -> bool:
         """Return whether the candidate leads now."""

@@ -54,7 +54,7 @@ async def on_postgres(settings: LedgerSettings) -> AsyncGenerator[Bench]:
 def _bench(ledger: PostgresLedger, connection: psycopg.AsyncConnection, schema: str) -> Bench:
     async def advance(delta: timedelta) -> None:
         """Move every moment the ledger remembers into the past, for nobody can move the server's clock."""
-        for table in ("jobs", "photos"):
+        for table in ("jobs", "photos", "deliveries"):
             cursor = await connection.execute(
                 "select column_name from information_schema.columns where table_name = %s"
                 " and table_schema = current_schema() and data_type = 'timestamp with time zone'",

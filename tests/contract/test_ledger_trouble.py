@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,7 @@ import pytest
 from devstack.supervisor import Stack
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
+from ebbmark.ledger.deliveries import Attempt, Deliveries, Webhook
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.settings import Settings
@@ -23,6 +24,23 @@ from tests.system import free_port
 JOB = UUID(int=1)
 MINUTE = timedelta(minutes=1)
 CLAIM = Claim(job=JOB, n=0, epoch=0, fence=1, strikes=1, name="", sha256=b"", recipe=RECIPE, logo_sha256=None)
+HOOK = Webhook(url="https://example.org/", secret=b"s" * 32)
+ATTEMPT = Attempt(
+    job=JOB,
+    event="evt_0",
+    kind="job.completed",
+    epoch=0,
+    number=1,
+    failures=0,
+    total=1,
+    done=1,
+    failed=0,
+    occurred_at=datetime(2026, 3, 1, tzinfo=UTC),
+    created_at=datetime(2026, 3, 1, tzinfo=UTC),
+    completed_at=None,
+    expires_at=None,
+    webhook=HOOK,
+)
 CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "ready": lambda ledger: ledger.ready(),
     "open_job": lambda ledger: ledger.open_job(new_job()),
@@ -47,6 +65,21 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "mark_expired": lambda ledger: ledger.mark_expired(JOB, quiet=MINUTE),
     "expiry_announced": lambda ledger: ledger.expiry_announced(JOB),
     "forget": lambda ledger: ledger.forget(tombstone=MINUTE),
+    "deliveries.subscribe": lambda ledger: ledger.deliveries.subscribe(JOB, HOOK),
+    "deliveries.enter": lambda ledger: ledger.deliveries.enter(),
+    "deliveries.claim": lambda ledger: ledger.deliveries.claim(JOB, lease=MINUTE, farewell=MINUTE),
+    "deliveries.record": lambda ledger: ledger.deliveries.record(
+        ATTEMPT, outcome="refused", status=500, retry_after=MINUTE
+    ),
+    "deliveries.record_success": lambda ledger: ledger.deliveries.record_success(
+        ATTEMPT, outcome="delivered", status=200
+    ),
+    "deliveries.postpone": lambda ledger: ledger.deliveries.postpone(ATTEMPT, wait=MINUTE),
+    "deliveries.due": lambda ledger: ledger.deliveries.due(limit=1),
+    "deliveries.end": lambda ledger: ledger.deliveries.end(farewell=MINUTE),
+    "deliveries.oldest": lambda ledger: ledger.deliveries.oldest(),
+    "deliveries.log": lambda ledger: ledger.deliveries.log(JOB),
+    "deliveries.replay": lambda ledger: ledger.deliveries.replay(JOB, "evt_0"),
 }
 
 
@@ -57,8 +90,9 @@ async def not_unavailable(ledger: Ledger) -> list[str]:
 
 
 def test_no_call_is_forgotten_here() -> None:
-    asked_otherwise = {"changes", "candidacy"}
-    assert set(CALLS) == Ledger.__abstractmethods__ - asked_otherwise
+    asked_otherwise = {"changes", "candidacy", "deliveries"}
+    of_webhooks = {f"deliveries.{name}" for name in Deliveries.__abstractmethods__}
+    assert set(CALLS) == (Ledger.__abstractmethods__ - asked_otherwise) | of_webhooks
 
 
 async def test_a_ledger_that_is_down_is_unavailable_and_nobody_leads() -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from devstack import kafka, seaweedfs, services
 from devstack.supervisor import SERVERS, Endpoints
-from ebbmark.cli import main
+from ebbmark.cli import AGENTS, main
 from ebbmark.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def instructions(word: str) -> list[str]:
 
 
 def test_the_processes_of_the_local_stack_run_on_the_same_servers() -> None:
-    assert set(OURS) == {service.command for service in services.SERVICES} | {"prepare"}
+    assert set(OURS) == {service.command for service in services.SERVICES} | {"prepare", "notifier"}
     assert set(SERVICES) == set(OURS) | set(SERVERS) | {"prometheus"}
 
 
@@ -85,11 +85,12 @@ def test_a_lasting_service_tells_its_health_and_comes_back(name: str) -> None:
     [
         ("ingest", "http://127.0.0.1:8000/readyz"),
         ("worker", "http://127.0.0.1:9101/metrics"),
+        ("notifier", "http://127.0.0.1:9101/metrics"),
         ("janitor", "http://127.0.0.1:9102/metrics"),
     ],
 )
 def test_our_processes_are_asked_where_they_listen(name: str, url: str) -> None:
-    kind = "HTTP" if name == "ingest" else f"{name.upper()}_METRICS"
+    kind = "HTTP" if name == "ingest" else f"{SERVICES[name]['command'][0].upper()}_METRICS"
     assert environment(name)[f"{PREFIX}{kind}_HOST"] == "0.0.0.0"  # noqa: S104 - in the container
     assert f":{environment(name)[f'{PREFIX}{kind}_PORT']}/" in url
     assert f'"{url}"' in SERVICES[name]["healthcheck"]["test"][-1]
@@ -111,7 +112,16 @@ def test_our_processes_get_commands_that_exist(
     with pytest.raises(SystemExit) as ended:
         main([*SERVICES[name]["command"], "--help"])
     assert ended.value.code == 0
-    assert f"ebbmark {name}" in capsys.readouterr().out
+    assert f"ebbmark {SERVICES[name]['command'][0]}" in capsys.readouterr().out
+
+
+def test_every_agent_has_one_place_and_only_the_notifier_has_a_way_out() -> None:
+    commands = {name: OURS[name]["command"] for name in ("worker", "notifier")}
+    assert {" ".join(command[:2]) for command in commands.values()} == {"worker --agents"}
+    run = [agent for command in commands.values() for agent in command[2].split(",")]
+    assert sorted(run) == sorted(AGENTS)
+    assert commands["notifier"][2] == "notifier"
+    assert [name for name, service in SERVICES.items() if "out" in service["networks"]] == ["notifier"]
 
 
 def test_they_may_finish_what_they_have_in_hand() -> None:
@@ -198,8 +208,9 @@ def test_only_ingest_can_be_reached_and_only_from_this_machine() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["ingest"]
     assert SERVICES["ingest"]["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
     assert COMPOSE["networks"]["servers"] == {"internal": True}
+    beside = {"ingest": ["front"], "notifier": ["out"]}
     for name, service in SERVICES.items():
-        assert service["networks"] == (["front", "servers"] if name == "ingest" else ["servers"])
+        assert service["networks"] == [*beside.get(name, []), "servers"]
 
 
 def test_the_worker_may_be_scaled() -> None:

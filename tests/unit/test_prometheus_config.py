@@ -54,6 +54,8 @@ def test_every_worker_is_found_by_its_address() -> None:
     worker = jobs(CONTAINERS)["worker"]
     assert worker["dns_sd_configs"][0]["names"] == ["worker"]
     assert worker["dns_sd_configs"][0]["type"] == "A"
+    port = worker["dns_sd_configs"][0]["port"]
+    assert worker["static_configs"] == [{"targets": [f"notifier:{port}"]}]
 
 
 def test_the_ports_are_those_where_the_containers_serve_metrics() -> None:
