@@ -93,6 +93,11 @@ class Watch:
         self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._closing = asyncio.Event()
 
+    @property
+    def listening(self) -> bool:
+        """Whether every change is heard, so that what is remembered is known to be current."""
+        return self._listening
+
     async def run(self) -> None:
         """Listen for ever."""
         try:
@@ -149,18 +154,13 @@ class Watch:
             self._sights.move_to_end(hashed)
             return sight
         asked_at = self._changes
-        row = await self._ledger.find_job(hashed)
-        if row is None:
-            raise Unknown
-        if not row.live:
-            raise Expired
-        snapshot = await self._ledger.snapshot(row.id)
+        snapshot = await self._ledger.snapshot_by_token(hashed)
         if snapshot is None:
             raise Unknown
         if not snapshot.job.live:
             raise Expired
         sight = _sight(public_id, snapshot)
-        if self._listening and max(self._lost_at, self._changed_at.get(row.id, 0)) <= asked_at:
+        if self._listening and max(self._lost_at, self._changed_at.get(snapshot.job.id, 0)) <= asked_at:
             self._keep(hashed, sight)
         return sight
 

@@ -219,6 +219,10 @@ class Ledger(ABC):
         """Return the job with all its photos."""
 
     @abstractmethod
+    async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
+        """Return the job with this token, in any state but expired, with all its photos."""
+
+    @abstractmethod
     async def expire_now(self, job: UUID) -> bool:
         """Kill the links of a living job and have it deleted; return whether it was alive."""
 

@@ -205,7 +205,13 @@ class PostgresLedger(Ledger):
         return _as(JobRow, rows[0]) if rows else None
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
-        rows = await self._run("snapshot", id=job)
+        return await self._snapshot(id=job, token_hash=None)
+
+    async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
+        return await self._snapshot(id=None, token_hash=token_hash)
+
+    async def _snapshot(self, **which: object) -> Snapshot | None:
+        rows = await self._run("snapshot", **which)
         if not rows:
             return None
         return Snapshot(job=_as(JobRow, rows[0]), photos=_PHOTOS.decode(rows[0]["photo_rows"]))

@@ -26,7 +26,7 @@ select *, now() as now from jobs where token_hash = %(token_hash)s;
 select *, now() as now from jobs where id = %(id)s;
 
 -- name: snapshot
--- One statement, so that the counters and the photos are of one moment.
+-- One statement, so that the counters and the photos are of one moment. The job is known by id or by token.
 select *, now() as now, (
   select coalesce(json_agg(photo), '[]')::text from (
     select n, name, state, epoch, encode(sha256, 'base64') as sha256, size, code, detail, width, height,
@@ -34,7 +34,7 @@ select *, now() as now, (
     from photos where job = jobs.id order by n
   ) photo
 ) as photo_rows
-from jobs where id = %(id)s;
+from jobs where id = coalesce(%(id)s::uuid, (select id from jobs where token_hash = %(token_hash)s::bytea));
 
 -- name: add_photos
 -- First come, first kept. A photo that comes with a code is failed from the start. Returns what was added.

@@ -146,8 +146,11 @@ class MemoryLedger(Ledger):
 
     async def find_job(self, token_hash: bytes) -> JobRow | None:
         self._answer()
-        found = (job for job in self._jobs.values() if job.token_hash == token_hash)
-        return next(map(self._row, found), None)
+        found = self._with_token(token_hash)
+        return self._row(found) if found else None
+
+    def _with_token(self, token_hash: bytes) -> _Job | None:
+        return next((job for job in self._jobs.values() if job.token_hash == token_hash), None)
 
     async def add_photos(
         self,
@@ -200,7 +203,13 @@ class MemoryLedger(Ledger):
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         self._answer()
-        row = self._jobs.get(job)
+        return self._snapshot(self._jobs.get(job))
+
+    async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
+        self._answer()
+        return self._snapshot(self._with_token(token_hash))
+
+    def _snapshot(self, row: _Job | None) -> Snapshot | None:
         if row is None:
             return None
         photos = [_as(PhotoRow, row.photos[n]) for n in sorted(row.photos)]

@@ -1,0 +1,90 @@
+"""What watchers see over a ledger in memory: the newest, as cheaply as it may be had."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from ebbmark.ledger import NewJob, NewPhoto, Snapshot
+from ebbmark.testing import MemoryLedger
+from ingest.stream import Expired, Unknown, Watch
+from ingest.tokens import encode, new_token, token_hash
+
+LIFE = timedelta(minutes=10)
+RECIPE = b'{"operations":[]}'
+
+
+class CountingLedger(MemoryLedger):
+    """Notes every question for a job."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def find_job(self, token_hash: bytes):  # noqa: ANN201 - as its base
+        self.asked.append("find_job")
+        return await super().find_job(token_hash)
+
+    async def snapshot(self, job: UUID) -> Snapshot | None:
+        self.asked.append("snapshot")
+        return await super().snapshot(job)
+
+    async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
+        self.asked.append("snapshot_by_token")
+        return await super().snapshot_by_token(token_hash)
+
+
+@pytest.fixture
+def ledger() -> CountingLedger:
+    return CountingLedger()
+
+
+@pytest.fixture
+async def watch(ledger: CountingLedger) -> AsyncGenerator[Watch]:
+    """A watch that listens."""
+    watching = Watch(ledger, stream_timeout=LIFE)
+    listening = asyncio.create_task(watching.run())
+    await until(lambda: watching.listening)
+    yield watching
+    watching.close()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def until(good: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not good():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0)
+
+
+async def opened(ledger: MemoryLedger, *, photos: int = 0, recipe: bytes | None = RECIPE) -> tuple[UUID, str]:
+    """Return a new job and its public id."""
+    public_id = encode(new_token())
+    job = await ledger.open_job(NewJob(id=uuid4(), token_hash=token_hash(public_id), recipe=recipe))
+    new = [NewPhoto(n=n, name=f"{n}.jpg", size=1, sha256=bytes([n])) for n in range(photos)]
+    if new:
+        await ledger.add_photos(job.id, new, stale=LIFE)
+    return job.id, public_id
+
+
+async def test_looking_at_a_job_is_one_question_and_looking_again_is_none(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    _, public_id = await opened(ledger)
+    first = await watch.look(public_id)
+    assert ledger.asked == ["snapshot_by_token"]
+    assert await watch.look(public_id) is first
+    assert ledger.asked == ["snapshot_by_token"]
+
+
+async def test_a_job_that_never_was_and_one_that_dies_are_told_apart(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger)
+    await ledger.expire_now(job)
+    with pytest.raises(Expired):
+        await watch.look(public_id)
+    with pytest.raises(Unknown):
+        await watch.look(encode(new_token()))
