@@ -26,6 +26,7 @@ from observability import logs, metrics
 log = logs.get(__name__)
 
 _CACHED_BYTES = 64 * 1024**2
+_REMEMBERED_CHANGES = 100_000
 _PING = 15.0
 _SHORTEST_PAUSE = 0.25
 _STAMP = b'"server_time":"'
@@ -55,6 +56,8 @@ class Sight(Struct, frozen=True, eq=False):
     snapshot: Snapshot
     view: schemas.Job
     body: bytes
+    asked_at: int
+    """How many changes had been heard when the ledger was asked for it."""
     read_at: float
     lives: float
     """Seconds from `read_at` to the death of the links, by the database's clock."""
@@ -118,22 +121,28 @@ class Watch:
         self._changes += 1
         if job is None:  # a new connection: what was missed nobody knows
             self._listening = True
-            self._lost_at = self._changes
-            for hashed in list(self._sights):
-                self._drop(hashed)
-            self._changed_at.clear()
+            self._forget()
             woken = [event for events in self._waiting.values() for event in events]
         else:
             self._changed_at[job] = self._changes
-            if len(self._changed_at) > 100_000:
-                self._changed_at.clear()
-                self._lost_at = self._changes
             hashed = self._hashes.get(job)
             if hashed is not None:
                 self._drop(hashed)
             woken = list(self._waiting.get(job, ()))
+            if len(self._changed_at) > _REMEMBERED_CHANGES:
+                self._forget()
         for event in woken:
             event.set()
+
+    def _forget(self) -> None:
+        self._lost_at = self._changes
+        for hashed in list(self._sights):
+            self._drop(hashed)
+        self._changed_at.clear()
+
+    def _outdated(self, sight: Sight) -> bool:
+        """Whether a change was heard, or may have been missed, while the ledger's answer was on its way."""
+        return max(self._lost_at, self._changed_at.get(sight.snapshot.job.id, 0)) > sight.asked_at
 
     def _drop(self, hashed: bytes) -> None:
         sight = self._sights.pop(hashed, None)
@@ -159,8 +168,8 @@ class Watch:
             raise Unknown
         if not snapshot.job.live:
             raise Expired
-        sight = _sight(public_id, snapshot)
-        if self._listening and max(self._lost_at, self._changed_at.get(snapshot.job.id, 0)) <= asked_at:
+        sight = _sight(public_id, snapshot, asked_at)
+        if self._listening and not self._outdated(sight):
             self._keep(hashed, sight)
         return sight
 
@@ -193,6 +202,8 @@ class Watch:
                     continue
                 job = sight.snapshot.job
                 self._waiting[job.id].add(woken)
+                if self._outdated(sight):  # heard before anybody waited for it
+                    woken.set()
                 try:
                     if job.version > seen:
                         seen = job.version
@@ -214,11 +225,11 @@ class Watch:
                         del self._waiting[job.id]
 
 
-def _sight(public_id: str, snapshot: Snapshot) -> Sight:
+def _sight(public_id: str, snapshot: Snapshot, asked_at: int) -> Sight:
     view = schemas.job(public_id, snapshot)
     job = snapshot.job
     lives = (job.expires_at - job.now).total_seconds() if job.expires_at else float("inf")
-    return Sight(snapshot, view, _encoder.encode(view), time.monotonic(), lives)
+    return Sight(snapshot, view, _encoder.encode(view), asked_at, time.monotonic(), lives)
 
 
 def parse_last_event_id(text: str | None) -> int:

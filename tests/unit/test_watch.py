@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from litestar.response.sse import ServerSentEventMessage
 
 from ebbmark.ledger import NewJob, NewPhoto, Snapshot
 from ebbmark.testing import MemoryLedger
@@ -17,11 +18,18 @@ RECIPE = b'{"operations":[]}'
 
 
 class CountingLedger(MemoryLedger):
-    """Notes every question for a job."""
+    """Notes every question for a job; its answers are on their way until a test lets them arrive."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    @property
+    def heard(self) -> bool:
+        """Whether every watcher has heard every change."""
+        return all(watcher.empty() for watcher in self._watchers)
 
     async def find_job(self, token_hash: bytes):  # noqa: ANN201 - as its base
         self.asked.append("find_job")
@@ -33,7 +41,9 @@ class CountingLedger(MemoryLedger):
 
     async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
         self.asked.append("snapshot_by_token")
-        return await super().snapshot_by_token(token_hash)
+        answer = await super().snapshot_by_token(token_hash)
+        await self.answers.wait()
+        return answer
 
 
 @pytest.fixture
@@ -88,3 +98,38 @@ async def test_a_job_that_never_was_and_one_that_dies_are_told_apart(
         await watch.look(public_id)
     with pytest.raises(Unknown):
         await watch.look(encode(new_token()))
+
+
+def version(event: ServerSentEventMessage) -> int | str | None:
+    """Return the version that a snapshot tells, None for any other event."""
+    return event.id if event.event == "snapshot" else None
+
+
+async def test_a_change_while_the_answer_is_on_its_way_is_told_at_once(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, recipe=None)
+    events = watch.events(public_id, 0)
+    ledger.answers.clear()
+    first = asyncio.create_task(anext(events))
+    await until(lambda: ledger.asked != [])
+    await ledger.add_photos(job, [], recipe=RECIPE, stale=LIFE)
+    await until(lambda: ledger.heard)
+    ledger.answers.set()
+    assert version(await first) == "1"
+    assert version(await anext(events)) == "2"  # and no ping before it
+    await events.aclose()
+
+
+async def test_a_sight_that_was_outdated_on_its_way_is_not_remembered(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, recipe=None)
+    ledger.answers.clear()
+    looking = asyncio.create_task(watch.look(public_id))
+    await until(lambda: ledger.asked != [])
+    await ledger.add_photos(job, [], recipe=RECIPE, stale=LIFE)
+    await until(lambda: ledger.heard)
+    ledger.answers.set()
+    assert (await looking).view.version == 1
+    assert (await watch.look(public_id)).view.version == 2
