@@ -7,9 +7,10 @@ be current, so a busy status page costs the database nothing; when it does not, 
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from datetime import UTC, timedelta
+from itertools import chain
 from uuid import UUID
 
 import msgspec
@@ -17,7 +18,7 @@ from litestar.response.sse import ServerSentEventMessage
 from msgspec import Struct
 
 from ebbmark.errors import Rejected, Unavailable
-from ebbmark.ledger import Ledger, Snapshot
+from ebbmark.ledger import Hearing, Ledger, Snapshot
 from ebbmark.states import JobState
 from ingest import schemas
 from ingest.tokens import token_hash
@@ -105,8 +106,8 @@ class Watch:
         """Listen for ever."""
         try:
             async with self._ledger.changes() as changes:
-                async for job in changes:
-                    self._heard(job)
+                async for change in changes:
+                    self._heard(change)
         finally:
             self._listening = False
 
@@ -117,20 +118,22 @@ class Watch:
             for event in events:
                 event.set()
 
-    def _heard(self, job: UUID | None) -> None:
+    def _heard(self, change: UUID | Hearing) -> None:
         self._changes += 1
-        if job is None:  # a new connection: what was missed nobody knows
-            self._listening = True
-            self._forget()
-            woken = [event for events in self._waiting.values() for event in events]
-        else:
-            self._changed_at[job] = self._changes
-            hashed = self._hashes.get(job)
+        woken: Iterable[asyncio.Event] = ()
+        if isinstance(change, UUID):
+            self._changed_at[change] = self._changes
+            hashed = self._hashes.get(change)
             if hashed is not None:
                 self._drop(hashed)
-            woken = list(self._waiting.get(job, ()))
+            woken = self._waiting.get(change, ())
             if len(self._changed_at) > _REMEMBERED_CHANGES:
                 self._forget()
+        else:
+            self._listening = change is Hearing.CONNECTED
+            self._forget()
+            if self._listening:  # what was missed nobody knows
+                woken = chain.from_iterable(self._waiting.values())
         for event in woken:
             event.set()
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
+from enum import Enum
 from uuid import UUID
 
 from msgspec import Struct
@@ -158,6 +159,13 @@ GIVEN_UP = {
 """What a photo's owner reads when the ledger gave it up."""
 
 
+class Hearing(Enum):
+    """Whether changes are heard."""
+
+    CONNECTED = "connected"
+    LOST = "lost"
+
+
 class Candidacy(ABC):
     """A standing wish to be the one janitor that acts."""
 
@@ -227,10 +235,11 @@ class Ledger(ABC):
         """Kill the links of a living job and have it deleted; return whether it was alive."""
 
     @abstractmethod
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
-        """Yield the id of every job whose version grew, from now on.
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
+        """Yield the id of every job whose version grew, while there is a connection to hear it by.
 
-        None says that some may have been missed: everything remembered must be read again.
+        `CONNECTED` comes first and after every loss: from here on every change is heard, and those
+        before may have been missed. `LOST`, maybe again and again, says that none is heard until then.
         """
 
     # The renderer

@@ -24,6 +24,7 @@ from ebbmark.ledger import (
     Candidacy,
     Claim,
     Completion,
+    Hearing,
     JobRow,
     Ledger,
     NewJob,
@@ -219,28 +220,28 @@ class PostgresLedger(Ledger):
     async def expire_now(self, job: UUID) -> bool:
         return bool(await self._run("expire_now", id=job, channel=self._channel))
 
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
         return self._changes()
 
     @asynccontextmanager
-    async def _changes(self) -> AsyncGenerator[AsyncIterator[UUID | None]]:
+    async def _changes(self) -> AsyncGenerator[AsyncIterator[UUID | Hearing]]:
         stream = self._notifications()
         try:
             yield stream
         finally:
             await stream.aclose()
 
-    async def _notifications(self) -> AsyncGenerator[UUID | None]:
+    async def _notifications(self) -> AsyncGenerator[UUID | Hearing]:
         while True:
             with suppress(*_FAULTS):
                 async with await psycopg.AsyncConnection.connect(
                     self._conninfo, autocommit=True
                 ) as connection:
                     await connection.execute(sql.SQL("listen {}").format(sql.Identifier(self._channel)))
-                    yield None
+                    yield Hearing.CONNECTED
                     async for note in connection.notifies():
                         yield UUID(note.payload)
-            yield None
+            yield Hearing.LOST
             await asyncio.sleep(1)
 
     async def claim(self, wanted: Sequence[Wanted], *, lease: timedelta, strikes: int) -> Sequence[Claim]:

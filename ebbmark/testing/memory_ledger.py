@@ -18,6 +18,7 @@ from ebbmark.ledger import (
     Candidacy,
     Claim,
     Completion,
+    Hearing,
     JobRow,
     Ledger,
     NewJob,
@@ -103,13 +104,22 @@ class MemoryLedger(Ledger):
         self.down = False
         self._now = now
         self._jobs: dict[UUID, _Job] = {}
-        self._watchers: list[asyncio.Queue[UUID | None]] = []
+        self._watchers: list[asyncio.Queue[UUID | Hearing]] = []
+        self._hearing = Hearing.CONNECTED
         self._leader: object | None = None
 
     def interrupt(self) -> None:
-        """Make the watchers of `changes` believe that their connection was lost and is back."""
+        """Cut the connection behind `changes`: nothing more is heard."""
+        self._tell(Hearing.LOST)
+
+    def reconnect(self) -> None:
+        """Have changes heard again."""
+        self._tell(Hearing.CONNECTED)
+
+    def _tell(self, hearing: Hearing) -> None:
+        self._hearing = hearing
         for watcher in self._watchers:
-            watcher.put_nowait(None)
+            watcher.put_nowait(hearing)
 
     def _answer(self) -> datetime:
         if self.down:
@@ -118,7 +128,7 @@ class MemoryLedger(Ledger):
 
     def _changed(self, job: _Job) -> None:
         job.version += 1
-        for watcher in self._watchers:
+        for watcher in self._watchers if self._hearing is Hearing.CONNECTED else ():
             watcher.put_nowait(job.id)
 
     def _photos(self) -> Iterator[tuple[_Job, _Photo]]:
@@ -227,14 +237,14 @@ class MemoryLedger(Ledger):
         self._changed(row)
         return True
 
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
         return aclosing(self._changes())
 
-    async def _changes(self) -> AsyncGenerator[UUID | None]:
-        watcher: asyncio.Queue[UUID | None] = asyncio.Queue()
+    async def _changes(self) -> AsyncGenerator[UUID | Hearing]:
+        watcher: asyncio.Queue[UUID | Hearing] = asyncio.Queue()
         self._watchers.append(watcher)
         try:
-            yield None
+            yield self._hearing
             while True:
                 yield await watcher.get()
         finally:

@@ -133,3 +133,34 @@ async def test_a_sight_that_was_outdated_on_its_way_is_not_remembered(
     ledger.answers.set()
     assert (await looking).view.version == 1
     assert (await watch.look(public_id)).view.version == 2
+
+
+async def test_while_nothing_is_heard_every_look_asks_and_afterwards_every_stream_is_told(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, recipe=None)
+    events = watch.events(public_id, 0)
+    assert version(await anext(events)) == "1"
+    following = asyncio.create_task(anext(events))
+    ledger.interrupt()
+    await until(lambda: not watch.listening)
+    ledger.asked.clear()
+    await watch.look(public_id)
+    await watch.look(public_id)
+    assert len(ledger.asked) == 2
+    await ledger.add_photos(job, [], recipe=RECIPE, stale=LIFE)
+    ledger.reconnect()
+    await until(lambda: watch.listening)
+    assert version(await following) == "2"
+    await events.aclose()
+
+
+async def test_what_was_remembered_before_a_loss_is_not_believed_after_it(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, recipe=None)
+    await watch.look(public_id)
+    ledger.interrupt()
+    await ledger.add_photos(job, [], recipe=RECIPE, stale=LIFE)
+    await until(lambda: not watch.listening)
+    assert (await watch.look(public_id)).view.version == 2
