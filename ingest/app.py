@@ -28,6 +28,7 @@ from ingest import pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
 from ingest.jobs import Door
 from ingest.routes import JOB_ROUTES, Services
+from ingest.sending import Places
 from ingest.stream import Watch
 from observability import logs, metrics
 
@@ -117,6 +118,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         door=Door(ledger, store, eventlog, settings),
         watch=Watch(ledger, stream_timeout=settings.http.stream_timeout),
         uploads=asyncio.Semaphore(settings.http.uploads),
+        downloads=Places(settings.http.downloads),
     )
 
     @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -12,8 +12,9 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
-from litestar.response import Redirect, ServerSentEvent, Stream
+from litestar.params import HeaderParameter
+from litestar.response import Redirect, ServerSentEvent
+from litestar.response.base import ASGIResponse
 
 from ebbmark.errors import Conflict, LimitExceeded, Rejected
 from ebbmark.imaging.operation import operations_schema
@@ -23,10 +24,12 @@ from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
+from ingest.downloads import Download, parse_range
 from ingest.intake import Intake, recipe_of
 from ingest.jobs import Door, require_one_good
 from ingest.problems import wants_page
-from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
+from ingest.sending import Places, Sending
+from ingest.stream import Expired, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
 from ingest.uploads import Spool, pieces, read_form
 from observability import metrics
@@ -70,6 +73,7 @@ class Services(msgspec.Struct, frozen=True):
     door: Door
     watch: Watch
     uploads: asyncio.Semaphore
+    downloads: Places
 
     @asynccontextmanager
     async def upload_slot(self) -> AsyncGenerator[None]:
@@ -125,7 +129,7 @@ def same_site_only(connection: ASGIConnection[object, object, object, State], _:
 async def create_job(
     request: AnyRequest,
     services: Services,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key")] = None,
+    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
 ) -> Response[schemas.Accepted] | Redirect:
     """Accept a form of photos and operations as one job.
 
@@ -176,7 +180,8 @@ async def put_photo(
     public_id: str,
     n: int,
     file_name: Annotated[
-        str, Parameter(header="X-Filename", description="The file's name, UTF-8, percent-encoded", default="")
+        str,
+        HeaderParameter(name="X-Filename", description="The file's name, UTF-8, percent-encoded", default=""),
     ],
 ) -> schemas.Received:
     """Accept the body as photo `n`; rendering starts at once. Sending the same again is harmless."""
@@ -251,7 +256,7 @@ async def read_job(request: AnyRequest, services: Services, public_id: str) -> R
 async def watch_job(
     services: Services,
     public_id: str,
-    last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> ServerSentEvent:
     """Stream `snapshot` events, each the whole job with its version as id, and `end` at the end."""
     await services.watch.look(public_id)
@@ -261,53 +266,82 @@ async def watch_job(
     )
 
 
-def _stream(request: AnyRequest, download: downloads.Download) -> Response[bytes] | Stream:
+async def _send(request: AnyRequest, services: Services, download: Download) -> ASGIResponse:
     headers = {**download.headers, "cache-control": "private, no-cache"}
     if headers.get("etag") and request.headers.get("if-none-match") == headers["etag"]:
-        return Response(b"", status_code=304, headers={"etag": headers["etag"]})
-    return Stream(download.body, status_code=download.status, media_type=download.media_type, headers=headers)
+        return ASGIResponse(status_code=304, headers={"etag": headers["etag"]})
+    start, end = 0, download.size
+    if "accept-ranges" in headers:
+        start, end = parse_range(request.headers.get("range"), download.size) or (start, end)
+    status = 200
+    if (start, end) != (0, download.size):
+        status = 206
+        headers["content-range"] = f"bytes {start}-{end - 1}/{download.size}"
+    headers["content-length"] = str(end - start)
+    async with AsyncExitStack() as held:
+        if download.large:
+            held.enter_context(services.downloads.one())
+        body = await held.enter_async_context(aclosing(download.open(start, end)))
+        return Sending(
+            body,
+            held.pop_all(),
+            status=status,
+            media_type=download.media_type,
+            headers=headers,
+            seconds=download.seconds,
+            patience=services.settings.http.chunk_timeout.total_seconds(),
+        )
 
 
 def _grace(services: Services) -> float:
     return services.settings.job.grace.total_seconds()
 
 
-@get("/jobs/{public_id:str}/photos/{n:int}", summary="One result", responses=_PROBLEMS, tags=["results"])
+_BYTES = {200: ResponseSpec(bytes, description="The bytes", media_type="application/octet-stream")}
+
+
+@get(
+    "/jobs/{public_id:str}/photos/{n:int}",
+    summary="One result",
+    responses={**_BYTES, **_PROBLEMS},
+    tags=["results"],
+)
 async def download_photo(
     request: AnyRequest,
     services: Services,
     public_id: str,
     n: int,
-    byte_range: Annotated[str | None, Parameter(header="Range")] = None,
-) -> Response[bytes] | Stream:
+    byte_range: Annotated[str | None, HeaderParameter(name="Range")] = None,
+) -> ASGIResponse:
     """Stream the result under a safe file name; a single byte range may be asked for."""
-    sight: Sight = await services.watch.look(public_id)
-    return _stream(
-        request, downloads.photo(sight, n, services.store, grace=_grace(services), byte_range=byte_range)
-    )
+    sight = await services.watch.look(public_id)
+    return await _send(request, services, downloads.photo(sight, n, services.store, grace=_grace(services)))
 
 
 @get(
     "/jobs/{public_id:str}/photos/{n:int}/thumbnail",
     summary="Its thumbnail",
-    responses=_PROBLEMS,
+    responses={**_BYTES, **_PROBLEMS},
     tags=["results"],
 )
-async def download_thumbnail(
-    request: AnyRequest, services: Services, public_id: str, n: int
-) -> Response[bytes] | Stream:
+async def download_thumbnail(request: AnyRequest, services: Services, public_id: str, n: int) -> ASGIResponse:
     """Stream a small JPEG of the result."""
     sight = await services.watch.look(public_id)
-    return _stream(request, downloads.thumbnail(sight, n, services.store, grace=_grace(services)))
+    return await _send(
+        request, services, downloads.thumbnail(sight, n, services.store, grace=_grace(services))
+    )
 
 
-@get("/jobs/{public_id:str}/archive", summary="All results as one ZIP", responses=_PROBLEMS, tags=["results"])
-async def download_archive(
-    request: AnyRequest, services: Services, public_id: str
-) -> Response[bytes] | Stream:
+@get(
+    "/jobs/{public_id:str}/archive",
+    summary="All results as one ZIP",
+    responses={**_BYTES, **_PROBLEMS},
+    tags=["results"],
+)
+async def download_archive(request: AnyRequest, services: Services, public_id: str) -> ASGIResponse:
     """Stream the results and `manifest.json`, stored, as ZIP64 where needed, of exact length."""
     sight = await services.watch.look(public_id)
-    return _stream(request, downloads.archive(sight, services.store, grace=_grace(services)))
+    return await _send(request, services, downloads.everything(sight, services.store, grace=_grace(services)))
 
 
 @delete(
