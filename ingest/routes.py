@@ -28,7 +28,7 @@ from ingest.downloads import Download, parse_range
 from ingest.intake import Intake, recipe_of
 from ingest.jobs import Door, require_one_good
 from ingest.problems import wants_page
-from ingest.sending import Places, Sending
+from ingest.sending import Places, Sending, begun
 from ingest.stream import Expired, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
 from ingest.uploads import Spool, pieces, read_form
@@ -283,7 +283,7 @@ async def _send(request: AnyRequest, services: Services, download: Download) -> 
             held.enter_context(services.downloads.one())
         body = await held.enter_async_context(aclosing(download.open(start, end)))
         return Sending(
-            body,
+            await begun(body),
             held.pop_all(),
             status=status,
             media_type=download.media_type,

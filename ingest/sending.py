@@ -82,6 +82,28 @@ class Sending(ASGIStreamingResponse):
                 raise CutOff from exc
 
 
+async def begun(body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Return the same bytes when the first of them have come: what fails until then can still be answered.
+
+    Raises:
+        Unavailable: the store does not answer, or has no such object.
+    """
+    first: list[bytes] = []
+    async for chunk in body:
+        first.append(chunk)
+        if len(first) > 1:  # the first one of an archive asks the store for nothing
+            break
+
+    async def going_on() -> AsyncGenerator[bytes]:
+        for chunk in first:
+            yield chunk
+        first.clear()
+        async for chunk in body:
+            yield chunk
+
+    return going_on()
+
+
 async def _pieces(body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     async with aclosing(body):
         async for chunk in body:

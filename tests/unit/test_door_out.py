@@ -170,6 +170,20 @@ async def test_only_so_many_downloads_are_under_way_at_once(house: House) -> Non
     assert (await house.get(f"{job}/archive")).status == 200
 
 
+@pytest.mark.parametrize("path", ["/photos/0", "/photos/0/thumbnail", "/archive"])
+async def test_what_the_store_does_not_give_is_a_503_and_takes_no_place(house: House, path: str) -> None:
+    job = await house.done()
+    house.store.down = True
+    for _ in range(PLACES + 1):
+        refused = await house.get(job + path)
+        assert (refused.status, refused.json()["code"]) == (503, "store-unavailable")
+        assert int(refused.one("retry-after")) > 0
+    house.store.down = False
+    assert (await house.get(job + path)).status == 200
+    await house.store.delete_prefix("")
+    assert (await house.get(job + path)).json()["code"] == "object-missing"
+
+
 async def test_a_client_that_went_silent_is_left_and_its_place_is_free() -> None:
     house = House(downloads=1, chunk_timeout=timedelta(milliseconds=20))
     job = await house.done()
