@@ -356,6 +356,7 @@ async def delete_job(services: Services, public_id: str) -> None:
     """Kill the links at once; the bytes follow within seconds."""
     sight = await services.watch.look(public_id)
     await services.door.delete(sight.snapshot.job.id)
+    services.watch.changed(sight.snapshot.job.id)
 
 
 @post("/jobs/{public_id:str}/delete", status_code=303, guards=[same_site_only], include_in_schema=False)
@@ -363,6 +364,7 @@ async def delete_job_by_form(services: Services, public_id: str) -> Redirect:
     """Do the same for a page without scripts."""
     sight = await services.watch.look(public_id)
     await services.door.delete(sight.snapshot.job.id)
+    services.watch.changed(sight.snapshot.job.id)
     return Redirect(f"/jobs/{public_id}", status_code=303)
 
 

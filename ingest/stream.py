@@ -118,6 +118,10 @@ class Watch:
             for event in events:
                 event.set()
 
+    def changed(self, job: UUID) -> None:
+        """Take note of a change that was made here, before the ledger's own word of it arrives."""
+        self._heard(job)
+
     def _heard(self, change: UUID | Hearing) -> None:
         self._changes += 1
         woken: Iterable[asyncio.Event] = ()

@@ -2,9 +2,13 @@
 
 import json
 import re
+import shutil
 import zipfile
+from collections.abc import AsyncGenerator
 
-from playwright.async_api import Download, FilePayload, Page, expect
+import playwright.async_api
+import pytest_asyncio
+from playwright.async_api import Browser, Download, FilePayload, Page, expect
 
 from tests.browser.visits import (
     DONE,
@@ -19,7 +23,9 @@ from tests.browser.visits import (
     assert_shown,
     jpeg,
 )
+from tests.conftest import CHROMIUM_FLAGS
 from tests.people import opened, photo
+from tests.system import System
 
 
 def four_files() -> list[FilePayload]:
@@ -113,6 +119,41 @@ async def test_the_same_without_scripts(ben: Visit) -> None:
     await page.get_by_role("button", name="Delete now").click()
     await expect(page.locator("h1")).to_have_text(re.compile("are deleted|nothing here"))
     ben.assert_undisturbed(statuses=[410, 404])
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def in_the_house(running_system: System) -> AsyncGenerator[Visit]:
+    """Ben again, at a service in the house: on plain HTTP, by a name that no browser trusts."""
+    async with playwright.async_api.async_playwright() as driver:
+        names = "--host-resolver-rules=MAP lan.test 127.0.0.1"
+        launched = await driver.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=[*CHROMIUM_FLAGS, names],
+        )
+        origin = running_system.base_url.replace("127.0.0.1", "lan.test")
+        context = await launched.new_context(base_url=origin, java_script_enabled=False)
+        visit = Visit(await context.new_page(), origin)
+        visit.listen()
+        await visit.page.goto("/")
+        yield visit
+        await launched.close()
+
+
+async def test_forms_work_in_the_house_where_no_certificate_is(browser: Browser, in_the_house: Visit) -> None:
+    page = in_the_house.page
+    await page.locator("#files").set_input_files([jpeg("a.jpg")])
+    await page.locator("#watermark-text").fill(MARK)
+    await page.get_by_role("button", name="Mark the photos").click()
+    await expect(page).to_have_url(JOB_PAGE)
+    await in_the_house.see_the_end()
+    async with page.expect_response(lambda answer: answer.request.method == "POST") as deleting:
+        await page.get_by_role("button", name="Delete now").click()
+    assert (await deleting.value).status == 303
+    await expect(page.locator("h1")).to_have_text(re.compile("are deleted|nothing here"))
+    in_the_house.complaints[:] = [
+        text for text in in_the_house.complaints if "Cross-Origin-Opener-Policy" not in text
+    ]
+    in_the_house.assert_undisturbed(statuses=[404, 410])
 
 
 async def test_a_job_page_opened_by_its_link_is_alive(ann: Visit, someone: Open) -> None:

@@ -5,6 +5,7 @@ import io
 import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -44,12 +45,12 @@ class CountingStore(MemoryStore):
 class House:
     """The application, with what stands behind it."""
 
-    def __init__(self, **http: object) -> None:
+    def __init__(self, ledger: MemoryLedger | None = None, **http: object) -> None:
         settings = Settings()
         limits = msgspec.structs.replace(settings.http, **({"downloads": PLACES} | http))
         self.settings = msgspec.structs.replace(settings, http=limits)
         self.now = datetime(2026, 5, 1, tzinfo=UTC)
-        self.ledger = MemoryLedger(lambda: self.now)
+        self.ledger = ledger or MemoryLedger(lambda: self.now)
         self.store = CountingStore()
         self.app = create_app(self.settings, self.ledger, self.store, MemoryLog())
 
@@ -97,6 +98,29 @@ def house() -> House:
     return House()
 
 
+class SlowToTell(MemoryLedger):
+    """Its word of a change is still on its way when a test looks."""
+
+    def _changed(self, job: Any) -> None:  # noqa: ANN401 - a row of its own
+        heard, self._watchers = self._watchers, []
+        super()._changed(job)
+        self._watchers = heard
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("DELETE", "", 204), ("POST", "/delete", 303)])
+async def test_who_deleted_a_job_sees_at_once_that_it_is_gone(method: str, path: str, status: int) -> None:
+    house = House(SlowToTell())
+    job = await house.done()
+    watch = house.app.state["watch"]
+    listening = asyncio.create_task(watch.run())
+    await until(lambda: watch.listening)
+    assert (await house.get(job)).status == 200
+    assert (await Client(house.app).ask(method, job + path)).status == status
+    assert (await house.get(job)).status == 410
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
 def causes(error: BaseException | None) -> list[type[BaseException]]:
     found: list[type[BaseException]] = []
     while error is not None:
@@ -137,6 +161,12 @@ async def test_results_thumbnails_and_the_archive_have_the_length_that_is_said(h
         assert opened.testzip() is None
         assert opened.namelist() == ["0.jpg", "1.jpg", "manifest.json"]
         assert opened.read("1.jpg") == RESULT
+
+
+async def test_every_answer_keeps_its_address_from_other_sites_and_tells_it_to_its_own(house: House) -> None:
+    for path in ("/", await house.done(), "/jobs/none", "/docs"):
+        answer = await house.get(path, {"accept": "text/html"})
+        assert answer.one("referrer-policy") == "same-origin"
 
 
 async def test_nothing_is_fetched_for_a_reader_that_takes_nothing(house: House) -> None:
