@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 from msgspec import Struct
 
-from ebbmark.errors import LimitExceeded, Rejected
+from ebbmark.errors import Rejected
 from ebbmark.ledger import PhotoRow
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import ObjectStore, result_key
@@ -114,25 +114,6 @@ def names(sight: Sight) -> dict[int, str]:
         for row in sight.snapshot.photos
         if row.state is PhotoState.DONE
     )
-
-
-def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return (start, end) of a single byte range, or None for what asks for the whole.
-
-    Raises:
-        LimitExceeded: it lies outside, code `range-not-satisfiable`.
-    """
-    unit, _, spec = (header or "").partition("=")
-    first, dash, last = spec.strip().partition("-")
-    if unit.strip() != "bytes" or not dash or "," in spec or not (first + last).isdecimal():
-        return None
-    if not first:
-        start, end = max(0, size - int(last)), size
-    else:
-        start, end = int(first), min(size, int(last) + 1) if last else size
-    if start >= end:
-        raise LimitExceeded("range-not-satisfiable", f"The result has {size} bytes.")
-    return start, end
 
 
 def _done(sight: Sight, n: int) -> PhotoRow:

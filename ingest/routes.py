@@ -24,7 +24,8 @@ from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
-from ingest.downloads import Download, parse_range
+from ingest.conditions import is_known, is_the_same, parse_range
+from ingest.downloads import Download
 from ingest.intake import Intake, recipe_of
 from ingest.jobs import Door, require_one_good
 from ingest.problems import wants_page
@@ -242,7 +243,7 @@ async def read_job(request: AnyRequest, services: Services, public_id: str) -> R
         body = pages.job_page(msgspec.json.decode(sight.json()))
         return Response(body.encode(), media_type=_TEXT_PAGE, headers=headers)
     headers["etag"] = sight.etag
-    if request.headers.get("if-none-match") == sight.etag:
+    if is_known(request.headers.get("if-none-match"), sight.etag):
         return Response(b"", status_code=304, headers=headers)
     return Response(sight.json(), media_type="application/json", headers=headers)
 
@@ -262,20 +263,20 @@ async def watch_job(
     await services.watch.look(public_id)
     return ServerSentEvent(
         services.watch.events(public_id, parse_last_event_id(last_event_id)),
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        headers={"Cache-Control": "no-store"},  # spelt as the class spells it, or it would be there twice
     )
 
 
 async def _send(request: AnyRequest, services: Services, download: Download) -> ASGIResponse:
     headers = {**download.headers, "cache-control": "private, no-cache"}
-    if headers.get("etag") and request.headers.get("if-none-match") == headers["etag"]:
-        return ASGIResponse(status_code=304, headers={"etag": headers["etag"]})
-    start, end = 0, download.size
-    if "accept-ranges" in headers:
-        start, end = parse_range(request.headers.get("range"), download.size) or (start, end)
-    status = 200
-    if (start, end) != (0, download.size):
-        status = 206
+    asked, etag = request.headers, headers.get("etag", "")
+    if etag and is_known(asked.get("if-none-match"), etag):
+        return ASGIResponse(status_code=304, headers={"etag": etag})
+    part = None
+    if "accept-ranges" in headers and is_the_same(asked.get("if-range"), etag):
+        part = parse_range(asked.get("range"), download.size)
+    start, end = part or (0, download.size)
+    if part:
         headers["content-range"] = f"bytes {start}-{end - 1}/{download.size}"
     headers["content-length"] = str(end - start)
     async with AsyncExitStack() as held:
@@ -285,7 +286,7 @@ async def _send(request: AnyRequest, services: Services, download: Download) -> 
         return Sending(
             await begun(body),
             held.pop_all(),
-            status=status,
+            status=206 if part else 200,
             media_type=download.media_type,
             headers=headers,
             seconds=download.seconds,

@@ -7,8 +7,9 @@ import zipfile
 from collections.abc import AsyncGenerator
 
 import playwright.async_api
+import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Download, FilePayload, Page, expect
+from playwright.async_api import Download, FilePayload, Page, expect
 
 from tests.browser.visits import (
     DONE,
@@ -139,7 +140,8 @@ async def in_the_house(running_system: System) -> AsyncGenerator[Visit]:
         await launched.close()
 
 
-async def test_forms_work_in_the_house_where_no_certificate_is(browser: Browser, in_the_house: Visit) -> None:
+@pytest.mark.usefixtures("browser")
+async def test_forms_work_in_the_house_where_no_certificate_is(in_the_house: Visit) -> None:
     page = in_the_house.page
     await page.locator("#files").set_input_files([jpeg("a.jpg")])
     await page.locator("#watermark-text").fill(MARK)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from ebbmark.ledger import NewJob, NewPhoto, Outcome, Wanted
 from ebbmark.settings import Settings
@@ -167,6 +168,63 @@ async def test_every_answer_keeps_its_address_from_other_sites_and_tells_it_to_i
     for path in ("/", await house.done(), "/jobs/none", "/docs"):
         answer = await house.get(path, {"accept": "text/html"})
         assert answer.one("referrer-policy") == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "said", "length"),
+    [
+        ({"range": "bytes=0-99"}, 206, [f"bytes 0-99/{len(RESULT)}"], 100),
+        ({"range": f"bytes=0-{'9' * 5000}"}, 206, [f"bytes 0-{len(RESULT) - 1}/{len(RESULT)}"], len(RESULT)),
+        ({"range": "bytes=0-99", "if-range": '"0-0"'}, 206, [f"bytes 0-99/{len(RESULT)}"], 100),
+        ({"range": "bytes=0-99", "if-range": '"1-0"'}, 200, [], len(RESULT)),
+        ({"range": "bytes=99999999-"}, 416, [f"bytes */{len(RESULT)}"], None),
+        ({"range": "bytes=99999999-", "if-none-match": 'W/"0-0"'}, 304, [], 0),
+        ({"if-none-match": '"7", "0-0"'}, 304, [], 0),
+    ],
+)
+async def test_conditions_are_kept(
+    house: House, headers: dict[str, str], status: int, said: list[str], length: int | None
+) -> None:
+    answer = await house.get(f"{await house.done()}/photos/0", headers)
+    assert (answer.status, answer.all("content-range")) == (status, said)
+    assert length is None or len(answer.body) == length
+
+
+async def test_a_status_is_known_by_a_weak_etag_in_a_list(house: House) -> None:
+    job = await house.done()
+    etag = (await house.get(job)).one("etag").removeprefix("W/")
+    assert (await house.get(job, {"if-none-match": f'"x", W/{etag}'})).status == 304
+
+
+async def test_head_says_what_get_says_and_has_no_body(house: House) -> None:
+    job = await house.done()
+    for path in ("/", job, f"{job}/photos/0", f"{job}/archive", f"{job}/events", "/healthz", "/nowhere"):
+        told, head = await house.get(path), await Client(house.app).ask("HEAD", path)
+        assert (head.status, head.whole, bytes(head.body)) == (told.status, True, b"")
+        assert sorted(head.headers) == sorted(told.headers)
+    for _ in range(PLACES + 1):
+        assert (await Client(house.app).ask("HEAD", f"{job}/archive")).status == 200
+
+
+async def test_what_no_route_answers_is_safe_and_counted_too(house: House) -> None:
+    before = counted("unrouted", "GET", "404")
+    answer = await house.get("/nowhere")
+    assert (answer.status, answer.json()["code"]) == (404, "not-found")
+    assert answer.one("x-content-type-options") == "nosniff"
+    assert "default-src 'none'" in answer.one("content-security-policy")
+    assert counted("unrouted", "GET", "404") == before + 1
+
+
+def counted(*labels: str) -> float:
+    names = dict(zip(("route", "method", "status"), labels, strict=True))
+    return REGISTRY.get_sample_value("ebbmark_http_requests_total", names) or 0.0
+
+
+@pytest.mark.parametrize("path", ["", "/events", "/photos/0", "/photos/0/thumbnail", "/archive"])
+async def test_no_header_is_there_twice(house: House, path: str) -> None:
+    answer = await house.get(await house.done() + path)
+    names = [name for name, _ in answer.headers]
+    assert len(names) == len(set(names))
 
 
 async def test_nothing_is_fetched_for_a_reader_that_takes_nothing(house: House) -> None:
