@@ -233,7 +233,7 @@ async def seal_job(services: Services, public_id: str, data: schemas.Seal) -> Re
     tags=["jobs"],
 )
 async def read_job(request: AnyRequest, services: Services, public_id: str) -> Response[bytes]:
-    """Answer with JSON, or with the page when a browser asks. The ETag changes with every version."""
+    """Answer with JSON, or with the page when a browser asks. The ETag changes with every state."""
     sight = await services.watch.look(public_id)
     page = wants_page(request) and request.url.path.startswith("/jobs/")
     headers = {"vary": "accept", "cache-control": "private, no-cache", "x-robots-tag": "noindex"}
@@ -259,7 +259,10 @@ async def watch_job(
     public_id: str,
     last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> ServerSentEvent:
-    """Stream `snapshot` events, each the whole job with its version as id, and `end` at the end."""
+    """Stream `snapshot` events, each the whole job with its version as id, and `end` at the end.
+
+    A version comes again when photos of it are taken up for rendering.
+    """
     await services.watch.look(public_id)
     return ServerSentEvent(
         services.watch.events(public_id, parse_last_event_id(last_event_id)),

@@ -5,6 +5,7 @@ be current, so a busy status page costs the database nothing; when it does not, 
 """
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator, Iterable
@@ -30,6 +31,8 @@ _CACHED_BYTES = 64 * 1024**2
 _REMEMBERED_CHANGES = 100_000
 _PING = 15.0
 _SHORTEST_PAUSE = 0.25
+_AGAIN = 2.0
+"""Seconds after which a job that renders is read again: claims are not told."""
 _STAMP = b'"server_time":"'
 
 _encoder = msgspec.json.Encoder()
@@ -63,10 +66,24 @@ class Sight(Struct, frozen=True, eq=False):
     lives: float
     """Seconds from `read_at` to the death of the links, by the database's clock."""
 
+    digest: str
+    """Tells states apart that have the same version: claims change none."""
+
     @property
     def etag(self) -> str:
-        """Changes with every version."""
-        return f'"{self.view.version}"'
+        """Changes with everything but the server's time."""
+        return f'W/"{self.view.version}-{self.digest}"'
+
+    @property
+    def restless(self) -> bool:
+        """Whether photos of it may change without a word: claims are silent."""
+        ended = self.view.done + self.view.failed
+        return self.view.state is not JobState.COMPLETE and ended < len(self.view.photos)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the ledger was asked."""
+        return time.monotonic() - self.read_at
 
     @property
     def left(self) -> float:
@@ -78,6 +95,13 @@ class Sight(Struct, frozen=True, eq=False):
         head, _, _ = self.body.rpartition(_STAMP)
         now = self.view.server_time + timedelta(seconds=time.monotonic() - self.read_at)
         return head + _STAMP + now.astimezone(UTC).isoformat().encode() + b'"}'
+
+
+class _Reading(Struct, frozen=True, eq=False):
+    """A question to the ledger that is under way; who comes before any further change shares its answer."""
+
+    begun: int
+    task: asyncio.Task[Sight]
 
 
 class Watch:
@@ -94,6 +118,7 @@ class Watch:
         self._changes = 0
         self._changed_at: dict[UUID, int] = {}
         self._lost_at = 0
+        self._readings: dict[bytes, _Reading] = {}
         self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._closing = asyncio.Event()
 
@@ -158,7 +183,7 @@ class Watch:
             self._hashes.pop(sight.snapshot.job.id, None)
 
     async def look(self, public_id: str) -> Sight:
-        """Return the job as it is now.
+        """Return the job as it is now; what claims change may be seen two seconds late.
 
         Raises:
             Unknown: there is none.
@@ -166,9 +191,17 @@ class Watch:
         """
         hashed = token_hash(public_id)
         sight = self._sights.get(hashed)
-        if sight is not None and sight.left > 0:
+        if sight is not None and sight.left > 0 and (sight.age < _AGAIN or not sight.restless):
             self._sights.move_to_end(hashed)
             return sight
+        reading = self._readings.get(hashed)
+        if reading is None or reading.begun < self._changes:
+            reading = _Reading(self._changes, asyncio.create_task(self._read(public_id, hashed)))
+            self._readings[hashed] = reading
+            reading.task.add_done_callback(lambda _: self._end(hashed, reading))
+        return await asyncio.shield(reading.task)
+
+    async def _read(self, public_id: str, hashed: bytes) -> Sight:
         asked_at = self._changes
         snapshot = await self._ledger.snapshot_by_token(hashed)
         if snapshot is None:
@@ -179,6 +212,12 @@ class Watch:
         if self._listening and not self._outdated(sight):
             self._keep(hashed, sight)
         return sight
+
+    def _end(self, hashed: bytes, reading: _Reading) -> None:
+        if self._readings.get(hashed) is reading:
+            del self._readings[hashed]
+        if not reading.task.cancelled():
+            reading.task.exception()  # noted, even when all who waited for it have left
 
     def _keep(self, hashed: bytes, sight: Sight) -> None:
         self._drop(hashed)
@@ -191,11 +230,12 @@ class Watch:
     async def events(self, public_id: str, last_seen: int) -> AsyncGenerator[ServerSentEventMessage]:
         """Yield a snapshot at once (unless the client has it) and after every change, until the end.
 
-        A reconnecting client names the version it saw last. Ends at a terminal state, at the
+        A reconnecting client names the version it saw last; it never sees an earlier one. The same
+        version may come again when photos were claimed meanwhile. Ends at a terminal state, at the
         longest time a stream may live, or when the process stops; the client then reconnects.
         """
         until = time.monotonic() + self._longest
-        seen = last_seen
+        version, digest, spoke = last_seen, "", time.monotonic()
         with metrics.WATCHERS.track_inprogress():
             while not self._closing.is_set() and time.monotonic() < until:
                 woken = asyncio.Event()
@@ -212,31 +252,40 @@ class Watch:
                 if self._outdated(sight):  # heard before anybody waited for it
                     woken.set()
                 try:
-                    if job.version > seen:
-                        seen = job.version
+                    complete = job.state is JobState.COMPLETE
+                    claimed = job.version == version and sight.digest != digest and not complete
+                    if job.version > version or claimed:
+                        version, digest, spoke = job.version, sight.digest, time.monotonic()
                         yield ServerSentEventMessage(
-                            event="snapshot", id=str(seen), data=sight.json().decode()
+                            event="snapshot", id=str(version), data=sight.json().decode()
                         )
-                    if job.state is JobState.COMPLETE:
+                    if complete:
                         yield ServerSentEventMessage(event="end", data=job.state.value)
                         return
                     await asyncio.sleep(_SHORTEST_PAUSE)
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(_PING):
+                        async with asyncio.timeout(self._pause(sight)):
                             await woken.wait()
-                    if not woken.is_set():
+                    if time.monotonic() - spoke >= _PING:
+                        spoke = time.monotonic()
                         yield ServerSentEventMessage(comment="ping")
                 finally:
                     self._waiting[job.id].discard(woken)
                     if not self._waiting[job.id]:
                         del self._waiting[job.id]
 
+    def _pause(self, sight: Sight) -> float:
+        """Return how long to wait for word of a change; without a connection none comes, and asking costs."""
+        return _AGAIN if self._listening and sight.restless else _PING
+
 
 def _sight(public_id: str, snapshot: Snapshot, asked_at: int) -> Sight:
     view = schemas.job(public_id, snapshot)
     job = snapshot.job
     lives = (job.expires_at - job.now).total_seconds() if job.expires_at else float("inf")
-    return Sight(snapshot, view, _encoder.encode(view), asked_at, time.monotonic(), lives)
+    body = _encoder.encode(view)
+    digest = hashlib.blake2b(body.rpartition(_STAMP)[0], digest_size=8).hexdigest()
+    return Sight(snapshot, view, body, asked_at, time.monotonic(), lives, digest)
 
 
 def parse_last_event_id(text: str | None) -> int:

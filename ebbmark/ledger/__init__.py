@@ -255,7 +255,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
-        """Give the photo back unrendered, to be dispatched again after `retry_after`.
+        """Give the photo back unrendered, to be dispatched again after `retry_after`; the version grows.
 
         `strikes` is -1 when nothing spoke against the photo, +1 when its child died under it.
         Nothing happens when the claim is not the current one.

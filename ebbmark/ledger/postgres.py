@@ -257,6 +257,7 @@ class PostgresLedger(Ledger):
             fence=claim.fence,
             strikes=strikes,
             retry_after=retry_after,
+            channel=self._channel,
         )
 
     async def finish(self, outcomes: Sequence[Outcome], *, ttl: timedelta) -> Sequence[Completion]:

@@ -110,11 +110,19 @@ where p.job = wanted.job and p.n = wanted.n and p.epoch = wanted.epoch
 returning p.job, p.n, p.epoch, p.fence, p.strikes, coalesce(p.name, '') as name, p.sha256, j.recipe, j.logo_sha256;
 
 -- name: release
--- A fence that is not the current one matches nothing.
-update photos set
-  state = 'retrying', lease_until = null, strikes = greatest(0, strikes + %(strikes)s),
-  dispatch_at = now() + %(retry_after)s
-where job = %(job)s and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering';
+-- A fence that is not the current one matches nothing. Releases are rare, so watchers are told.
+with locked as (
+  select id from jobs where id = %(job)s for update
+), released as (
+  update photos set
+    state = 'retrying', lease_until = null, strikes = greatest(0, strikes + %(strikes)s),
+    dispatch_at = now() + %(retry_after)s
+  from locked
+  where job = locked.id and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering'
+  returning job
+)
+update jobs set version = version + 1 from released where id = released.job
+returning pg_notify(%(channel)s, id::text);
 
 -- name: finish
 -- Photos, counters, version, completion and notification in one statement. Terminal photos absorb,

@@ -272,13 +272,14 @@ class MemoryLedger(Ledger):
         now = self._answer()
         job = self._jobs.get(claim.job)
         photo = job.photos.get(claim.n) if job else None
-        if photo is None or photo.state is not PhotoState.RENDERING:
+        if job is None or photo is None or photo.state is not PhotoState.RENDERING:
             return
         if (photo.epoch, photo.fence) == (claim.epoch, claim.fence):
             photo.state = PhotoState.RETRYING
             photo.lease_until = None
             photo.strikes = max(0, photo.strikes + strikes)
             photo.dispatch_at = now + retry_after
+            self._changed(job)
 
     async def finish(self, outcomes: Sequence[Outcome], *, ttl: timedelta) -> Sequence[Completion]:
         now = self._answer()

@@ -18,6 +18,7 @@ from tests.contract.ledgers import (
     new_photo,
     open_with,
     seal,
+    see,
 )
 
 PATIENCE = 20
@@ -53,6 +54,23 @@ async def test_every_step_of_a_job_is_heard(ledger: Ledger) -> None:
         await heard(changes, job)
         await ledger.mark_expired(job, quiet=QUIET)
         await heard(changes, job)
+
+
+async def test_a_photo_that_is_given_back_is_heard_and_a_claim_is_not(ledger: Ledger) -> None:
+    job, other = await open_with(ledger, 1), await open_with(ledger, 0)
+    async with ledger.changes() as changes:
+        await heard(changes, Hearing.CONNECTED)
+        before = (await see(ledger, job)).job.version
+        (claimed,) = await claim(ledger, job, 0)
+        await seal(ledger, other, 0)
+        assert await anext(changes) == other
+        assert (await see(ledger, job)).job.version == before
+        await ledger.release(claimed, strikes=-1, retry_after=QUIET)
+        assert await anext(changes) == job
+        assert (await see(ledger, job)).job.version == before + 1
+        await ledger.release(claimed, strikes=-1, retry_after=QUIET)
+        await ledger.expire_now(other)
+        assert await anext(changes) == other
 
 
 async def test_a_recipe_that_comes_alone_is_heard(ledger: Ledger) -> None:

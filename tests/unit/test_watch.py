@@ -5,11 +5,13 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from litestar.response.sse import ServerSentEventMessage
 
-from ebbmark.ledger import NewJob, NewPhoto, Snapshot
+from ebbmark.ledger import Claim, NewJob, NewPhoto, Snapshot, Wanted
 from ebbmark.testing import MemoryLedger
+from ingest import stream
 from ingest.stream import Expired, Unknown, Watch
 from ingest.tokens import encode, new_token, token_hash
 
@@ -164,3 +166,96 @@ async def test_what_was_remembered_before_a_loss_is_not_believed_after_it(
     await ledger.add_photos(job, [], recipe=RECIPE, stale=LIFE)
     await until(lambda: not watch.listening)
     assert (await watch.look(public_id)).view.version == 2
+
+
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What renders is read again after a moment."""
+    monkeypatch.setattr(stream, "_AGAIN", 0.05)
+
+
+async def claimed(ledger: MemoryLedger, job: UUID, n: int) -> Claim:
+    (claim,) = await ledger.claim([Wanted(job=job, n=n, epoch=0)], lease=LIFE, strikes=5)
+    return claim
+
+
+def states(event: ServerSentEventMessage) -> list[str]:
+    assert event.event == "snapshot"
+    return [photo["state"] for photo in msgspec.json.decode(str(event.data))["photos"]]
+
+
+@pytest.mark.usefixtures("restless")
+async def test_a_claim_is_seen_within_moments_with_the_same_version(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, photos=2)
+    events = watch.events(public_id, 0)
+    first = await anext(events)
+    assert (version(first), states(first)) == ("2", ["queued", "queued"])
+    claim = await claimed(ledger, job, 1)
+    second = await anext(events)
+    assert (version(second), states(second)) == ("2", ["queued", "rendering"])
+    await ledger.release(claim, strikes=-1, retry_after=LIFE)
+    third = await anext(events)
+    assert (version(third), states(third)) == ("3", ["queued", "retrying"])
+    await events.aclose()
+
+
+@pytest.mark.usefixtures("restless")
+async def test_ten_watchers_of_a_job_that_renders_ask_as_often_as_one(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, photos=1)
+    await until(lambda: ledger.heard)
+    streams = [watch.events(public_id, 0) for _ in range(10)]
+    await asyncio.gather(*map(anext, streams))
+    assert len(ledger.asked) == 1
+    await claimed(ledger, job, 0)
+    assert {tuple(states(each)) for each in await asyncio.gather(*map(anext, streams))} == {("rendering",)}
+    assert len(ledger.asked) < 5
+    for each in streams:
+        await each.aclose()
+
+
+async def test_a_client_that_comes_back_sees_what_its_version_does_not_tell_and_never_an_earlier_one(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, photos=1)
+    await claimed(ledger, job, 0)
+    same = watch.events(public_id, 2)
+    assert states(await anext(same)) == ["rendering"]
+    later = watch.events(public_id, 3)
+    waiting = asyncio.create_task(anext(later))
+    await ledger.add_photos(job, [], stale=LIFE)
+    await ledger.add_photos(job, [], stale=LIFE)
+    assert version(await waiting) == "4"
+    await same.aclose()
+    await later.aclose()
+
+
+async def test_two_states_of_one_version_have_two_etags_and_one_state_has_one(ledger: CountingLedger) -> None:
+    watch = Watch(ledger, stream_timeout=LIFE)
+    job, public_id = await opened(ledger, photos=1)
+    queued = (await watch.look(public_id)).etag
+    assert (await watch.look(public_id)).etag == queued
+    await claimed(ledger, job, 0)
+    rendering = await watch.look(public_id)
+    assert rendering.view.version == 2
+    assert rendering.etag != queued
+
+
+async def test_who_asks_after_a_change_was_heard_gets_no_answer_to_an_earlier_question(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, recipe=None)
+    ledger.answers.clear()
+    early = [asyncio.create_task(watch.look(public_id)) for _ in range(3)]
+    await until(lambda: ledger.asked != [])
+    await ledger.add_photos(job, [], recipe=RECIPE, stale=LIFE)
+    await until(lambda: ledger.heard)
+    late = asyncio.create_task(watch.look(public_id))
+    await until(lambda: len(ledger.asked) > 1)
+    ledger.answers.set()
+    assert {each.view.version for each in await asyncio.gather(*early)} == {1}
+    assert (await late).view.version == 2
+    assert len(ledger.asked) == 2
