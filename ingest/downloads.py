@@ -49,7 +49,7 @@ def photo(sight: Sight, n: int, store: ObjectStore, *, grace: float) -> Download
         media_type=row.result_type or "",
         headers={
             "accept-ranges": "bytes",
-            "content-disposition": content_disposition(names(sight)[n]),
+            "content-disposition": content_disposition(names(sight)[n], f"photo-{n}"),
             "etag": f'"{row.epoch}-{n}"',
         },
         seconds=_seconds(sight, grace),
