@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 import playwright.async_api
 import pytest
 import pytest_asyncio
-from playwright.async_api import Download, FilePayload, Page, expect
+from playwright.async_api import Download, FilePayload, Page, Route, expect
 
 from tests.browser.visits import (
     DONE,
@@ -239,6 +239,37 @@ async def test_deleting_while_photos_go_up_asks_once_and_leaves(ann: Visit) -> N
     await expect(page.locator("h1:visible")).to_have_text(re.compile("are deleted|nothing here"))
     gate.open()
     ann.assert_undisturbed(statuses=[404, 410])
+
+
+async def test_a_deletion_that_fails_is_told_and_may_be_tried_again(ann: Visit) -> None:
+    page = ann.page
+    answers = [500, 503]
+
+    async def stumble(route: Route) -> None:
+        if route.request.method != "DELETE" or not answers:
+            await route.continue_()
+            return
+        problem = {"code": "internal-error", "detail": "Something went wrong on our side."}
+        await route.fulfill(status=answers.pop(0), headers={"retry-after": "2"}, body=json.dumps(problem))
+
+    async def delete() -> None:
+        await page.get_by_role("button", name="Delete now").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+
+    await ann.drop(jpeg("a.jpg"))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await page.route(JOB_PAGE, stumble)
+    await ann.send()
+    await ann.see_the_end()
+    notice = page.locator("[data-notice]")
+    await delete()
+    await expect(notice).to_have_text("Nothing was deleted. Something went wrong on our side.")
+    await expect(page.locator("h1:visible")).to_have_text("Your photos are ready")
+    await expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"in \d+:\d\d"))
+    await delete()
+    await expect(notice).to_have_text("Deleting … The server does not answer; trying again.")
+    await expect(page.locator("h1:visible")).to_have_text(re.compile("are deleted|nothing here"))
+    ann.assert_undisturbed(statuses=[500, 503, 404, 410])
 
 
 async def test_a_job_deleted_elsewhere_gives_the_photos_back_for_another_try(ann: Visit) -> None:
