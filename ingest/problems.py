@@ -100,7 +100,8 @@ def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Respons
         if code in {"unknown-job", "job-expired"}:
             page = pages.gone_page("expired" if code == "job-expired" else "unknown")
         else:
-            page = pages.problem_page(status, title, detail, code)
+            of_form = request.method == "POST" and request.url.path in {"/jobs", "/upload"}
+            page = pages.problem_page(status, title, detail, code, of_form=of_form)
         headers["content-security-policy"] = pages.CSP
         return Response(page.encode(), status_code=status, media_type="text/html", headers=headers)
     problem = Problem(

@@ -380,7 +380,7 @@ async def list_operations() -> list[dict[str, object]]:
 
 @get("/", include_in_schema=False)
 async def upload_page(services: Services) -> Response[bytes]:
-    """Show the page that takes photos."""
+    """Show the page that takes photos; browsers may keep it, and with it what was typed."""
     limits = pages.UploadLimits(
         files=services.settings.job.files,
         file_bytes=services.settings.photo.bytes,
@@ -390,7 +390,7 @@ async def upload_page(services: Services) -> Response[bytes]:
     return Response(
         pages.upload_page(operations_schema(), limits).encode(),
         media_type=_TEXT_PAGE,
-        headers={"content-security-policy": pages.CSP, "cache-control": "no-store"},
+        headers={"content-security-policy": pages.CSP, "cache-control": "no-cache"},
     )
 
 

@@ -158,6 +158,43 @@ async def test_forms_work_in_the_house_where_no_certificate_is(in_the_house: Vis
     in_the_house.assert_undisturbed(statuses=[404, 410])
 
 
+async def test_a_refused_form_is_there_again_when_one_goes_back(ben: Visit) -> None:
+    page = ben.page
+    await page.locator("#files").set_input_files([jpeg("note.jpg", b"no photo")])
+    await page.locator("#watermark-text").fill(MARK)
+    await page.get_by_label("Top left").check()
+    await page.get_by_role("button", name="Mark the photos").click()
+    await expect(page.locator("h1")).to_have_text("That did not work")
+    await expect(page.locator("main")).to_contain_text("Go back in your browser")
+    await page.go_back()
+    await expect(page.locator("#watermark-text")).to_have_value(MARK)
+    await expect(page.get_by_label("Top left")).to_be_checked()
+    ben.assert_undisturbed(statuses=[415])
+
+
+EDGES = ["#watermark-text", "#convert-format", "#drop", ".grid9"]
+BORDER = "element => getComputedStyle(element).borderTopColor"
+
+
+async def test_the_edges_of_fields_are_drawn_in_the_colour_for_edges(ann: Visit) -> None:
+    page = ann.page
+    await page.get_by_label("Convert", exact=True).check()
+    for scheme, colour in (("light", "rgb(131, 137, 140)"), ("dark", "rgb(116, 127, 129)")):
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert {await page.locator(each).evaluate(BORDER) for each in EDGES} == {colour}
+        dot = page.locator(".grid9 input:not(:checked)").first
+        shown = "element => [getComputedStyle(element).backgroundColor, getComputedStyle(element).opacity]"
+        assert await dot.evaluate(shown) == [colour, "1"]
+
+
+async def test_nothing_shows_through_the_button_that_sends(ann: Visit) -> None:
+    await ann.page.set_viewport_size({"width": 390, "height": 700})
+    look = "element => [getComputedStyle(element).backgroundImage, getComputedStyle(element).backgroundColor]"
+    assert await ann.page.locator(".send").evaluate(look) == ["none", "rgb(251, 250, 248)"]
+    width = await ann.page.locator(".send").evaluate("element => element.getBoundingClientRect().width")
+    assert width == 390
+
+
 async def test_a_job_page_opened_by_its_link_is_alive(ann: Visit, someone: Open) -> None:
     await ann.drop(jpeg("a.jpg"))
     await ann.page.get_by_label("Text", exact=True).fill(MARK)
