@@ -57,8 +57,10 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Folder for uploads under way; the system's temporary folder when empty."""
     uploads: Positive = 16
     """Uploads under way at once in one process; more are answered 429."""
+    downloads: Positive = 64
+    """Downloads of results and archives under way at once in one process; more are answered 503."""
     chunk_timeout: timedelta = timedelta(seconds=30)
-    """Longest silence of a client in the middle of its upload."""
+    """Longest silence of a client in the middle of its upload or download."""
     stream_timeout: timedelta = timedelta(minutes=10)
     """Longest life of one event stream; the browser reconnects."""
 

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPMethod
 from types import FrameType
+from typing import cast
 
 import msgspec
 import uvicorn
@@ -15,7 +17,17 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import (
+    ASGIApp,
+    HTTPDisconnectEvent,
+    LifeSpanReceive,
+    LifeSpanScope,
+    LifeSpanSend,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ebbmark.errors import EbbmarkError, Unavailable
@@ -29,6 +41,7 @@ from ingest.apidocs import assets_router, docs_page
 from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
 from ingest.routes import JOB_ROUTES, Services
+from ingest.sending import Places
 from ingest.stream import Watch
 from observability import logs, metrics
 
@@ -38,10 +51,13 @@ _READY_WITHIN = 4.0
 _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # without any, forms say `Origin: null`, as other sites' may
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+
+
+_METHODS = frozenset(HTTPMethod)
 
 
 @get("/healthz", include_in_schema=False)
@@ -83,13 +99,20 @@ async def openapi(request: Request[object, object, State]) -> Response[bytes]:
 
 
 def observed(app: ASGIApp) -> ASGIApp:
-    """Count and time every request by its route, and see that no answer lacks the safety headers."""
+    """Count and time every request by its route, and see that no answer lacks the safety headers.
+
+    What answers GET answers HEAD, too: the application is asked for the same, and its body dropped.
+    """
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
+        method = str(scope["method"])
+        head = method == "HEAD"
+        if head:
+            scope, receive = cast("Scope", {**scope, "method": "GET"}), gone
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -97,16 +120,36 @@ def observed(app: ASGIApp) -> ASGIApp:
                 status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
+            elif head:
+                return
             await send(message)
+            if head:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         try:
             await app(scope, receive, noting)
         finally:
             route = str(scope.get("path_template") or "unrouted")
-            metrics.HTTP_REQUESTS.labels(route, scope["method"], str(status)).inc()
+            metrics.HTTP_REQUESTS.labels(route, method if method in _METHODS else "other", str(status)).inc()
             metrics.HTTP_SECONDS.labels(route).observe(time.perf_counter() - started)
 
     return middleware
+
+
+async def gone() -> HTTPDisconnectEvent:
+    """Say that nobody is there to take a body, so that streams end at once."""
+    return {"type": "http.disconnect"}
+
+
+class _Application(Litestar):
+    """Litestar, observed from outside: its middlewares do not see what no route answers."""
+
+    async def __call__(  # what a server calls for its own start and end is let through
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
+        await observed(cast("ASGIApp", super().__call__))(
+            cast("Scope", scope), cast("Receive", receive), cast("Send", send)
+        )
 
 
 def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog: EventLog) -> Litestar:
@@ -118,6 +161,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         door=Door(ledger, store, eventlog, settings),
         watch=Watch(ledger, stream_timeout=settings.http.stream_timeout),
         uploads=asyncio.Semaphore(settings.http.uploads),
+        downloads=Places(settings.http.downloads),
     )
 
     @asynccontextmanager
@@ -130,7 +174,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    return Litestar(
+    return _Application(
         route_handlers=[
             *JOB_ROUTES,
             *DELIVERY_ROUTES,
@@ -156,7 +200,6 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             HTTPException: problems.on_http_exception,
             Exception: problems.on_exception,
         },
-        middleware=[observed],
         lifespan=[watching],
         openapi_config=OpenAPIConfig(
             title="Ebbmark",

@@ -1,26 +1,21 @@
-"""Results go out as streams, cut off at the job's end, whole or visibly broken."""
+"""What may be downloaded: each knows its length, and asks the store for nothing before it is opened."""
 
-import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 import msgspec
 from msgspec import Struct
-from zipstream import ZIP_STORED, ZipStream
 
-from ebbmark.errors import LimitExceeded, Rejected
+from ebbmark.errors import Rejected
 from ebbmark.ledger import PhotoRow
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import ObjectStore, result_key
+from ingest.archive import Entry, archive, length, whole
 from ingest.names import content_disposition, result_names
 from ingest.stream import Sight
 
 _LONGEST = 30 * 60.0
-
-
-class CutOff(Exception):
-    """The job's end came in the middle of a download; the connection breaks so that it shows."""
 
 
 class NoSuchPhoto(Rejected):
@@ -31,52 +26,52 @@ class NoSuchPhoto(Rejected):
         super().__init__("unknown-photo", "There is no result of this number, or not yet.")
 
 
-class Download(Struct, frozen=True):
-    """A body with all that must be said before it."""
+class Download(Struct, frozen=True, kw_only=True):
+    """Bytes with all that must be said before them."""
 
-    body: AsyncIterator[bytes]
-    status: int
+    size: int
+    open: Callable[[int, int], AsyncGenerator[bytes]]
+    """Begins to yield the bytes from `start` to `end`."""
     media_type: str
     headers: dict[str, str]
+    large: bool = True
+    """Whether it needs one of the places for downloads under way."""
+    seconds: float
+    """Longest time it may take: the job's end comes then, and its grace."""
 
 
-def photo(sight: Sight, n: int, store: ObjectStore, *, grace: float, byte_range: str | None) -> Download:
-    """Return one result, or the part of it that a Range asks for.
-
-    Raises:
-        NoSuchPhoto: it is not done, or there is none.
-        LimitExceeded: the range lies outside, code `range-not-satisfiable`.
-    """
+def photo(sight: Sight, n: int, store: ObjectStore, *, grace: float) -> Download:
+    """Return one result. Raises `NoSuchPhoto` when it is not done, or there is none."""
     row = _done(sight, n)
-    size = row.result_size or 0
-    start, end = parse_range(byte_range, size) or (0, size)
-    headers = {
-        "content-disposition": content_disposition(names(sight)[n]),
-        "content-length": str(end - start),
-        "accept-ranges": "bytes",
-        "etag": f'"{row.epoch}-{n}"',
-    }
-    if byte_range and (start, end) != (0, size):
-        headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-    key = result_key(sight.snapshot.job.id, row.epoch, n)
-    body = _until(sight, grace, store.stream(key, start, end - start))
-    return Download(body, 206 if "content-range" in headers else 200, row.result_type or "", headers)
+    return Download(
+        size=row.result_size or 0,
+        open=partial(_part, store, result_key(sight.snapshot.job.id, row.epoch, n)),
+        media_type=row.result_type or "",
+        headers={
+            "accept-ranges": "bytes",
+            "content-disposition": content_disposition(names(sight)[n], f"photo-{n}"),
+            "etag": f'"{row.epoch}-{n}"',
+        },
+        seconds=_seconds(sight, grace),
+    )
 
 
 def thumbnail(sight: Sight, n: int, store: ObjectStore, *, grace: float) -> Download:
     """Return the thumbnail, which lies right behind the result. Raises `NoSuchPhoto`."""
     row = _done(sight, n)
-    length = row.thumbnail_size or 0
+    behind = row.result_size or 0
     key = result_key(sight.snapshot.job.id, row.epoch, n)
     return Download(
-        _until(sight, grace, store.stream(key, row.result_size or 0, length)),
-        200,
-        "image/jpeg",
-        {"content-length": str(length), "etag": f'"{row.epoch}-{n}-thumbnail"'},
+        size=row.thumbnail_size or 0,
+        open=lambda start, end: _part(store, key, behind + start, behind + end),
+        media_type="image/jpeg",
+        headers={"etag": f'"{row.epoch}-{n}-thumbnail"'},
+        large=False,
+        seconds=_seconds(sight, grace),
     )
 
 
-def archive(sight: Sight, store: ObjectStore, *, grace: float) -> Download:
+def everything(sight: Sight, store: ObjectStore, *, grace: float) -> Download:
     """Return every result and `manifest.json` as a ZIP of known length, never assembled anywhere.
 
     Raises:
@@ -86,31 +81,30 @@ def archive(sight: Sight, store: ObjectStore, *, grace: float) -> Download:
     if job.state is not JobState.COMPLETE:
         raise Rejected("job-not-complete", "The archive is there when every photo is done or failed.")
     saved = names(sight)
-    done = [row for row in sight.snapshot.photos if row.n in saved]
+    entries: list[Entry] = []
+    for row in sight.snapshot.photos:
+        if row.n in saved:
+            size, key = row.result_size or 0, result_key(job.id, row.epoch, row.n)
+            entries.append(Entry(saved[row.n], size, partial(_part, store, key, 0, size)))
     manifest = _manifest(sight, saved)
-    archived = ZipStream(compress_type=ZIP_STORED, sized=True)
-    content: dict[int, bytes] = {}
-    for row in done:
-        archived.add(_take(content, row.n), saved[row.n], size=row.result_size)
-    archived.add(manifest, "manifest.json")
-    length = len(archived)
-
-    async def body() -> AsyncGenerator[bytes]:
-        for row in done:
-            key = result_key(job.id, row.epoch, row.n)
-            parts = [part async for part in store.stream(key, 0, row.result_size or 0)]
-            content[row.n] = b"".join(parts)
-            for chunk in archived.file():
-                yield chunk
-        for chunk in archived.finalize():
-            yield chunk
-
+    entries.append(Entry("manifest.json", len(manifest), whole(manifest)))
+    moment = job.completed_at or job.now
     return Download(
-        _until(sight, grace, body()),
-        200,
-        "application/zip",
-        {"content-length": str(length), "content-disposition": content_disposition("ebbmark.zip")},
+        size=length(entries),
+        open=lambda _start, _end: archive(entries, moment),
+        media_type="application/zip",
+        headers={"content-disposition": content_disposition("ebbmark.zip")},
+        seconds=_seconds(sight, grace),
     )
+
+
+async def _part(store: ObjectStore, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
+    async for chunk in store.stream(key, start, end - start):
+        yield chunk
+
+
+def _seconds(sight: Sight, grace: float) -> float:
+    return min(_LONGEST, sight.left + grace)
 
 
 def names(sight: Sight) -> dict[int, str]:
@@ -122,42 +116,11 @@ def names(sight: Sight) -> dict[int, str]:
     )
 
 
-def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return (start, end) of a single byte range, or None for what asks for the whole.
-
-    Raises:
-        LimitExceeded: it lies outside, code `range-not-satisfiable`.
-    """
-    unit, _, spec = (header or "").partition("=")
-    first, dash, last = spec.strip().partition("-")
-    if unit.strip() != "bytes" or not dash or "," in spec or not (first + last).isdecimal():
-        return None
-    if not first:
-        start, end = max(0, size - int(last)), size
-    else:
-        start, end = int(first), min(size, int(last) + 1) if last else size
-    if start >= end:
-        raise LimitExceeded("range-not-satisfiable", f"The result has {size} bytes.")
-    return start, end
-
-
 def _done(sight: Sight, n: int) -> PhotoRow:
     for row in sight.snapshot.photos:
         if row.n == n and row.state is PhotoState.DONE:
             return row
     raise NoSuchPhoto
-
-
-def _take(content: dict[int, bytes], n: int) -> Any:  # noqa: ANN401 - any iterable of bytes
-    yield content.pop(n)
-
-
-async def _until(sight: Sight, grace: float, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    deadline = time.monotonic() + min(_LONGEST, sight.left + grace)
-    async for chunk in stream:
-        if time.monotonic() > deadline:
-            raise CutOff
-        yield chunk
 
 
 def _manifest(sight: Sight, saved: dict[int, str]) -> bytes:

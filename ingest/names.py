@@ -52,11 +52,18 @@ def result_names(photos: Iterable[tuple[int, str, str]]) -> dict[int, str]:
     return names
 
 
-def content_disposition(name: str) -> str:
-    """Return the header that saves a download under this name, in every browser."""
+def content_disposition(name: str, instead: str = "photo") -> str:
+    """Return the header that saves a download under this name, in every browser.
+
+    Old programs read ASCII only; where it leaves nothing of the name, they get `instead` and the extension.
+    """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = re.sub(r"[^A-Za-z0-9._ ()-]", "_", plain).strip() or "photo"
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    plain = re.sub(r"[^A-Za-z0-9._ ()-]", "_", plain).strip()
+    stem, dot, extension = plain.rpartition(".") if "." in plain else (plain, "", "")
+    stem = stem.strip(" .")
+    if not re.search("[A-Za-z0-9]", stem):
+        stem = instead
+    return f"attachment; filename=\"{stem}{dot}{extension}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _split(name: str, media_type: str) -> tuple[str, str]:

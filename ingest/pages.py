@@ -75,7 +75,7 @@ def upload_page(operations: Sequence[Mapping[str, Any]], limits: UploadLimits) -
 def job_page(status: Mapping[str, Any]) -> str:
     """Return a job's page as of the status JSON; scripts keep it live, and without them it reloads."""
     return _ENVIRONMENT.get_template("job.html").render(
-        job=status, words=_WORDS, counts=_counts(status), title=_title(status)
+        job=status, words=_WORDS, counts=_counts(status), title=_title(status), pause=_pause(status)
     )
 
 
@@ -89,15 +89,15 @@ def gone_page(kind: Literal["unknown", "expired"]) -> str:
     else:
         title, detail = "There is nothing here", "The link is wrong, or what it led to is deleted."
     return _ENVIRONMENT.get_template("message.html").render(
-        title=title, detail=detail, code=None, picture="ebb"
+        title=title, detail=detail, code=None, picture="ebb", of_form=False
     )
 
 
-def problem_page(status: int, title: str, detail: str, code: str) -> str:
-    """Return what a person sees when a form was refused."""
+def problem_page(status: int, title: str, detail: str, code: str, *, of_form: bool = False) -> str:
+    """Return what a person sees when a request was refused, maybe one that a form made."""
     heading = "That did not work" if status < 500 else "Not right now"
     return _ENVIRONMENT.get_template("message.html").render(
-        title=heading, detail=detail or title, code=code, picture="problem"
+        title=heading, detail=detail or title, code=code, picture="problem", of_form=of_form
     )
 
 
@@ -123,6 +123,11 @@ def _counts(status: Mapping[str, Any]) -> str:
     total = status["total"] if status["total"] is not None else len(status["photos"])
     failed = f", {status['failed']} failed" if status["failed"] else ""
     return f"{status['done']} of {total} done{failed}"
+
+
+def _pause(status: Mapping[str, Any]) -> int:
+    """Return the seconds between two reloads: each costs a reader the place, and many photos take long."""
+    return min(15, 3 + len(status["photos"]) // 10)
 
 
 def _title(status: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 
 from ebbmark.errors import Conflict, EbbmarkError, LimitExceeded, Rejected, Unavailable
 from ingest import pages
+from ingest.conditions import OutOfRange
 from ingest.schemas import Problem
 from ingest.uploads import Aborted
 from observability import logs
@@ -58,7 +59,10 @@ def on_error(request: AnyRequest, error: EbbmarkError) -> Response[bytes]:
         return _answer(request, 500, "internal-error", "Something went wrong on our side.")
     if isinstance(error, Aborted):
         return _answer(request, 499, error.code, error.detail)
-    return _answer(request, status_of(error), error.code, error.detail)
+    response = _answer(request, status_of(error), error.code, error.detail)
+    if isinstance(error, OutOfRange):
+        response.headers["content-range"] = f"bytes */{error.size}"
+    return response
 
 
 def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[bytes]:
@@ -97,7 +101,8 @@ def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Respons
         if code in {"unknown-job", "job-expired"}:
             page = pages.gone_page("expired" if code == "job-expired" else "unknown")
         else:
-            page = pages.problem_page(status, title, detail, code)
+            of_form = request.method == "POST" and request.url.path in {"/jobs", "/upload"}
+            page = pages.problem_page(status, title, detail, code, of_form=of_form)
         headers["content-security-policy"] = pages.CSP
         return Response(page.encode(), status_code=status, media_type="text/html", headers=headers)
     problem = Problem(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -12,8 +12,9 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
-from litestar.response import Redirect, ServerSentEvent, Stream
+from litestar.params import HeaderParameter
+from litestar.response import Redirect, ServerSentEvent
+from litestar.response.base import ASGIResponse
 
 from ebbmark.errors import Conflict, LimitExceeded, Rejected
 from ebbmark.imaging.operation import operations_schema
@@ -24,10 +25,13 @@ from ebbmark.store import ObjectStore
 from ebbmark.webhooks import Rules, show_secret
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
+from ingest.conditions import is_known, is_the_same, parse_range
+from ingest.downloads import Download
 from ingest.intake import Intake, recipe_of
 from ingest.jobs import Door, require_one_good
 from ingest.problems import wants_page
-from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
+from ingest.sending import Places, Sending, begun
+from ingest.stream import Expired, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
 from ingest.uploads import Spool, pieces, read_form
 from ingest.webhooks import wish_of
@@ -72,6 +76,7 @@ class Services(msgspec.Struct, frozen=True):
     door: Door
     watch: Watch
     uploads: asyncio.Semaphore
+    downloads: Places
 
     @asynccontextmanager
     async def upload_slot(self) -> AsyncGenerator[None]:
@@ -127,7 +132,7 @@ def same_site_only(connection: ASGIConnection[object, object, object, State], _:
 async def create_job(
     request: AnyRequest,
     services: Services,
-    idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key")] = None,
+    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
 ) -> Response[schemas.Accepted] | Redirect:
     """Accept a form of photos and operations as one job.
 
@@ -186,7 +191,8 @@ async def put_photo(
     public_id: str,
     n: int,
     file_name: Annotated[
-        str, Parameter(header="X-Filename", description="The file's name, UTF-8, percent-encoded", default="")
+        str,
+        HeaderParameter(name="X-Filename", description="The file's name, UTF-8, percent-encoded", default=""),
     ],
 ) -> schemas.Received:
     """Accept the body as photo `n`; rendering starts at once. Sending the same again is harmless."""
@@ -237,7 +243,7 @@ async def seal_job(services: Services, public_id: str, data: schemas.Seal) -> Re
     tags=["jobs"],
 )
 async def read_job(request: AnyRequest, services: Services, public_id: str) -> Response[bytes]:
-    """Answer with JSON, or with the page when a browser asks. The ETag changes with every version."""
+    """Answer with JSON, or with the page when a browser asks. The ETag changes with every state."""
     sight = await services.watch.look(public_id)
     page = wants_page(request) and request.url.path.startswith("/jobs/")
     headers = {"vary": "accept", "cache-control": "private, no-cache", "x-robots-tag": "noindex"}
@@ -247,7 +253,7 @@ async def read_job(request: AnyRequest, services: Services, public_id: str) -> R
         body = pages.job_page(msgspec.json.decode(sight.json()))
         return Response(body.encode(), media_type=_TEXT_PAGE, headers=headers)
     headers["etag"] = sight.etag
-    if request.headers.get("if-none-match") == sight.etag:
+    if is_known(request.headers.get("if-none-match"), sight.etag):
         return Response(b"", status_code=304, headers=headers)
     return Response(sight.json(), media_type="application/json", headers=headers)
 
@@ -261,63 +267,95 @@ async def read_job(request: AnyRequest, services: Services, public_id: str) -> R
 async def watch_job(
     services: Services,
     public_id: str,
-    last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> ServerSentEvent:
-    """Stream `snapshot` events, each the whole job with its version as id, and `end` at the end."""
+    """Stream `snapshot` events, each the whole job with its version as id, and `end` at the end.
+
+    A version comes again when photos of it are taken up for rendering.
+    """
     await services.watch.look(public_id)
     return ServerSentEvent(
         services.watch.events(public_id, parse_last_event_id(last_event_id)),
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        headers={"Cache-Control": "no-store"},  # spelt as the class spells it, or it would be there twice
     )
 
 
-def _stream(request: AnyRequest, download: downloads.Download) -> Response[bytes] | Stream:
+async def _send(request: AnyRequest, services: Services, download: Download) -> ASGIResponse:
     headers = {**download.headers, "cache-control": "private, no-cache"}
-    if headers.get("etag") and request.headers.get("if-none-match") == headers["etag"]:
-        return Response(b"", status_code=304, headers={"etag": headers["etag"]})
-    return Stream(download.body, status_code=download.status, media_type=download.media_type, headers=headers)
+    asked, etag = request.headers, headers.get("etag", "")
+    if etag and is_known(asked.get("if-none-match"), etag):
+        return ASGIResponse(status_code=304, headers={"etag": etag})
+    part = None
+    if "accept-ranges" in headers and is_the_same(asked.get("if-range"), etag):
+        part = parse_range(asked.get("range"), download.size)
+    start, end = part or (0, download.size)
+    if part:
+        headers["content-range"] = f"bytes {start}-{end - 1}/{download.size}"
+    headers["content-length"] = str(end - start)
+    async with AsyncExitStack() as held:
+        if download.large:
+            held.enter_context(services.downloads.one())
+        body = await held.enter_async_context(aclosing(download.open(start, end)))
+        return Sending(
+            await begun(body),
+            held.pop_all(),
+            status=206 if part else 200,
+            media_type=download.media_type,
+            headers=headers,
+            seconds=download.seconds,
+            patience=services.settings.http.chunk_timeout.total_seconds(),
+        )
 
 
 def _grace(services: Services) -> float:
     return services.settings.job.grace.total_seconds()
 
 
-@get("/jobs/{public_id:str}/photos/{n:int}", summary="One result", responses=_PROBLEMS, tags=["results"])
+_BYTES = {200: ResponseSpec(bytes, description="The bytes", media_type="application/octet-stream")}
+
+
+@get(
+    "/jobs/{public_id:str}/photos/{n:int}",
+    summary="One result",
+    responses={**_BYTES, **_PROBLEMS},
+    tags=["results"],
+)
 async def download_photo(
     request: AnyRequest,
     services: Services,
     public_id: str,
     n: int,
-    byte_range: Annotated[str | None, Parameter(header="Range")] = None,
-) -> Response[bytes] | Stream:
+    byte_range: Annotated[str | None, HeaderParameter(name="Range")] = None,
+) -> ASGIResponse:
     """Stream the result under a safe file name; a single byte range may be asked for."""
-    sight: Sight = await services.watch.look(public_id)
-    return _stream(
-        request, downloads.photo(sight, n, services.store, grace=_grace(services), byte_range=byte_range)
-    )
+    sight = await services.watch.look(public_id)
+    return await _send(request, services, downloads.photo(sight, n, services.store, grace=_grace(services)))
 
 
 @get(
     "/jobs/{public_id:str}/photos/{n:int}/thumbnail",
     summary="Its thumbnail",
-    responses=_PROBLEMS,
+    responses={**_BYTES, **_PROBLEMS},
     tags=["results"],
 )
-async def download_thumbnail(
-    request: AnyRequest, services: Services, public_id: str, n: int
-) -> Response[bytes] | Stream:
+async def download_thumbnail(request: AnyRequest, services: Services, public_id: str, n: int) -> ASGIResponse:
     """Stream a small JPEG of the result."""
     sight = await services.watch.look(public_id)
-    return _stream(request, downloads.thumbnail(sight, n, services.store, grace=_grace(services)))
+    return await _send(
+        request, services, downloads.thumbnail(sight, n, services.store, grace=_grace(services))
+    )
 
 
-@get("/jobs/{public_id:str}/archive", summary="All results as one ZIP", responses=_PROBLEMS, tags=["results"])
-async def download_archive(
-    request: AnyRequest, services: Services, public_id: str
-) -> Response[bytes] | Stream:
+@get(
+    "/jobs/{public_id:str}/archive",
+    summary="All results as one ZIP",
+    responses={**_BYTES, **_PROBLEMS},
+    tags=["results"],
+)
+async def download_archive(request: AnyRequest, services: Services, public_id: str) -> ASGIResponse:
     """Stream the results and `manifest.json`, stored, as ZIP64 where needed, of exact length."""
     sight = await services.watch.look(public_id)
-    return _stream(request, downloads.archive(sight, services.store, grace=_grace(services)))
+    return await _send(request, services, downloads.everything(sight, services.store, grace=_grace(services)))
 
 
 @delete(
@@ -332,6 +370,7 @@ async def delete_job(services: Services, public_id: str) -> None:
     """Kill the links at once; the bytes follow within seconds."""
     sight = await services.watch.look(public_id)
     await services.door.delete(sight.snapshot.job.id)
+    services.watch.changed(sight.snapshot.job.id)
 
 
 @post("/jobs/{public_id:str}/delete", status_code=303, guards=[same_site_only], include_in_schema=False)
@@ -339,6 +378,7 @@ async def delete_job_by_form(services: Services, public_id: str) -> Redirect:
     """Do the same for a page without scripts."""
     sight = await services.watch.look(public_id)
     await services.door.delete(sight.snapshot.job.id)
+    services.watch.changed(sight.snapshot.job.id)
     return Redirect(f"/jobs/{public_id}", status_code=303)
 
 
@@ -350,7 +390,7 @@ async def list_operations() -> list[dict[str, object]]:
 
 @get("/", include_in_schema=False)
 async def upload_page(services: Services) -> Response[bytes]:
-    """Show the page that takes photos."""
+    """Show the page that takes photos; browsers may keep it, and with it what was typed."""
     limits = pages.UploadLimits(
         files=services.settings.job.files,
         file_bytes=services.settings.photo.bytes,
@@ -360,7 +400,7 @@ async def upload_page(services: Services) -> Response[bytes]:
     return Response(
         pages.upload_page(operations_schema(), limits).encode(),
         media_type=_TEXT_PAGE,
-        headers={"content-security-policy": pages.CSP, "cache-control": "no-store"},
+        headers={"content-security-policy": pages.CSP, "cache-control": "no-cache"},
     )
 
 

@@ -21,6 +21,11 @@ UPLOADS_OPEN = Gauge(
     "ebbmark_uploads_open",
     "Uploads under way. Long at its limit: run another ingest, or raise EBBMARK_HTTP_UPLOADS.",
 )
+DOWNLOADS_OPEN = Gauge(
+    "ebbmark_downloads_open",
+    "Downloads of results and archives under way. Long at its limit: run another ingest, "
+    "or raise EBBMARK_HTTP_DOWNLOADS.",
+)
 UPLOADED_BYTES = Counter("ebbmark_uploaded_bytes_total", "Bytes of originals taken in.")
 PHOTOS_ACCEPTED = Counter("ebbmark_photos_accepted_total", "Photos entered in the ledger and in the log.")
 UPLOADS_REFUSED = Counter(

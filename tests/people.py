@@ -33,8 +33,13 @@ def photo(
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
+    return saved_as(frame, form, **({"exif": exif} if orientation is not None else {}))
+
+
+def saved_as(image: Image.Image, form: str, **more: Any) -> bytes:  # noqa: ANN401 - Pillow's
+    """Return the image as a file of this format."""
     saved = io.BytesIO()
-    frame.save(saved, form, quality=85, **({"exif": exif} if orientation is not None else {}))
+    image.save(saved, form, quality=85, **more)
     return saved.getvalue()
 
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
+from enum import Enum
 from uuid import UUID
 
 from msgspec import Struct
@@ -160,6 +161,13 @@ GIVEN_UP = {
 """What a photo's owner reads when the ledger gave it up."""
 
 
+class Hearing(Enum):
+    """Whether changes are heard."""
+
+    CONNECTED = "connected"
+    LOST = "lost"
+
+
 class Candidacy(ABC):
     """A standing wish to be the one janitor that acts."""
 
@@ -221,14 +229,19 @@ class Ledger(ABC):
         """Return the job with all its photos."""
 
     @abstractmethod
+    async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
+        """Return the job with this token, in any state but expired, with all its photos."""
+
+    @abstractmethod
     async def expire_now(self, job: UUID) -> bool:
         """Kill the links of a living job and have it deleted; return whether it was alive."""
 
     @abstractmethod
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
-        """Yield the id of every job whose version grew, from now on.
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
+        """Yield the id of every job whose version grew, while there is a connection to hear it by.
 
-        None says that some may have been missed: everything remembered must be read again.
+        `CONNECTED` comes first and after every loss: from here on every change is heard, and those
+        before may have been missed. `LOST`, maybe again and again, says that none is heard until then.
         """
 
     # The renderer
@@ -251,7 +264,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
-        """Give the photo back unrendered, to be dispatched again after `retry_after`.
+        """Give the photo back unrendered, to be dispatched again after `retry_after`; the version grows.
 
         `strikes` is -1 when nothing spoke against the photo, +1 when its child died under it.
         Nothing happens when the claim is not the current one.

@@ -23,6 +23,7 @@ from ebbmark.ledger import (
     Candidacy,
     Claim,
     Completion,
+    Hearing,
     JobRow,
     Ledger,
     NewJob,
@@ -212,7 +213,13 @@ class PostgresLedger(Ledger):
         return _as(JobRow, rows[0]) if rows else None
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
-        rows = await self._run("snapshot", id=job)
+        return await self._snapshot(id=job, token_hash=None)
+
+    async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
+        return await self._snapshot(id=None, token_hash=token_hash)
+
+    async def _snapshot(self, **which: object) -> Snapshot | None:
+        rows = await self._run("snapshot", **which)
         if not rows:
             return None
         return Snapshot(job=_as(JobRow, rows[0]), photos=_PHOTOS.decode(rows[0]["photo_rows"]))
@@ -220,28 +227,28 @@ class PostgresLedger(Ledger):
     async def expire_now(self, job: UUID) -> bool:
         return bool(await self._run("expire_now", id=job, channel=self._channel))
 
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
         return self._changes()
 
     @asynccontextmanager
-    async def _changes(self) -> AsyncGenerator[AsyncIterator[UUID | None]]:
+    async def _changes(self) -> AsyncGenerator[AsyncIterator[UUID | Hearing]]:
         stream = self._notifications()
         try:
             yield stream
         finally:
             await stream.aclose()
 
-    async def _notifications(self) -> AsyncGenerator[UUID | None]:
+    async def _notifications(self) -> AsyncGenerator[UUID | Hearing]:
         while True:
             with suppress(*_FAULTS):
                 async with await psycopg.AsyncConnection.connect(
                     self._conninfo, autocommit=True
                 ) as connection:
                     await connection.execute(sql.SQL("listen {}").format(sql.Identifier(self._channel)))
-                    yield None
+                    yield Hearing.CONNECTED
                     async for note in connection.notifies():
                         yield UUID(note.payload)
-            yield None
+            yield Hearing.LOST
             await asyncio.sleep(1)
 
     async def claim(
@@ -266,6 +273,7 @@ class PostgresLedger(Ledger):
             fence=claim.fence,
             strikes=strikes,
             retry_after=retry_after,
+            channel=self._channel,
         )
 
     async def finish(self, outcomes: Sequence[Outcome], *, ttl: timedelta) -> Sequence[Completion]:

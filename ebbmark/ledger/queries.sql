@@ -26,7 +26,7 @@ select *, now() as now from jobs where token_hash = %(token_hash)s;
 select *, now() as now from jobs where id = %(id)s;
 
 -- name: snapshot
--- One statement, so that the counters and the photos are of one moment.
+-- One statement, so that the counters and the photos are of one moment. The job is known by id or by token.
 select *, now() as now, (
   select coalesce(json_agg(photo), '[]')::text from (
     select n, name, state, epoch, encode(sha256, 'base64') as sha256, size, code, detail, width, height,
@@ -34,7 +34,7 @@ select *, now() as now, (
     from photos where job = jobs.id order by n
   ) photo
 ) as photo_rows
-from jobs where id = %(id)s;
+from jobs where id = coalesce(%(id)s::uuid, (select id from jobs where token_hash = %(token_hash)s::bytea));
 
 -- name: add_photos
 -- First come, first kept. A photo that comes with a code is failed from the start. Returns what was added.
@@ -120,11 +120,19 @@ from unnest(%(job)s::uuid[], %(n)s::int[], %(fence)s::int[]) as held (job, n, fe
 where p.job = held.job and p.n = held.n and p.fence = held.fence and p.state = 'rendering';
 
 -- name: release
--- A fence that is not the current one matches nothing.
-update photos set
-  state = 'retrying', lease_until = null, claimant = null, strikes = greatest(0, strikes + %(strikes)s),
-  dispatch_at = now() + %(retry_after)s
-where job = %(job)s and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering';
+-- A fence that is not the current one matches nothing. Releases are rare, so watchers are told.
+with locked as (
+  select id from jobs where id = %(job)s for update
+), released as (
+  update photos set
+    state = 'retrying', lease_until = null, claimant = null, strikes = greatest(0, strikes + %(strikes)s),
+    dispatch_at = now() + %(retry_after)s
+  from locked
+  where job = locked.id and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering'
+  returning job
+)
+update jobs set version = version + 1 from released where id = released.job
+returning pg_notify(%(channel)s, id::text);
 
 -- name: finish
 -- Photos, counters, version, completion and notification in one statement. Terminal photos absorb,

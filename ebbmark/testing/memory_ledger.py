@@ -17,6 +17,7 @@ from ebbmark.ledger import (
     Candidacy,
     Claim,
     Completion,
+    Hearing,
     JobRow,
     Ledger,
     NewJob,
@@ -108,13 +109,22 @@ class MemoryLedger(Ledger):
         self.down = False
         self._now = now
         self._jobs: dict[UUID, _Job] = {}
-        self._watchers: list[asyncio.Queue[UUID | None]] = []
+        self._watchers: list[asyncio.Queue[UUID | Hearing]] = []
+        self._hearing = Hearing.CONNECTED
         self._leader: object | None = None
 
     def interrupt(self) -> None:
-        """Make the watchers of `changes` believe that their connection was lost and is back."""
+        """Cut the connection behind `changes`: nothing more is heard."""
+        self._tell(Hearing.LOST)
+
+    def reconnect(self) -> None:
+        """Have changes heard again."""
+        self._tell(Hearing.CONNECTED)
+
+    def _tell(self, hearing: Hearing) -> None:
+        self._hearing = hearing
         for watcher in self._watchers:
-            watcher.put_nowait(None)
+            watcher.put_nowait(hearing)
 
     def _answer(self) -> datetime:
         if self.down:
@@ -123,7 +133,7 @@ class MemoryLedger(Ledger):
 
     def _changed(self, job: _Job) -> None:
         job.version += 1
-        for watcher in self._watchers:
+        for watcher in self._watchers if self._hearing is Hearing.CONNECTED else ():
             watcher.put_nowait(job.id)
 
     def _photos(self) -> Iterator[tuple[_Job, _Photo]]:
@@ -151,8 +161,11 @@ class MemoryLedger(Ledger):
 
     async def find_job(self, token_hash: bytes) -> JobRow | None:
         self._answer()
-        found = (job for job in self._jobs.values() if job.token_hash == token_hash)
-        return next(map(self._row, found), None)
+        found = self._with_token(token_hash)
+        return self._row(found) if found else None
+
+    def _with_token(self, token_hash: bytes) -> _Job | None:
+        return next((job for job in self._jobs.values() if job.token_hash == token_hash), None)
 
     async def add_photos(
         self,
@@ -205,7 +218,13 @@ class MemoryLedger(Ledger):
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         self._answer()
-        row = self._jobs.get(job)
+        return self._snapshot(self._jobs.get(job))
+
+    async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
+        self._answer()
+        return self._snapshot(self._with_token(token_hash))
+
+    def _snapshot(self, row: _Job | None) -> Snapshot | None:
         if row is None:
             return None
         photos = [_as(PhotoRow, row.photos[n]) for n in sorted(row.photos)]
@@ -223,14 +242,14 @@ class MemoryLedger(Ledger):
         self._changed(row)
         return True
 
-    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
         return aclosing(self._changes())
 
-    async def _changes(self) -> AsyncGenerator[UUID | None]:
-        watcher: asyncio.Queue[UUID | None] = asyncio.Queue()
+    async def _changes(self) -> AsyncGenerator[UUID | Hearing]:
+        watcher: asyncio.Queue[UUID | Hearing] = asyncio.Queue()
         self._watchers.append(watcher)
         try:
-            yield None
+            yield self._hearing
             while True:
                 yield await watcher.get()
         finally:
@@ -272,13 +291,14 @@ class MemoryLedger(Ledger):
         now = self._answer()
         job = self._jobs.get(claim.job)
         photo = job.photos.get(claim.n) if job else None
-        if photo is None or photo.state is not PhotoState.RENDERING:
+        if job is None or photo is None or photo.state is not PhotoState.RENDERING:
             return
         if (photo.epoch, photo.fence) == (claim.epoch, claim.fence):
             photo.state = PhotoState.RETRYING
             photo.lease_until = photo.claimant = None
             photo.strikes = max(0, photo.strikes + strikes)
             photo.dispatch_at = now + retry_after
+            self._changed(job)
 
     async def finish(self, outcomes: Sequence[Outcome], *, ttl: timedelta) -> Sequence[Completion]:
         now = self._answer()

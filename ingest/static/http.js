@@ -39,7 +39,7 @@ export async function insist(method, url, body, options = {}) {
   for (let tries = 0; ; tries += 1) {
     const { status, answer, retryAfter } = await send(method, url, body, options);
     if (status >= 200 && status < 300) return answer;
-    if (!REPEATED.has(status) || tries >= 40) {
+    if (!REPEATED.has(status) || tries + 1 >= (options.tries ?? 41)) {
       throw new Problem(status, answer.code ?? "unreachable", answer.detail ?? "The server cannot be reached.");
     }
     await options.onWait?.();

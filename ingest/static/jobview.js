@@ -5,6 +5,7 @@ import { Tiles } from "./tiles.js";
 
 const POLL = 3000;
 const ANNOUNCE = 10_000;
+const TRIES = 4; // of a deletion: its owner waits for it
 const PATIENCE = 5000; // a stream that ends is mostly a server that was restarted: soon there is another
 
 export class JobView {
@@ -151,9 +152,22 @@ export class JobView {
   }
 
   async delete() {
+    const button = this.part("delete").querySelector("button");
     this.leaving = true;
+    button.disabled = true;
+    this.notice("Deleting …");
+    try {
+      const onWait = () => this.notice("Deleting … The server does not answer; trying again.");
+      await insist("DELETE", this.statusUrl, null, { tries: TRIES, onWait });
+    } catch (problem) {
+      if (problem.status !== 404 && problem.status !== 410) {
+        this.leaving = false;
+        button.disabled = false;
+        this.notice(`Nothing was deleted. ${problem.message}`);
+        return;
+      }
+    }
     this.onLeave?.();
-    await insist("DELETE", this.statusUrl, null).catch(() => {});
     this.leave();
   }
 

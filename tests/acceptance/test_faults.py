@@ -172,6 +172,11 @@ def test_a_server_that_goes_away_means_503_and_its_return_is_enough(
         assert refused.json()["code"].endswith("-unavailable")
         assert ann.http.get("/readyz").status_code == 503
         assert ann.http.get("/healthz").status_code == 200
+        if server == "seaweedfs":
+            for path in ("photos/0", "photos/0/thumbnail", "archive"):
+                late = ann.http.get(f"{before}/{path}")
+                assert (late.status_code, late.json()["code"]) == (503, "store-unavailable")
+                assert int(late.headers["retry-after"]) > 0
     finally:
         running_system.stack.server(server).start()
     eventually(lambda: ann.http.get("/readyz").status_code, lambda status: status == 200)

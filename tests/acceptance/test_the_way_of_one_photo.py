@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -147,7 +148,9 @@ def test_watchers_see_snapshots_that_never_go_back_and_then_the_end(ann: Person)
     watching.join(30)
     assert ended == ["complete"]
     versions = [snapshot["version"] for snapshot in seen]
-    assert versions == sorted(set(versions))
+    assert versions == sorted(versions)
+    shown = [[snapshot["version"], *(photo["state"] for photo in snapshot["photos"])] for snapshot in seen]
+    assert all(one != next_ for one, next_ in pairwise(shown))
     assert (seen[-1]["state"], seen[-1]["done"]) == ("complete", 6)
 
 

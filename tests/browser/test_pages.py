@@ -2,11 +2,15 @@
 
 import json
 import re
+import shutil
 import zipfile
+from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 
+import playwright.async_api
 import pytest
-from playwright.async_api import Download, FilePayload, Page, expect
+import pytest_asyncio
+from playwright.async_api import Download, FilePayload, Page, Route, expect
 
 from tests.browser.visits import (
     DONE,
@@ -21,7 +25,9 @@ from tests.browser.visits import (
     assert_shown,
     jpeg,
 )
+from tests.conftest import CHROMIUM_FLAGS
 from tests.people import opened, photo
+from tests.system import System
 
 
 def four_files() -> list[FilePayload]:
@@ -150,6 +156,79 @@ async def test_the_same_without_scripts(ben: Visit) -> None:
     ben.assert_undisturbed(statuses=[410, 404])
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def in_the_house(running_system: System) -> AsyncGenerator[Visit]:
+    """Ben again, at a service in the house: on plain HTTP, by a name that no browser trusts."""
+    async with playwright.async_api.async_playwright() as driver:
+        names = "--host-resolver-rules=MAP lan.test 127.0.0.1"
+        launched = await driver.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=[*CHROMIUM_FLAGS, names],
+        )
+        origin = running_system.base_url.replace("127.0.0.1", "lan.test")
+        context = await launched.new_context(base_url=origin, java_script_enabled=False)
+        visit = Visit(await context.new_page(), origin)
+        visit.listen()
+        await visit.page.goto("/")
+        yield visit
+        await launched.close()
+
+
+@pytest.mark.usefixtures("browser")
+async def test_forms_work_in_the_house_where_no_certificate_is(in_the_house: Visit) -> None:
+    page = in_the_house.page
+    await page.locator("#files").set_input_files([jpeg("a.jpg")])
+    await page.locator("#watermark-text").fill(MARK)
+    await page.get_by_role("button", name="Mark the photos").click()
+    await expect(page).to_have_url(JOB_PAGE)
+    await in_the_house.see_the_end()
+    async with page.expect_response(lambda answer: answer.request.method == "POST") as deleting:
+        await page.get_by_role("button", name="Delete now").click()
+    assert (await deleting.value).status == 303
+    await expect(page.locator("h1")).to_have_text(re.compile("are deleted|nothing here"))
+    in_the_house.complaints[:] = [
+        text for text in in_the_house.complaints if "Cross-Origin-Opener-Policy" not in text
+    ]
+    in_the_house.assert_undisturbed(statuses=[404, 410])
+
+
+async def test_a_refused_form_is_there_again_when_one_goes_back(ben: Visit) -> None:
+    page = ben.page
+    await page.locator("#files").set_input_files([jpeg("note.jpg", b"no photo")])
+    await page.locator("#watermark-text").fill(MARK)
+    await page.get_by_label("Top left").check()
+    await page.get_by_role("button", name="Mark the photos").click()
+    await expect(page.locator("h1")).to_have_text("That did not work")
+    await expect(page.locator("main")).to_contain_text("Go back in your browser")
+    await page.go_back()
+    await expect(page.locator("#watermark-text")).to_have_value(MARK)
+    await expect(page.get_by_label("Top left")).to_be_checked()
+    ben.assert_undisturbed(statuses=[415])
+
+
+EDGES = ["#watermark-text", "#convert-format", "#drop", ".grid9"]
+BORDER = "element => getComputedStyle(element).borderTopColor"
+
+
+async def test_the_edges_of_fields_are_drawn_in_the_colour_for_edges(ann: Visit) -> None:
+    page = ann.page
+    await page.get_by_label("Convert", exact=True).check()
+    for scheme, colour in (("light", "rgb(131, 137, 140)"), ("dark", "rgb(116, 127, 129)")):
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert {await page.locator(each).evaluate(BORDER) for each in EDGES} == {colour}
+        dot = page.locator(".grid9 input:not(:checked)").first
+        shown = "element => [getComputedStyle(element).backgroundColor, getComputedStyle(element).opacity]"
+        assert await dot.evaluate(shown) == [colour, "1"]
+
+
+async def test_nothing_shows_through_the_button_that_sends(ann: Visit) -> None:
+    await ann.page.set_viewport_size({"width": 390, "height": 700})
+    look = "element => [getComputedStyle(element).backgroundImage, getComputedStyle(element).backgroundColor]"
+    assert await ann.page.locator(".send").evaluate(look) == ["none", "rgb(251, 250, 248)"]
+    width = await ann.page.locator(".send").evaluate("element => element.getBoundingClientRect().width")
+    assert width == 390
+
+
 async def test_a_job_page_opened_by_its_link_is_alive(ann: Visit, someone: Open) -> None:
     await ann.drop(jpeg("a.jpg"))
     await ann.page.get_by_label("Text", exact=True).fill(MARK)
@@ -231,6 +310,37 @@ async def test_deleting_while_photos_go_up_asks_once_and_leaves(ann: Visit) -> N
     await expect(page.locator("h1:visible")).to_have_text(re.compile("are deleted|nothing here"))
     gate.open()
     ann.assert_undisturbed(statuses=[404, 410])
+
+
+async def test_a_deletion_that_fails_is_told_and_may_be_tried_again(ann: Visit) -> None:
+    page = ann.page
+    answers = [500, 503]
+
+    async def stumble(route: Route) -> None:
+        if route.request.method != "DELETE" or not answers:
+            await route.continue_()
+            return
+        problem = {"code": "internal-error", "detail": "Something went wrong on our side."}
+        await route.fulfill(status=answers.pop(0), headers={"retry-after": "2"}, body=json.dumps(problem))
+
+    async def delete() -> None:
+        await page.get_by_role("button", name="Delete now").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+
+    await ann.drop(jpeg("a.jpg"))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await page.route(JOB_PAGE, stumble)
+    await ann.send()
+    await ann.see_the_end()
+    notice = page.locator("[data-notice]")
+    await delete()
+    await expect(notice).to_have_text("Nothing was deleted. Something went wrong on our side.")
+    await expect(page.locator("h1:visible")).to_have_text("Your photos are ready")
+    await expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"in \d+:\d\d"))
+    await delete()
+    await expect(notice).to_have_text("Deleting … The server does not answer; trying again.")
+    await expect(page.locator("h1:visible")).to_have_text(re.compile("are deleted|nothing here"))
+    ann.assert_undisturbed(statuses=[500, 503, 404, 410])
 
 
 async def test_a_job_deleted_elsewhere_gives_the_photos_back_for_another_try(ann: Visit) -> None:

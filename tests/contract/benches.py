@@ -21,7 +21,7 @@ class Bench(Struct, frozen=True):
     advance: Callable[[timedelta], Awaitable[None]]
     """Let this much time pass for the ledger."""
     interrupt: Callable[[], Awaitable[None]]
-    """Cut the connection behind `changes`."""
+    """Cut the connection behind `changes`; it heals by itself."""
 
 
 def in_memory() -> Bench:
@@ -35,6 +35,7 @@ def in_memory() -> Bench:
 
     async def interrupt() -> None:
         ledger.interrupt()
+        ledger.reconnect()
 
     return Bench(ledger, advance, interrupt)
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from ebbmark.ledger import Ledger, NewPhoto
@@ -255,6 +256,31 @@ async def test_a_snapshot_holds_all_photos_in_order(ledger: Ledger) -> None:
     assert [photo.n for photo in seen.photos] == [2, 11, 30]
     assert seen.photos[0].sha256 == bytes([2]) * 32
     assert await ledger.snapshot(uuid4()) is None
+
+
+async def test_a_job_and_its_photos_are_seen_by_its_token_alone(ledger: Ledger) -> None:
+    wanted = new_job()
+    await open_with(ledger, 1)
+    await ledger.open_job(wanted)
+    await ledger.add_photos(wanted.id, [new_photo(n) for n in (11, 2)], stale=STALE)
+    seen = await ledger.snapshot_by_token(wanted.token_hash)
+    assert seen is not None
+    assert (seen.job.id, [photo.n for photo in seen.photos]) == (wanted.id, [2, 11])
+    by_id = await see(ledger, wanted.id)
+    assert seen.photos == by_id.photos
+    assert seen.job == msgspec.structs.replace(by_id.job, now=seen.job.now)
+    assert await ledger.snapshot_by_token(b"another" * 4) is None
+
+
+async def test_a_dying_job_is_seen_by_its_token_and_an_expired_one_is_not(bench: Bench) -> None:
+    wanted = new_job()
+    await bench.ledger.open_job(wanted)
+    await bench.ledger.expire_now(wanted.id)
+    seen = await bench.ledger.snapshot_by_token(wanted.token_hash)
+    assert seen is not None
+    assert not seen.job.live
+    await delete_fully(bench, wanted.id)
+    assert await bench.ledger.snapshot_by_token(wanted.token_hash) is None
 
 
 @pytest.mark.parametrize("name", ['"quoted"\\', "ünïcødé 写真.jpg", "<img onerror>", "\U0001f4f7.png"])

@@ -48,6 +48,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "add_photos": lambda ledger: ledger.add_photos(JOB, [new_photo(0)], stale=MINUTE),
     "seal": lambda ledger: ledger.seal(JOB, 1, deadline=MINUTE, ttl=MINUTE),
     "snapshot": lambda ledger: ledger.snapshot(JOB),
+    "snapshot_by_token": lambda ledger: ledger.snapshot_by_token(b"t"),
     "expire_now": lambda ledger: ledger.expire_now(JOB),
     "claim": lambda ledger: ledger.claim(
         [Wanted(job=JOB, n=0, epoch=0)], claimant=JOB, lease=MINUTE, strikes=5

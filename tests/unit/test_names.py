@@ -83,3 +83,17 @@ def test_a_header_is_one_line_of_ascii_and_holds_the_whole_name(given_name: str)
     assert header.isascii()
     assert header.isprintable()
     assert unquote(header.partition("filename*=UTF-8''")[2]) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("фото 📷.JPG", "photo-7.JPG"),
+        ("写真.a.jpg", "a.jpg"),
+        ("фото", "photo-7"),
+        ("Zürich.png", "Zurich.png"),
+        ("(📷).jpg", "photo-7.jpg"),
+    ],
+)
+def test_programs_that_read_ascii_only_get_a_name_too_and_never_a_hidden_one(name: str, plain: str) -> None:
+    assert f'filename="{plain}";' in content_disposition(name, "photo-7")

@@ -118,6 +118,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "expired": lambda: pages.gone_page("expired"),
     "unknown": lambda: pages.gone_page("unknown"),
     "problem": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE),
+    "refused form": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE, of_form=True),
     "fault": lambda: pages.problem_page(503, HOSTILE, "", HOSTILE),
 }
 
@@ -261,3 +262,39 @@ def test_an_operation_nobody_foresaw_gets_a_form() -> None:
 def test_the_page_says_how_long_photos_live(span: timedelta, words: str) -> None:
     limits = msgspec.structs.replace(LIMITS, ttl=span)
     assert f"{words} later every byte is gone." in pages.upload_page(operations_schema(), limits)
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(0, 3), (9, 3), (50, 8), (500, 15)])
+def test_without_scripts_a_page_of_many_photos_reloads_less_often_and_at_a_click(
+    count: int, seconds: int
+) -> None:
+    photos = [photo(n, PhotoState.QUEUED) for n in range(count)]
+    seen = Seen(pages.job_page(status(JobState.RENDERING, photos)))
+    assert {"http-equiv": "refresh", "content": str(seconds)} in seen.all("meta")
+    assert {"href": URL} in seen.all("a")
+    assert f"every {seconds} seconds" in seen.text
+    assert {"href": URL} not in Seen(pages.job_page(status(JobState.COMPLETE, photos))).all("a")
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours as WCAG defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_what_a_form_is_made_of_stands_out_from_its_ground(scheme: int) -> None:
+    css = (pages.STATIC_FOLDER / "ebbmark.css").read_text()
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", css.split(":root {")[scheme + 1].split("}")[0]))
+    for ground in ("ground", "sheet", "wash"):
+        assert contrast(colours["edge"], colours[ground]) >= 3
+        assert contrast(colours["ink"], colours[ground]) >= 4.5
+        assert contrast(colours["accent"], colours[ground]) >= 3
