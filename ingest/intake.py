@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 
-from ebbmark.errors import Conflict, Rejected
+from ebbmark.errors import Rejected
 from ebbmark.imaging.operation import catalogue
 from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
 from ebbmark.ledger import NewPhoto
@@ -46,25 +46,19 @@ class Intake:
             raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
         recipe = wanted.to_json()
         opened = await self.open()
-        mark = fingerprint(recipe, self.logo, self.photos)
-        job = opened.job
-        if opened.repeated and job.fingerprint not in {None, mark}:
-            raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
-        if opened.repeated and job.state is not JobState.OPEN:
-            return opened
         if not fill_later:
             require_one_good(self.photos)
-        await self._door.add(job, self.photos, recipe=recipe, logo_sha256=self.logo, fingerprint=mark)
-        if fill_later:
-            return Opened(job, opened.public_id, opened.repeated)
-        job = msgspec.structs.replace(job, recipe=recipe)
-        return Opened(await self._door.seal(job, len(self.photos)), opened.public_id, opened.repeated)
+        mark = fingerprint(recipe, self.logo, self.photos)
+        job = await self._door.describe(opened, recipe, logo_sha256=self.logo, fingerprint=mark)
+        if not fill_later and job.state is JobState.OPEN:
+            await self._door.add(job, self.photos)
+            job = await self._door.seal(job, len(self.photos))
+        return msgspec.structs.replace(opened, job=job)
 
     async def abandon(self) -> None:
-        """Have what was not accepted deleted."""
-        # A repeated request must not take down what the first one has built, or is building.
-        if self.opened is not None and not self.opened.repeated:
-            await asyncio.shield(self._door.abandon(self.opened.job.id))
+        """Have what was not accepted deleted, but for what another request has built, or is building."""
+        if self.opened is not None:
+            await asyncio.shield(self._door.abandon(self.opened))
 
 
 def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:

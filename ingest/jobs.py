@@ -29,10 +29,14 @@ _SHORTEST_KEY, _LONGEST_KEY = 16, 255
 
 
 class Opened(Struct, frozen=True):
-    """A job and the public id that leads to it; `repeated` when its Idempotency-Key was known."""
+    """A job and the public id that leads to it; `repeated` when its Idempotency-Key was known.
+
+    `attempt` holds the job until it is abandoned: what one request fails to do takes nothing from another.
+    """
 
     job: JobRow
     public_id: str
+    attempt: UUID
     repeated: bool
 
 
@@ -52,7 +56,7 @@ class Door:
         Raises:
             Rejected: the key is shorter than 16 characters, too long, or not printable.
         """
-        token, job = tokens.new_token(), uuid4()
+        token, job, attempt = tokens.new_token(), uuid4(), uuid4()
         if idempotency_key is not None and not (
             _SHORTEST_KEY <= len(idempotency_key) <= _LONGEST_KEY
             and idempotency_key.isascii()
@@ -72,13 +76,13 @@ class Door:
                 idempotency_hash=tokens.idempotency_hash(idempotency_key) if idempotency_key else None,
                 sealed_token=tokens.seal_token(token, idempotency_key, job) if idempotency_key else None,
                 upload_deadline=self._settings.job.upload_deadline,
+                attempt=attempt,
             )
         )
         if row.id == job or idempotency_key is None or row.sealed_token is None:
-            return Opened(row, public_id, repeated=False)
-        return Opened(
-            row, tokens.encode(tokens.seal_token(row.sealed_token, idempotency_key, row.id)), repeated=True
-        )
+            return Opened(row, public_id, attempt, repeated=False)
+        public_id = tokens.encode(tokens.seal_token(row.sealed_token, idempotency_key, row.id))
+        return Opened(row, public_id, attempt, repeated=True)
 
     async def keep_original(self, job: UUID, n: int, given_name: str, spool: Spool) -> NewPhoto:
         """Store one upload, or say why it cannot be a photo. Nothing is entered in the ledger yet."""
@@ -115,29 +119,32 @@ class Door:
             return Rejected("unsupported-format", "This is not a JPEG, PNG or WebP image.")
         return None
 
-    async def add(
-        self,
-        job: JobRow,
-        photos: Sequence[NewPhoto],
-        *,
-        recipe: bytes | None = None,
-        logo_sha256: bytes | None = None,
-        fingerprint: bytes | None = None,
-    ) -> Sequence[PhotoRow]:
+    async def describe(
+        self, opened: Opened, recipe: bytes, *, logo_sha256: bytes | None, fingerprint: bytes
+    ) -> JobRow:
+        """Enter what is to be done, and return the job as it is now.
+
+        Raises:
+            Conflict: another request with the same Idempotency-Key said something else, or it is gone.
+        """
+        await self._ledger.add_photos(
+            opened.job.id,
+            [],
+            recipe=recipe,
+            logo_sha256=logo_sha256,
+            fingerprint=fingerprint,
+            stale=self._settings.janitor.stale,
+        )
+        return _ours(await self._ledger.read_job(opened.job.id), fingerprint)
+
+    async def add(self, job: JobRow, photos: Sequence[NewPhoto]) -> Sequence[PhotoRow]:
         """Enter the photos and order their rendering; return when ledger and log both have them.
 
         Raises:
             Conflict: one of the places holds another photo, or the job takes no more.
             Unavailable: they may be entered all the same; adding them again is harmless.
         """
-        rows = await self._ledger.add_photos(
-            job.id,
-            photos,
-            recipe=recipe,
-            logo_sha256=logo_sha256,
-            fingerprint=fingerprint,
-            stale=self._settings.janitor.stale,
-        )
+        rows = await self._ledger.add_photos(job.id, photos, stale=self._settings.janitor.stale)
         kept = {row.n: row for row in rows}
         for photo in photos:
             row = kept.get(photo.n)
@@ -173,16 +180,24 @@ class Door:
             raise Conflict("wrong-total", f"The job does not hold exactly {total} photos.")
         return sealed
 
-    async def abandon(self, job: UUID) -> None:
-        """Have everything of a job that was not accepted deleted, now if the ledger answers."""
+    async def abandon(self, opened: Opened) -> None:
+        """Have what was not accepted deleted, now if the ledger answers, unless another request holds it."""
         try:
-            await self._ledger.expire_now(job)
+            await self._ledger.abandon(opened.job.id, opened.attempt)
         except Unavailable:
             return  # its upload deadline will do it
 
     async def delete(self, job: UUID) -> None:
         """Kill the links at once, and have everything deleted."""
         await self._ledger.expire_now(job)
+
+
+def _ours(job: JobRow | None, fingerprint: bytes) -> JobRow:
+    if job is None or not job.live:
+        raise Conflict("job-gone", "The job was deleted in the meantime.")
+    if job.fingerprint != fingerprint:
+        raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
+    return job
 
 
 def fingerprint(recipe: bytes, logo_sha256: bytes | None, photos: Sequence[NewPhoto]) -> bytes:

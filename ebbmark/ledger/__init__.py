@@ -27,6 +27,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """The token, readable only with the Idempotency-Key that opened the job."""
     fingerprint: bytes | None = None
     upload_deadline: timedelta = timedelta(minutes=30)
+    attempt: UUID = UUID(int=0)
+    """The request that holds the job until it is abandoned."""
 
 
 class NewPhoto(Struct, frozen=True, kw_only=True):
@@ -179,13 +181,17 @@ class Ledger(ABC):
     async def open_job(self, job: NewJob) -> JobRow:
         """Open the job and return it.
 
-        When its idempotency hash is known, nothing is written and the job of that hash is returned;
-        the caller tells them apart by the id.
+        When its idempotency hash is known, the job of that hash is returned, held by this attempt
+        too; the caller tells them apart by the id.
         """
 
     @abstractmethod
     async def find_job(self, token_hash: bytes) -> JobRow | None:
         """Return the job with this token in any state but expired."""
+
+    @abstractmethod
+    async def read_job(self, job: UUID) -> JobRow | None:
+        """Return the job in any state."""
 
     @abstractmethod
     async def add_photos(
@@ -200,10 +206,10 @@ class Ledger(ABC):
     ) -> Sequence[PhotoRow]:
         """Enter the photos of an open job, first come first kept, and return the rows of those `n`.
 
-        A photo with a code is entered as failed and counted. When the job is not open any more,
-        nothing is written; rows that are there already are returned all the same. The recipe, the
-        logo and the fingerprint are entered when given. A photo nobody claimed after `stale` is
-        dispatched anew.
+        A photo with a code is entered as failed and counted. When the job is not open any more, or
+        has another fingerprint, nothing is written; rows that are there already are returned all the
+        same. The recipe, the logo and the fingerprint are entered when given. A photo nobody claimed
+        after `stale` is dispatched anew.
         """
 
     @abstractmethod
@@ -221,6 +227,14 @@ class Ledger(ABC):
     @abstractmethod
     async def expire_now(self, job: UUID) -> bool:
         """Kill the links of a living job and have it deleted; return whether it was alive."""
+
+    @abstractmethod
+    async def abandon(self, job: UUID, attempt: UUID) -> None:
+        """Take a failed attempt out of the job, and have it deleted when no other holds it.
+
+        A job that is being deleted, or was, is listed at least once more from now on: all that the
+        attempt wrote before is found.
+        """
 
     @abstractmethod
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:

@@ -161,9 +161,9 @@ class PostgresLedger(Ledger):
 
     async def open_job(self, job: NewJob) -> JobRow:
         rows = await self._run("open_job", **msgspec.structs.asdict(job))
-        if not rows:  # written by an attempt whose answer was lost, or by an earlier request
+        if not rows:  # written by a statement whose answer was lost, or by an earlier request
             rows = await self._run("job_by_id", id=job.id) or await self._run(
-                "job_by_idempotency", idempotency_hash=job.idempotency_hash
+                "join_job", idempotency_hash=job.idempotency_hash, attempt=job.attempt
             )
         if not rows:  # it expired between the two
             raise Unavailable("ledger-unavailable", "The job of this Idempotency-Key is just being deleted.")
@@ -171,6 +171,10 @@ class PostgresLedger(Ledger):
 
     async def find_job(self, token_hash: bytes) -> JobRow | None:
         rows = await self._run("job_by_token", token_hash=token_hash)
+        return _as(JobRow, rows[0]) if rows else None
+
+    async def read_job(self, job: UUID) -> JobRow | None:
+        rows = await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 
     async def add_photos(
@@ -212,6 +216,9 @@ class PostgresLedger(Ledger):
 
     async def expire_now(self, job: UUID) -> bool:
         return bool(await self._run("expire_now", id=job, channel=self._channel))
+
+    async def abandon(self, job: UUID, attempt: UUID) -> None:
+        await self._run("abandon", id=job, attempt=attempt, channel=self._channel)
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
         return self._changes()

@@ -7,15 +7,20 @@ select 1;
 
 -- name: open_job
 -- Nothing is returned when the idempotency hash, or in a repeated call the id, is taken.
-insert into jobs (id, token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, upload_deadline)
+insert into jobs (id, token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, upload_deadline,
+                  attempts)
 values (%(id)s, %(token_hash)s, %(recipe)s, %(logo_sha256)s, %(idempotency_hash)s, %(sealed_token)s,
-        %(fingerprint)s, now() + %(upload_deadline)s)
+        %(fingerprint)s, now() + %(upload_deadline)s, array[%(attempt)s::uuid])
 on conflict do nothing
 returning *, now() as now;
 
--- name: job_by_idempotency
--- The job that an Idempotency-Key opened.
-select *, now() as now from jobs where idempotency_hash = %(idempotency_hash)s;
+-- name: join_job
+-- The job that an Idempotency-Key opened, held by this attempt too; a hundred hold it well enough.
+-- A dying job has no such hash any more.
+update jobs set attempts = case when cardinality(attempts) < 100
+  then array_append(array_remove(attempts, %(attempt)s), %(attempt)s) else attempts end
+where idempotency_hash = %(idempotency_hash)s
+returning *, now() as now;
 
 -- name: job_by_token
 -- A purged job has no token any more, so it looks like one that never was.
@@ -39,7 +44,8 @@ from jobs where id = %(id)s;
 -- name: add_photos
 -- First come, first kept. A photo that comes with a code is failed from the start. Returns what was added.
 with job as (
-  select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() for update
+  select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now()
+    and (fingerprint is null or %(fingerprint)s::bytea is null or fingerprint = %(fingerprint)s) for update
 ), added as (
   insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
   select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,
@@ -93,6 +99,23 @@ with job as (
   update jobs set state = 'expiring', version = version + 1, expires_at = least(expires_at, now()),
     delete_at = now(), idempotency_hash = null
   where id = %(id)s and state in ('open', 'rendering', 'complete')
+  returning id
+)
+select pg_notify(%(channel)s, id::text) from job;
+
+-- name: abandon
+-- The attempt takes itself out; the job goes when no other holds it. One that is dying is looked through once
+-- more, as the attempt may have written into it. No expression leaves the row: attempts may end at one moment.
+with job as (
+  update jobs set
+    attempts = array_remove(attempts, %(attempt)s),
+    state = case when attempts = array[%(attempt)s::uuid] and state <> 'expired' then 'expiring' else state end,
+    expires_at = case when attempts = array[%(attempt)s::uuid] then least(expires_at, now()) else expires_at end,
+    idempotency_hash = case when attempts <> array[%(attempt)s::uuid] then idempotency_hash end,
+    delete_at = case when attempts = array[%(attempt)s::uuid] or state in ('expiring', 'expired') then now() end,
+    verified_at = null,
+    version = version + 1
+  where id = %(id)s and (%(attempt)s = any(attempts) or state in ('expiring', 'expired'))
   returning id
 )
 select pg_notify(%(channel)s, id::text) from job;

@@ -73,6 +73,7 @@ class _Job(Struct, kw_only=True):
     fingerprint: bytes | None
     created_at: datetime
     upload_deadline: datetime
+    attempts: set[UUID]
     state: JobState = JobState.OPEN
     epoch: int = 0
     total: int | None = None
@@ -138,9 +139,12 @@ class MemoryLedger(Ledger):
             return self._row(self._jobs[job.id])
         for earlier in self._jobs.values():
             if job.idempotency_hash is not None and earlier.idempotency_hash == job.idempotency_hash:
+                if len(earlier.attempts) < 100:
+                    earlier.attempts.add(job.attempt)
                 return self._row(earlier)
         values: dict[str, Any] = msgspec.structs.asdict(job)
         values |= {"created_at": now, "upload_deadline": now + job.upload_deadline}
+        values["attempts"] = {values.pop("attempt")}
         self._jobs[job.id] = _Job(**values)
         return self._row(self._jobs[job.id])
 
@@ -148,6 +152,10 @@ class MemoryLedger(Ledger):
         self._answer()
         found = (job for job in self._jobs.values() if job.token_hash == token_hash)
         return next(map(self._row, found), None)
+
+    async def read_job(self, job: UUID) -> JobRow | None:
+        self._answer()
+        return self._row(self._jobs[job]) if job in self._jobs else None
 
     async def add_photos(
         self,
@@ -163,7 +171,8 @@ class MemoryLedger(Ledger):
         row = self._jobs.get(job)
         if row is None:
             return []
-        if row.state is JobState.OPEN and row.upload_deadline > now:
+        ours = fingerprint is None or row.fingerprint in {None, fingerprint}
+        if ours and row.state is JobState.OPEN and row.upload_deadline > now:
             for photo in photos:
                 if photo.n in row.photos:
                     continue
@@ -217,6 +226,21 @@ class MemoryLedger(Ledger):
         row.idempotency_hash = None
         self._changed(row)
         return True
+
+    async def abandon(self, job: UUID, attempt: UUID) -> None:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None or not (attempt in row.attempts or row.state in _DYING):
+            return
+        if row.attempts == {attempt}:
+            row.state = JobState.EXPIRED if row.state is JobState.EXPIRED else JobState.EXPIRING
+            row.expires_at = min(row.expires_at or now, now)
+            row.idempotency_hash = None
+        if row.attempts == {attempt} or row.state in _DYING:
+            row.delete_at = now
+        row.attempts.discard(attempt)
+        row.verified_at = None
+        self._changed(row)
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | None]]:
         return aclosing(self._changes())
