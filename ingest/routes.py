@@ -1,6 +1,7 @@
 """The HTTP interface: each handler reads its request, asks the door or the watch, and answers."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -33,6 +34,7 @@ from observability import metrics
 
 AnyRequest = Request[object, object, State]
 
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _UPLOAD_WAIT = 5.0
 _TEXT_PAGE = "text/html"
 _PROBLEMS = {
@@ -151,6 +153,18 @@ async def create_job(
     )
 
 
+def _place(n: str) -> int | None:
+    # int() would read 1_0, +1 and digits of other scripts too, and one photo would have several addresses.
+    return int(n) if _NUMBER.fullmatch(n) else None
+
+
+def _known(n: str) -> int:
+    place = _place(n)
+    if place is None:
+        raise Rejected("unknown-photo", "There is no photo of this number.")
+    return place
+
+
 async def _living_job(services: Services, public_id: str) -> JobRow:
     row = await services.ledger.find_job(token_hash(public_id))
     if row is None:
@@ -161,7 +175,7 @@ async def _living_job(services: Services, public_id: str) -> JobRow:
 
 
 @put(
-    "/jobs/{public_id:str}/photos/{n:int}",
+    "/jobs/{public_id:str}/photos/{n:str}",
     status_code=201,
     guards=[same_site_only],
     request_max_body_size=None,
@@ -174,14 +188,17 @@ async def put_photo(
     request: AnyRequest,
     services: Services,
     public_id: str,
-    n: int,
+    n: str,
     file_name: Annotated[
         str, Parameter(header="X-Filename", description="The file's name, UTF-8, percent-encoded", default="")
     ],
 ) -> schemas.Received:
     """Accept the body as photo `n`; rendering starts at once. Sending the same again is harmless."""
     settings = services.settings
-    if n >= settings.job.files:
+    place = _place(n)
+    if place is None:
+        raise Rejected("invalid-number", "A photo's number is a plain decimal number from 0.")
+    if place >= settings.job.files:
         raise LimitExceeded(
             "too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another."
         )
@@ -196,10 +213,10 @@ async def put_photo(
                 raise LimitExceeded(
                     "job-too-large", f"A job may hold {settings.job.bytes // 1024**2} MiB in all."
                 )
-            photo = await services.door.keep_original(job.id, n, unquote(file_name), spool)
+            photo = await services.door.keep_original(job.id, place, unquote(file_name), spool)
     (row,) = await services.door.add(job, [photo])
     require_one_good([photo])
-    return schemas.Received(n=n, name=row.name or "", state=row.state, bytes=row.size)
+    return schemas.Received(n=place, name=row.name or "", state=row.state, bytes=row.size)
 
 
 @post(
@@ -272,33 +289,34 @@ def _grace(services: Services) -> float:
     return services.settings.job.grace.total_seconds()
 
 
-@get("/jobs/{public_id:str}/photos/{n:int}", summary="One result", responses=_PROBLEMS, tags=["results"])
+@get("/jobs/{public_id:str}/photos/{n:str}", summary="One result", responses=_PROBLEMS, tags=["results"])
 async def download_photo(
     request: AnyRequest,
     services: Services,
     public_id: str,
-    n: int,
+    n: str,
     byte_range: Annotated[str | None, Parameter(header="Range")] = None,
 ) -> Response[bytes] | Stream:
     """Stream the result under a safe file name; a single byte range may be asked for."""
     sight: Sight = await services.watch.look(public_id)
     return _stream(
-        request, downloads.photo(sight, n, services.store, grace=_grace(services), byte_range=byte_range)
+        request,
+        downloads.photo(sight, _known(n), services.store, grace=_grace(services), byte_range=byte_range),
     )
 
 
 @get(
-    "/jobs/{public_id:str}/photos/{n:int}/thumbnail",
+    "/jobs/{public_id:str}/photos/{n:str}/thumbnail",
     summary="Its thumbnail",
     responses=_PROBLEMS,
     tags=["results"],
 )
 async def download_thumbnail(
-    request: AnyRequest, services: Services, public_id: str, n: int
+    request: AnyRequest, services: Services, public_id: str, n: str
 ) -> Response[bytes] | Stream:
     """Stream a small JPEG of the result."""
     sight = await services.watch.look(public_id)
-    return _stream(request, downloads.thumbnail(sight, n, services.store, grace=_grace(services)))
+    return _stream(request, downloads.thumbnail(sight, _known(n), services.store, grace=_grace(services)))
 
 
 @get("/jobs/{public_id:str}/archive", summary="All results as one ZIP", responses=_PROBLEMS, tags=["results"])

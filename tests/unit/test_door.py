@@ -89,3 +89,31 @@ async def test_a_form_that_fails_alone_leaves_no_job(house: House) -> None:
     again = await house.form(file(photo(64, 48)), GREY, END, key=KEY).answer()
     assert again.status == 202
     assert len(await house.ledger.expire_due(grace=house.settings.job.grace)) == 1
+
+
+# Photo by photo
+
+
+async def opened(house: House) -> str:
+    answer = await house.form(GREY, END).answer()
+    return f"/jobs/{answer.json['job_id']}"
+
+
+@pytest.mark.parametrize("n", ["-1", "1_0", "+1", "01", "1.0", " 1", "٣", "2147483648", "9" * 30])
+async def test_a_number_that_is_not_plain_is_refused_before_anything_is_stored(house: House, n: str) -> None:
+    job = await opened(house)
+    refused = await house.visit("PUT", f"{job}/photos/{n}", photo(64, 48)).answer()
+    assert refused.told in {(422, "invalid-number"), (413, "too-many-files")}
+    assert await house.store.keys("") == []
+    unknown = await house.visit("GET", f"{job}/photos/{n}", b"").answer()
+    assert unknown.told == (404, "unknown-photo")
+
+
+async def test_plain_numbers_are_places(house: House) -> None:
+    job = await opened(house)
+    last = house.settings.job.files - 1
+    for n in (0, 10, last):
+        answer = await house.visit("PUT", f"{job}/photos/{n}", photo(64, 48)).answer()
+        assert (answer.status, answer.json["n"]) == (201, n)
+    beyond = await house.visit("PUT", f"{job}/photos/{last + 1}", photo(64, 48)).answer()
+    assert beyond.told == (413, "too-many-files")

@@ -69,7 +69,7 @@ class House:
 class Visit:
     """One request, and its answer when it is there."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made by House.visit alone
         self,
         app: Litestar,
         method: str,
@@ -141,7 +141,7 @@ class Visit:
     async def settled(self) -> None:
         """Return when all that was sent has been read, and nothing can go on without more."""
         async with asyncio.timeout(20):
-            while not self._coming.empty():
+            while not self._coming.empty():  # noqa: ASYNC110 - the app empties it, and tells nobody
                 await asyncio.sleep(0)
         for _ in range(50):
             await asyncio.sleep(0)
