@@ -20,6 +20,7 @@ class Intake:
         self._door = door
         self._key = idempotency_key
         self.opened: Opened | None = None
+        self._looked = 0.0
         self.photos: list[NewPhoto] = []
         self.logo: bytes | None = None
 
@@ -27,11 +28,21 @@ class Intake:
         """Open the job, once."""
         if self.opened is None:
             self.opened = await self._door.open(idempotency_key=self._key)
+            self._looked = _clock()
         return self.opened
+
+    async def _still_open(self) -> Opened:
+        # A repeat may have been answered this job and its owner have deleted it. Nothing may be written
+        # after the second listing, so a look is never older than a part of the time until then.
+        opened = await self.open()
+        if _clock() - self._looked >= self._door.look_again:
+            await self._door.require_live(opened.job.id)
+            self._looked = _clock()
+        return opened
 
     async def on_file(self, upload: Upload, spool: Spool) -> None:
         """Keep a file that came whole, while the rest of the form is still coming."""
-        opened = await self.open()
+        opened = await self._still_open()
         if upload.field == "logo":
             self.logo = await self._door.keep_logo(opened.job.id, spool)
         elif upload.field in {"files", "file"}:
@@ -59,6 +70,10 @@ class Intake:
         """Have what was not accepted deleted, but for what another request has built, or is building."""
         if self.opened is not None:
             await asyncio.shield(self._door.abandon(self.opened))
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:

@@ -50,6 +50,21 @@ class Door:
         self._log = log
         self._settings = settings
 
+    @property
+    def look_again(self) -> float:
+        """After how many seconds it is to be asked again whether a job that is written into lives."""
+        return self._settings.job.quiet.total_seconds() / 4
+
+    async def require_live(self, job: UUID) -> None:
+        """Return when the job lives.
+
+        Raises:
+            Conflict: it was deleted, so nothing may be written into it.
+        """
+        row = await self._ledger.read_job(job)
+        if row is None or not row.live:
+            raise Conflict("job-gone", "The job was deleted in the meantime.")
+
     async def open(self, *, idempotency_key: str | None, recipe: bytes | None = None) -> Opened:
         """Open a job, or find the one that this Idempotency-Key opened before.
 

@@ -23,6 +23,7 @@ STATUS_BY_CODE = {
     "cross-site": 403,
     "idempotency-key-reused": 422,
     "upload-too-slow": 408,
+    "upload-deadline": 408,
     "unsupported-format": 415,
     "not-multipart": 415,
     "malformed-form": 400,

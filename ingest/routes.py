@@ -29,7 +29,7 @@ from ingest.jobs import Door, require_one_good
 from ingest.problems import wants_page
 from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
-from ingest.uploads import Spool, pieces, read_form
+from ingest.uploads import Patience, Spool, pieces, read_form
 from observability import metrics
 
 AnyRequest = Request[object, object, State]
@@ -206,8 +206,9 @@ async def put_photo(
         job = await _living_job(services, public_id)
         if job.state is not JobState.OPEN:
             raise Conflict("job-sealed", "This job takes no more photos.")
+        left = job.created_at + settings.job.upload_deadline - job.now
         with Spool(settings.http.spool, settings.photo.bytes) as spool:
-            async for chunk in pieces(request, settings.http.chunk_timeout):
+            async for chunk in pieces(request, Patience(settings.http.chunk_timeout, left)):
                 spool.write(chunk)
             if job.bytes + spool.size > settings.job.bytes:
                 raise LimitExceeded(

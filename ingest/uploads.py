@@ -107,25 +107,45 @@ class Fields(Struct):
         return next(iter(self.values.get(name, ())), None)
 
 
-async def pieces(request: Request[object, object, State], patience: timedelta) -> AsyncGenerator[bytes]:
+class Patience(Struct, frozen=True):
+    """How long a body may take."""
+
+    silence: timedelta
+    """Between two pieces."""
+    whole: timedelta
+    """In all, counted from the moment it is asked for."""
+
+
+async def pieces(request: Request[object, object, State], patience: Patience) -> AsyncGenerator[bytes]:
     """Yield the body as it comes.
 
     Raises:
-        Rejected: the client was silent for longer than `patience`.
+        Rejected: the client was silent for too long.
+        LimitExceeded: it did not end in time; no bytes of it come after that.
         Aborted: it went away.
     """
+    clock = asyncio.get_running_loop().time
+    end = clock() + patience.whole.total_seconds()
     stream = aiter(request.stream())
     try:
         while True:
-            async with asyncio.timeout(patience.total_seconds()):
+            async with asyncio.timeout_at(min(end, clock() + patience.silence.total_seconds())):
                 chunk = await anext(stream, None)
             if chunk is None:
                 return
+            if clock() >= end:
+                raise _out_of_time()
             yield chunk
     except TimeoutError as exc:
+        if clock() >= end:
+            raise _out_of_time() from exc
         raise Rejected("upload-too-slow", "Nothing came for too long; please send it again.") from exc
     except InternalServerException as exc:  # what Litestar raises at a disconnect
         raise Aborted("upload-aborted", "The client went away.") from exc
+
+
+def _out_of_time() -> LimitExceeded:
+    return LimitExceeded("upload-deadline", "The upload took too long; send fewer photos at once.")
 
 
 async def read_form(
@@ -141,7 +161,7 @@ async def read_form(
     name, options = multipart.parse_options_header(request.headers.get("content-type", ""))
     if name != "multipart/form-data" or not options.get("boundary"):
         raise Rejected("not-multipart", "Send a multipart/form-data form with a boundary.")
-    body = pieces(request, settings.http.chunk_timeout)
+    body = pieces(request, Patience(settings.http.chunk_timeout, settings.job.upload_deadline))
     try:
         return await _parse(body, options["boundary"], settings, on_file)
     except multipart.ParserLimitReached as exc:

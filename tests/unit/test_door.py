@@ -1,12 +1,18 @@
 """What comes in over HTTP, and what a request that fails leaves behind."""
 
 import asyncio
+from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
+from ebbmark.events import ExpireJob
+from ebbmark.settings import Job, Settings
 from ebbmark.states import JobState
+from ebbmark.store import job_prefix
 from ebbmark.topics import UPLOADS
 from ingest.tokens import token_hash
+from janitor.expire import Expirer
 from tests.people import photo
 from tests.unit.visits import END, House, Visit, field, file
 
@@ -117,3 +123,73 @@ async def test_plain_numbers_are_places(house: House) -> None:
         assert (answer.status, answer.json["n"]) == (201, n)
     beyond = await house.visit("PUT", f"{job}/photos/{last + 1}", photo(64, 48)).answer()
     assert beyond.told == (413, "too-many-files")
+
+
+# Uploads that take too long
+
+
+def hurried(**job: timedelta) -> House:
+    return House(Settings(job=Job(**job)))
+
+
+@pytest.mark.parametrize("deadline", [timedelta(0), timedelta(milliseconds=100)])
+async def test_a_form_is_cut_off_at_the_upload_deadline_whether_it_hangs_or_flows(
+    deadline: timedelta,
+) -> None:
+    house = hurried(upload_deadline=deadline)
+    form = house.form(file(photo(64, 48)), GREY)
+    await form.answer()
+    assert form.told == (408, "upload-deadline")
+    due = await house.ledger.expire_due(grace=timedelta(0))
+    assert all(UUID(key.split("/")[1]) in due for key in await house.store.keys(""))
+
+
+async def test_a_photo_is_cut_off_at_the_deadline_of_its_job_not_at_one_of_its_own() -> None:
+    house = hurried(upload_deadline=timedelta(minutes=30))
+    job = await opened(house)
+    house.now += timedelta(minutes=30) - timedelta(milliseconds=100)
+    answer = await house.visit("PUT", f"{job}/photos/0").send(photo(64, 48)).answer()
+    assert answer.told == (408, "upload-deadline")
+    assert await house.store.keys("") == []
+
+
+async def delete_fully(house: House, job: UUID) -> None:
+    """Delete all a job has, see it gone twice."""
+    expirer = Expirer(house.ledger, house.store, house.log, quiet=house.settings.job.quiet)
+    for _ in range(3):
+        for due in await house.ledger.expire_due(grace=timedelta(0)):
+            await expirer.handle(ExpireJob(job=due))
+        house.now += timedelta(minutes=5)
+    assert await house.store.keys(job_prefix(job)) == []
+
+
+async def deleted_while_it_is_sent(house: House) -> tuple[Visit, UUID]:
+    """A form under way whose job another request was answered, and had deleted and verified."""
+    form = house.form(file(photo(64, 48)), field("ratio", ""), key=KEY)
+    await form.settled()
+    repeat = await house.form(GREY, END, key=KEY).answer()
+    row = await house.ledger.find_job(token_hash(repeat.json["job_id"]))
+    assert row is not None
+    deleted = await house.visit("DELETE", f"/jobs/{repeat.json['job_id']}", b"").answer()
+    assert (repeat.status, deleted.status) == (202, 204)
+    await delete_fully(house, row.id)
+    return form, row.id
+
+
+async def test_what_a_form_wrote_into_a_deleted_job_is_deleted_when_the_form_ends() -> None:
+    house = House()
+    form, job = await deleted_while_it_is_sent(house)
+    form.send(file(photo(64, 48, seed=2))).send(GREY)
+    await form.settled()
+    assert len(await house.store.keys(job_prefix(job))) == 1
+    await form.send(END).end().answer()
+    assert form.told == (409, "job-gone")
+    await delete_fully(house, job)
+
+
+async def test_a_form_stops_writing_into_a_deleted_job_before_it_is_verified() -> None:
+    house = hurried(quiet=timedelta(0))
+    form, job = await deleted_while_it_is_sent(house)
+    await form.send(file(photo(64, 48, seed=2))).send(END).end().answer()
+    assert form.told == (409, "job-gone")
+    assert await house.store.keys(job_prefix(job)) == []

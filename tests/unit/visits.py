@@ -4,6 +4,7 @@ import asyncio
 import json
 import warnings
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Self, cast
 
 from litestar import Litestar
@@ -34,9 +35,10 @@ def file(content: bytes, name: str = "a.jpg", *, of: str = "files") -> bytes:
 class House:
     """Ingest with its three ports in memory."""
 
-    def __init__(self, settings: Settings | None = None, ledger: MemoryLedger | None = None) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self.ledger = ledger or MemoryLedger()
+        self.now = datetime(2026, 5, 1, tzinfo=UTC)
+        self.ledger = MemoryLedger(lambda: self.now)
         self.store = MemoryStore()
         self.log = MemoryLog()
         with warnings.catch_warnings():
