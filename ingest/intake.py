@@ -8,7 +8,6 @@ from ebbmark.errors import Rejected
 from ebbmark.imaging.operation import catalogue
 from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
 from ebbmark.ledger import NewPhoto
-from ebbmark.states import JobState
 from ingest.jobs import Door, Opened, fingerprint, require_one_good
 from ingest.uploads import Fields, Spool, Upload
 
@@ -60,10 +59,12 @@ class Intake:
         if not fill_later:
             require_one_good(self.photos)
         mark = fingerprint(recipe, self.logo, self.photos)
-        job = await self._door.describe(opened, recipe, logo_sha256=self.logo, fingerprint=mark)
-        if not fill_later and job.state is JobState.OPEN:
-            await self._door.add(job, self.photos)
-            job = await self._door.seal(job, len(self.photos))
+        if fill_later:
+            job = await self._door.describe(opened, recipe, logo_sha256=self.logo, fingerprint=mark)
+        else:
+            job = await self._door.submit(
+                opened, self.photos, recipe, logo_sha256=self.logo, fingerprint=mark
+            )
         return msgspec.structs.replace(opened, job=job)
 
     async def abandon(self) -> None:

@@ -1,8 +1,8 @@
 """Taking a job in: open, add photos, seal. Both ways of uploading are these same three steps.
 
 A 202 is said only after the ledger has committed and the broker has acknowledged. Until the seal the
-job is open, and an open job is abandoned at its upload deadline: an upload that got no 202 leaves
-nothing behind, whichever process died when.
+job is open, and an open job is abandoned at its upload deadline. A form is sealed before its order is
+acknowledged: what was sealed and not ordered is abandoned, or dispatched by the janitor if ingest died.
 """
 
 import hashlib
@@ -137,7 +137,7 @@ class Door:
     async def describe(
         self, opened: Opened, recipe: bytes, *, logo_sha256: bytes | None, fingerprint: bytes
     ) -> JobRow:
-        """Enter what is to be done, and return the job as it is now.
+        """Enter what is to be done with photos that follow, and return the job as it is now.
 
         Raises:
             Conflict: another request with the same Idempotency-Key said something else, or it is gone.
@@ -151,6 +151,44 @@ class Door:
             stale=self._settings.janitor.stale,
         )
         return _ours(await self._ledger.read_job(opened.job.id), fingerprint)
+
+    async def submit(
+        self,
+        opened: Opened,
+        photos: Sequence[NewPhoto],
+        recipe: bytes,
+        *,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+    ) -> JobRow:
+        """Enter and seal a whole form in one statement, then order its rendering; return when both are done.
+
+        Raises:
+            Conflict: another request with the same Idempotency-Key said something else, or it is gone.
+            Unavailable: the job may be sealed all the same; it is to be abandoned.
+        """
+        job = _ours(
+            await self._ledger.submit(
+                opened.job.id,
+                photos,
+                recipe=recipe,
+                logo_sha256=logo_sha256,
+                fingerprint=fingerprint,
+                stale=self._settings.janitor.stale,
+                deadline=self._settings.job.deadline,
+                ttl=self._settings.job.ttl,
+            ),
+            fingerprint,
+        )
+        if job.state is JobState.OPEN:
+            raise Conflict("job-gone", "The job is past its upload deadline.")
+        if opened.job.state is JobState.OPEN:  # else an earlier request has ordered it
+            await self._order(job.id, [(photo.n, job.epoch) for photo in photos if photo.code is None])
+            metrics.PHOTOS_ACCEPTED.inc(len(photos))
+        return job
+
+    async def _order(self, job: UUID, photos: Sequence[tuple[int, int]]) -> None:
+        await self._log.publish(UPLOADS, [PhotoUploaded(job=job, n=n, epoch=epoch) for n, epoch in photos])
 
     async def add(self, job: JobRow, photos: Sequence[NewPhoto]) -> Sequence[PhotoRow]:
         """Enter the photos and order their rendering; return when ledger and log both have them.
@@ -167,14 +205,7 @@ class Door:
                 raise Conflict("job-sealed", "This job takes no more photos.")
             if row.sha256 != photo.sha256:
                 raise Conflict("photo-exists", f"The job already holds another photo number {photo.n}.")
-        await self._log.publish(
-            UPLOADS,
-            [
-                PhotoUploaded(job=job.id, n=row.n, epoch=row.epoch)
-                for row in rows
-                if row.state is PhotoState.QUEUED
-            ],
-        )
+        await self._order(job.id, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
         metrics.PHOTOS_ACCEPTED.inc(len(rows))
         return rows
 
@@ -210,7 +241,7 @@ class Door:
 def _ours(job: JobRow | None, fingerprint: bytes) -> JobRow:
     if job is None or not job.live:
         raise Conflict("job-gone", "The job was deleted in the meantime.")
-    if job.fingerprint != fingerprint:
+    if job.fingerprint not in {None, fingerprint}:
         raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
     return job
 

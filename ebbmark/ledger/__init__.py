@@ -213,6 +213,25 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    async def submit(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+        stale: timedelta,
+        deadline: timedelta,
+        ttl: timedelta,
+    ) -> JobRow | None:
+        """Enter a whole form into an open, empty job and seal it; complete it when every photo was refused.
+
+        Returns the job as it is now, None when it is gone: unchanged when it is not open, not empty or
+        of another fingerprint.
+        """
+
+    @abstractmethod
     async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         """Close the job to further photos; completes it when all are done or failed already.
 

@@ -202,6 +202,32 @@ class PostgresLedger(Ledger):
             rows = await self._run("photos_by_n", job=job, n=[photo.n for photo in photos])
         return [_as(PhotoRow, row) for row in rows]
 
+    async def submit(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+        stale: timedelta,
+        deadline: timedelta,
+        ttl: timedelta,
+    ) -> JobRow | None:
+        rows = await self._run(
+            "submit",
+            **_columns(photos, NewPhoto),
+            job=job,
+            recipe=recipe,
+            logo_sha256=logo_sha256,
+            fingerprint=fingerprint,
+            stale=stale,
+            deadline=deadline,
+            ttl=ttl,
+            channel=self._channel,
+        ) or await self._run("job_by_id", id=job)
+        return _as(JobRow, rows[0]) if rows else None
+
     async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         rows = await self._run(
             "seal", id=job, total=total, deadline=deadline, ttl=ttl, channel=self._channel

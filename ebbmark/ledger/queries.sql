@@ -72,6 +72,41 @@ select added.n, name, state, epoch, sha256, size, code, detail, width, height, r
   result_type, pg_notify(%(channel)s, noted.id::text)
 from noted left join added on true order by n;
 
+-- name: submit
+-- A form that came whole: photos, recipe and seal at once, into a job that is empty or not at all.
+with job as (
+  select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() and photos = 0
+    and (fingerprint is null or fingerprint = %(fingerprint)s) for update
+), added as (
+  insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
+  select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,
+         case when new.code is null then 'queued' else 'failed' end,
+         case when new.code is null then now() + %(stale)s end
+  from job, unnest(%(n)s::int[], %(name)s::text[], %(size)s::bigint[], %(sha256)s::bytea[],
+                   %(code)s::text[], %(detail)s::text[]) as new (n, name, size, sha256, code, detail)
+  returning state, size
+), counted as (
+  select count(*) as total, count(*) filter (where state = 'failed') as failed, coalesce(sum(size), 0) as bytes
+  from added
+), submitted as (
+  update jobs set
+    recipe = %(recipe)s,
+    logo_sha256 = coalesce(%(logo_sha256)s, logo_sha256),
+    fingerprint = %(fingerprint)s,
+    photos = c.total,
+    failed = c.failed,
+    bytes = c.bytes,
+    total = c.total,
+    deadline = now() + %(deadline)s,
+    version = version + 1,
+    state = case when c.failed = c.total then 'complete' else 'rendering' end,
+    completed_at = case when c.failed = c.total then now() end,
+    expires_at = case when c.failed = c.total then now() + %(ttl)s end
+  from job, counted c where jobs.id = job.id
+  returning jobs.*
+)
+select *, now() as now, pg_notify(%(channel)s, id::text) from submitted;
+
 -- name: photos_by_n
 -- The rows of some photos of a job.
 select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type

@@ -90,6 +90,13 @@ class _Job(Struct, kw_only=True):
     verified_at: datetime | None = None
     photos: dict[int, _Photo] = field(default_factory=dict[int, _Photo])
 
+    def close(self, now: datetime, deadline: timedelta, ttl: timedelta) -> None:
+        self.total = len(self.photos)
+        self.deadline = now + deadline
+        self.state = JobState.RENDERING
+        if self.done + self.failed == self.total:
+            self.complete(now, ttl)
+
     def complete(self, now: datetime, ttl: timedelta) -> None:
         self.state = JobState.COMPLETE
         self.completed_at = now
@@ -173,19 +180,7 @@ class MemoryLedger(Ledger):
             return []
         ours = fingerprint is None or row.fingerprint in {None, fingerprint}
         if ours and row.state is JobState.OPEN and row.upload_deadline > now:
-            for photo in photos:
-                if photo.n in row.photos:
-                    continue
-                refused = photo.code is not None
-                row.photos[photo.n] = _Photo(
-                    **msgspec.structs.asdict(photo),
-                    job=job,
-                    state=PhotoState.FAILED if refused else PhotoState.QUEUED,
-                    created_at=now,
-                    dispatch_at=None if refused else now + stale,
-                )
-                row.failed += refused
-                row.bytes += photo.size
+            _enter(row, photos, now, stale)
             row.recipe = recipe or row.recipe
             row.logo_sha256 = logo_sha256 or row.logo_sha256
             row.fingerprint = fingerprint or row.fingerprint
@@ -193,17 +188,38 @@ class MemoryLedger(Ledger):
         wanted = {photo.n for photo in photos}
         return [_as(PhotoRow, row.photos[n]) for n in sorted(wanted & row.photos.keys())]
 
+    async def submit(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+        stale: timedelta,
+        deadline: timedelta,
+        ttl: timedelta,
+    ) -> JobRow | None:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None:
+            return None
+        empty = row.state is JobState.OPEN and row.upload_deadline > now and not row.photos
+        if empty and row.fingerprint in {None, fingerprint}:
+            _enter(row, photos, now, stale)
+            row.recipe, row.fingerprint = recipe, fingerprint
+            row.logo_sha256 = logo_sha256 or row.logo_sha256
+            row.close(now, deadline, ttl)
+            self._changed(row)
+        return self._row(row)
+
     async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         now = self._answer()
         row = self._jobs.get(job)
         if row is None:
             return None
         if row.state is JobState.OPEN and len(row.photos) == total and row.recipe is not None:
-            row.total = total
-            row.deadline = now + deadline
-            row.state = JobState.RENDERING
-            if row.done + row.failed == total:
-                row.complete(now, ttl)
+            row.close(now, deadline, ttl)
             self._changed(row)
         return self._row(row)
 
@@ -444,6 +460,22 @@ class _MemoryCandidacy(Candidacy):
 
     def leave(self) -> None:
         self._ledger.give_up_the_lead(self)
+
+
+def _enter(job: _Job, photos: Sequence[NewPhoto], now: datetime, stale: timedelta) -> None:
+    for photo in photos:
+        if photo.n in job.photos:
+            continue
+        refused = photo.code is not None
+        job.photos[photo.n] = _Photo(
+            **msgspec.structs.asdict(photo),
+            job=job.id,
+            state=PhotoState.FAILED if refused else PhotoState.QUEUED,
+            created_at=now,
+            dispatch_at=None if refused else now + stale,
+        )
+        job.failed += refused
+        job.bytes += photo.size
 
 
 def _past(moment: datetime | None, now: datetime) -> bool:

@@ -88,6 +88,25 @@ async def test_a_request_that_the_log_refused_takes_nothing_from_its_repeat(hous
     assert await state_of(house, repeat) is JobState.RENDERING
 
 
+async def test_a_form_that_the_log_does_not_take_leaves_no_job(house: House) -> None:
+    form = house.form(file(photo(64, 48)), GREY)
+    await form.settled()
+    house.log.down = True
+    await form.send(END).end().answer()
+    assert form.told == (503, "log-unavailable")
+    (key,) = await house.store.keys("")
+    assert await house.ledger.expire_due(grace=timedelta(0)) == [UUID(key.split("/")[1])]
+
+
+async def test_a_form_is_sealed_with_its_photos_and_each_is_ordered_once(house: House) -> None:
+    form = await house.form(
+        file(photo(64, 48)), file(b"no photo"), file(photo(64, 48, seed=2)), GREY, END
+    ).answer()
+    assert (form.json["state"], form.json["total"]) == ("rendering", 3)
+    assert [event.n for event in house.log.events(UPLOADS)] == [0, 2]
+    assert await state_of(house, form) is JobState.RENDERING
+
+
 async def test_a_form_that_fails_alone_leaves_no_job(house: House) -> None:
     first = house.form(file(photo(64, 48)), GREY, key=KEY)
     await first.settled()
