@@ -54,8 +54,12 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Proxies whose X-Forwarded-* headers are believed."""
     spool: str = ""
     """Folder for uploads under way; the system's temporary folder when empty."""
-    uploads: Positive = 16
+    uploads: Positive = 200
     """Uploads under way at once in one process; more are answered 429."""
+    uploads_per_client: Positive = 16
+    """How many of them one client may have."""
+    upload_rate: Positive = 4096
+    """Bytes a second that an upload must bring on average, once it was waited for longer than a silence."""
     chunk_timeout: timedelta = timedelta(seconds=30)
     """Longest silence of a client in the middle of its upload."""
     stream_timeout: timedelta = timedelta(minutes=10)

@@ -18,7 +18,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ebbmark.errors import EbbmarkError, Unavailable
+from ebbmark.errors import EbbmarkError, LimitExceeded, Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
@@ -26,6 +26,7 @@ from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ingest import pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
+from ingest.clients import Places
 from ingest.jobs import Door
 from ingest.routes import JOB_ROUTES, Services
 from ingest.stream import Watch
@@ -116,7 +117,11 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         store=store,
         door=Door(ledger, store, eventlog, settings),
         watch=Watch(ledger, stream_timeout=settings.http.stream_timeout),
-        uploads=asyncio.Semaphore(settings.http.uploads),
+        uploads=Places(
+            settings.http.uploads,
+            settings.http.uploads_per_client,
+            LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
+        ),
     )
 
     @asynccontextmanager

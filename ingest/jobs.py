@@ -5,8 +5,11 @@ job is open, and an open job is abandoned at its upload deadline. A form is seal
 acknowledged: what was sealed and not ordered is abandoned, or dispatched by the janitor if ingest died.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from uuid import UUID, uuid4
 
 from msgspec import Struct
@@ -25,6 +28,7 @@ from ingest.names import safe_name
 from ingest.uploads import Spool
 from observability import metrics
 
+_LARGE_AT_ONCE = 4
 _SHORTEST_KEY, _LONGEST_KEY = 16, 255
 
 
@@ -44,11 +48,12 @@ class Door:
     """Everything that may be done to a job from outside, whatever the protocol."""
 
     def __init__(self, ledger: Ledger, store: ObjectStore, log: EventLog, settings: Settings) -> None:
-        """Hold no state of its own: any number of doors may serve one system."""
+        """Hold no state of a job: any number of doors may serve one system."""
         self._ledger = ledger
         self._store = store
         self._log = log
         self._settings = settings
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     @property
     def look_again(self) -> float:
@@ -108,7 +113,7 @@ class Door:
             return NewPhoto(
                 n=n, name=name, size=0, sha256=spool.sha256, code=refusal.code, detail=refusal.detail
             )
-        await self._store.put(original_key(job, n, spool.sha256), spool.content())
+        await self._put(original_key(job, n, spool.sha256), spool.content())
         metrics.UPLOADED_BYTES.inc(spool.size)
         return NewPhoto(n=n, name=name, size=spool.size, sha256=spool.sha256)
 
@@ -121,8 +126,13 @@ class Door:
         refusal = self._refusal(spool)
         if refusal is not None:
             raise Rejected("invalid-logo", f"The logo cannot be used. {refusal.detail}")
-        await self._store.put(logo_key(job, spool.sha256), spool.content())
+        await self._put(logo_key(job, spool.sha256), spool.content())
         return spool.sha256
+
+    async def _put(self, key: str, content: bytes | Path) -> None:
+        # A file is read whole into memory on its way to the store, so few may be on it at once.
+        async with self._large if isinstance(content, Path) else nullcontext():
+            await self._store.put(key, content)
 
     def _refusal(self, spool: Spool) -> Rejected | None:
         if spool.size == 0:

@@ -1,6 +1,7 @@
 """Every failure becomes an RFC 9457 problem here, and only here does it get its HTTP status."""
 
 from http import HTTPStatus
+from math import ceil
 
 import msgspec
 from litestar import Request, Response
@@ -58,7 +59,10 @@ def on_error(request: AnyRequest, error: EbbmarkError) -> Response[bytes]:
         return _answer(request, 500, "internal-error", "Something went wrong on our side.")
     if isinstance(error, Aborted):
         return _answer(request, 499, error.code, error.detail)
-    return _answer(request, status_of(error), error.code, error.detail)
+    response = _answer(request, status_of(error), error.code, error.detail)
+    if error.retry_after is not None:
+        response.headers["retry-after"] = str(max(1, ceil(error.retry_after)))
+    return response
 
 
 def on_http_exception(request: AnyRequest, error: HTTPException) -> Response[bytes]:

@@ -1,9 +1,9 @@
 """The HTTP interface: each handler reads its request, asks the door or the watch, and answers."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -24,12 +24,13 @@ from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
+from ingest.clients import Places, client_key
 from ingest.intake import Intake, recipe_of
 from ingest.jobs import Door, require_one_good
 from ingest.problems import wants_page
 from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
-from ingest.uploads import Patience, Spool, pieces, read_form
+from ingest.uploads import Patience, Spool, heard, pieces, read_form
 from observability import metrics
 
 AnyRequest = Request[object, object, State]
@@ -71,28 +72,31 @@ class Services(msgspec.Struct, frozen=True):
     store: ObjectStore
     door: Door
     watch: Watch
-    uploads: asyncio.Semaphore
+    uploads: Places
 
     @asynccontextmanager
-    async def upload_slot(self) -> AsyncGenerator[None]:
-        """Hold one of the places for uploads under way.
+    async def taking_in(self, request: AnyRequest, whole: timedelta) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Hold one of the places for uploads under way, and yield the body, which ends within `whole`.
+
+        A client that is refused is heard out when the place is free again.
 
         Raises:
-            LimitExceeded: none was free for a while, code `too-many-uploads`.
+            LimitExceeded: there was no place, code `too-many-uploads`.
         """
-        try:
-            async with asyncio.timeout(_UPLOAD_WAIT):
-                await self.uploads.acquire()
-        except TimeoutError as exc:
-            metrics.UPLOADS_REFUSED.labels("too-many-uploads").inc()
-            raise LimitExceeded(
-                "too-many-uploads", "Many uploads are under way; try again in a moment."
-            ) from exc
-        try:
+        http = self.settings.http
+        patience = Patience(http.chunk_timeout, whole, http.upload_rate)
+        async with (
+            aclosing(pieces(request, patience)) as body,
+            heard(request, body),
+            self.uploads.take(client_of(request), wait=_UPLOAD_WAIT),
+        ):
             with metrics.UPLOADS_OPEN.track_inprogress():
-                yield
-        finally:
-            self.uploads.release()
+                yield body
+
+
+def client_of(request: AnyRequest) -> str:
+    """Return what tells this client from others: its address, or what a trusted proxy says it is."""
+    return client_key(request.client.host if request.client else None)
 
 
 def same_site_only(connection: ASGIConnection[object, object, object, State], _: BaseRouteHandler) -> None:
@@ -135,9 +139,9 @@ async def create_job(
     """
     intake = Intake(services.door, idempotency_key)
     page = wants_page(request)
-    async with services.upload_slot():
+    async with services.taking_in(request, services.settings.job.upload_deadline) as body:
         try:
-            fields = await read_form(request, services.settings, intake.on_file)
+            fields = await read_form(request, body, services.settings, intake.on_file)
             recipe = recipe_of(fields, has_logo=intake.logo is not None, whole_form=page)
             fill_later = not intake.photos and not page
             opened = await intake.accept(recipe, fill_later=fill_later)
@@ -202,13 +206,12 @@ async def put_photo(
         raise LimitExceeded(
             "too-many-files", f"A job may hold {settings.job.files} photos; send the rest as another."
         )
-    async with services.upload_slot():
-        job = await _living_job(services, public_id)
-        if job.state is not JobState.OPEN:
-            raise Conflict("job-sealed", "This job takes no more photos.")
-        left = job.created_at + settings.job.upload_deadline - job.now
+    job = await _living_job(services, public_id)
+    if job.state is not JobState.OPEN:
+        raise Conflict("job-sealed", "This job takes no more photos.")
+    async with services.taking_in(request, job.created_at + settings.job.upload_deadline - job.now) as body:
         with Spool(settings.http.spool, settings.photo.bytes) as spool:
-            async for chunk in pieces(request, Patience(settings.http.chunk_timeout, left)):
+            async for chunk in body:
                 spool.write(chunk)
             if job.bytes + spool.size > settings.job.bytes:
                 raise LimitExceeded(

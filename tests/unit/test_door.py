@@ -2,16 +2,21 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from ebbmark.events import ExpireJob
-from ebbmark.settings import Job, Settings
+from ebbmark.settings import Http, Job, Settings
 from ebbmark.states import JobState
 from ebbmark.store import job_prefix
+from ebbmark.testing import MemoryStore
 from ebbmark.topics import UPLOADS
+from ingest.jobs import Door
 from ingest.tokens import token_hash
+from ingest.uploads import Spool
 from janitor.expire import Expirer
 from tests.people import photo
 from tests.unit.visits import END, House, Visit, field, file
@@ -212,3 +217,84 @@ async def test_a_form_stops_writing_into_a_deleted_job_before_it_is_verified() -
     await form.send(file(photo(64, 48, seed=2))).send(END).end().answer()
     assert form.told == (409, "job-gone")
     assert await house.store.keys(job_prefix(job)) == []
+
+
+# Places for uploads
+
+
+def crowded(**http: object) -> House:
+    values = {"uploads": 4, "uploads_per_client": 2, "chunk_timeout": timedelta(seconds=30)} | http
+    return House(Settings(http=msgspec.convert(values, Http)))
+
+
+async def test_one_client_cannot_hold_the_places_of_all() -> None:
+    house = crowded()
+    held = [house.form(field("a", "b")) for _ in range(2)]
+    for form in held:
+        await form.settled()
+    third = await house.form(file(photo(64, 48)), GREY, END).answer()
+    other = await house.form(file(photo(64, 48)), GREY, END, client="192.0.2.2").answer()
+    assert third.told == (429, "too-many-uploads")
+    assert int(third.headers["retry-after"]) >= 1
+    assert other.status == 202
+    for form in held:
+        await form.leave().answer()
+    assert (await house.form(file(photo(64, 48)), GREY, END).answer()).status == 202
+
+
+async def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    house = crowded()
+    for n in range(2):
+        await house.form(field("a", "b"), client=f"2001:db8::{n}:1").settled()
+    again = await house.form(file(photo(64, 48)), GREY, END, client="2001:db8::ffff").answer()
+    other = await house.form(file(photo(64, 48)), GREY, END, client="2001:db8:0:1::1").answer()
+    assert (again.told, other.status) == ((429, "too-many-uploads"), 202)
+
+
+async def test_a_refused_upload_gives_its_place_back_before_the_rest_of_it_comes() -> None:
+    house = crowded(uploads=1)
+    refused = house.form(file(photo(64, 48), of="other"), GREY)
+    await refused.settled()
+    assert (await house.form(file(photo(64, 48)), GREY, END).answer()).status == 202
+    await refused.send(bytes(1000)).end().answer()
+    assert refused.told == (422, "unknown-field")
+
+
+async def test_an_upload_that_trickles_is_given_up() -> None:
+    house = crowded(chunk_timeout=timedelta(milliseconds=50), upload_rate=100_000)
+    form = house.form(b"--x\r\n")
+    async with asyncio.timeout(20):
+        while not form.status:
+            form.send(b"x")
+            await asyncio.sleep(0.01)
+    assert form.told == (408, "upload-too-slow")
+
+
+async def test_many_text_fields_are_too_much_together() -> None:
+    fields = [field(f"text{n}", "x" * 60_000) for n in range(4)]
+    answer = await House().form(*fields, END).answer()
+    assert answer.told == (413, "form-too-large")
+
+
+async def test_few_large_originals_are_in_memory_at_once(house: House) -> None:
+    under_way, most = 0, 0
+
+    class Slow(MemoryStore):
+        async def put(self, key: str, data: bytes | Path) -> None:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            await super().put(key, data)
+            under_way -= 1
+
+    door = Door(house.ledger, Slow(), house.log, house.settings)
+    large = photo(64, 48) + bytes(300_000)
+
+    async def keep(n: int) -> None:
+        with Spool("", 10**6) as spool:
+            spool.write(large)
+            await door.keep_original(UUID(int=1), n, "a.jpg", spool)
+
+    await asyncio.gather(*(keep(n) for n in range(20)))
+    assert 0 < most <= 4
