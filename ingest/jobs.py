@@ -8,7 +8,7 @@ acknowledged: what was sealed and not ordered is abandoned, or dispatched by the
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -106,16 +106,19 @@ class Door:
 
     async def keep_original(self, job: UUID, n: int, given_name: str, spool: Spool) -> NewPhoto:
         """Store one upload, or say why it cannot be a photo. Nothing is entered in the ledger yet."""
-        name = safe_name(given_name)
-        refusal = self._refusal(spool)
-        if refusal is not None:
-            metrics.UPLOADS_REFUSED.labels(refusal.code).inc()
-            return NewPhoto(
-                n=n, name=name, size=0, sha256=spool.sha256, code=refusal.code, detail=refusal.detail
-            )
-        await self._put(original_key(job, n, spool.sha256), spool.content())
-        metrics.UPLOADED_BYTES.inc(spool.size)
-        return NewPhoto(n=n, name=name, size=spool.size, sha256=spool.sha256)
+        photo = self._described(n, given_name, spool)
+        if photo.code is not None:
+            metrics.UPLOADS_REFUSED.labels(photo.code).inc()
+        else:
+            await self._put(original_key(job, n, spool.sha256), spool.content())
+            metrics.UPLOADED_BYTES.inc(spool.size)
+        return photo
+
+    def _described(self, n: int, given_name: str, spool: Spool) -> NewPhoto:
+        name, refusal = safe_name(given_name), self._refusal(spool)
+        if refusal is None:
+            return NewPhoto(n=n, name=name, size=spool.size, sha256=spool.sha256)
+        return NewPhoto(n=n, name=name, size=0, sha256=spool.sha256, code=refusal.code, detail=refusal.detail)
 
     async def keep_logo(self, job: UUID, spool: Spool) -> bytes:
         """Store the image that the watermark carries; return its SHA-256.
@@ -200,21 +203,60 @@ class Door:
     async def _order(self, job: UUID, photos: Sequence[tuple[int, int]]) -> None:
         await self._log.publish(UPLOADS, [PhotoUploaded(job=job, n=n, epoch=epoch) for n, epoch in photos])
 
+    async def put(self, job: UUID, n: int, given_name: str, spool: Spool) -> PhotoRow:
+        """Store and enter one photo of an open job, unless it is there; what is refused stores nothing.
+
+        Raises:
+            Conflict: the place holds another photo, or the job takes no more.
+            LimitExceeded: the job would hold too many bytes.
+        """
+        place = await self._ledger.look(job, n)
+        if place is None or not place.job.live:
+            raise Conflict("job-gone", "The job was deleted in the meantime.")
+        if place.taken is None:
+            self._require_room(place.job, spool)
+            photo = await self.keep_original(job, n, given_name, spool)
+        elif place.taken == spool.sha256:
+            photo = self._described(n, given_name, spool)
+        else:
+            raise _taken(n)
+        try:
+            (row,) = await self.add(place.job, [photo])
+        except Rejected:
+            # Another request was quicker. What is under this key is this one's alone: other bytes have
+            # another key, and the same bytes would not be refused.
+            with suppress(Unavailable):
+                await self._store.delete_prefix(original_key(job, n, spool.sha256))
+            raise
+        require_one_good([photo])
+        return row
+
+    def _require_room(self, job: JobRow, spool: Spool) -> None:
+        if job.state is not JobState.OPEN:
+            raise Conflict("job-sealed", "This job takes no more photos.")
+        if not spool.too_large and job.bytes + spool.size > self._settings.job.bytes:
+            raise _too_large(self._settings.job.bytes)
+
     async def add(self, job: JobRow, photos: Sequence[NewPhoto]) -> Sequence[PhotoRow]:
         """Enter the photos and order their rendering; return when ledger and log both have them.
 
         Raises:
             Conflict: one of the places holds another photo, or the job takes no more.
+            LimitExceeded: the job would hold too many bytes.
             Unavailable: they may be entered all the same; adding them again is harmless.
         """
-        rows = await self._ledger.add_photos(job.id, photos, stale=self._settings.janitor.stale)
+        most = self._settings.job.bytes
+        rows = await self._ledger.add_photos(job.id, photos, most=most, stale=self._settings.janitor.stale)
         kept = {row.n: row for row in rows}
         for photo in photos:
             row = kept.get(photo.n)
             if row is None:
+                now = await self._ledger.read_job(job.id)
+                if now is not None and now.state is JobState.OPEN and now.bytes + photo.size > most:
+                    raise _too_large(most)
                 raise Conflict("job-sealed", "This job takes no more photos.")
             if row.sha256 != photo.sha256:
-                raise Conflict("photo-exists", f"The job already holds another photo number {photo.n}.")
+                raise _taken(photo.n)
         await self._order(job.id, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
         metrics.PHOTOS_ACCEPTED.inc(len(rows))
         return rows
@@ -246,6 +288,14 @@ class Door:
     async def delete(self, job: UUID) -> None:
         """Kill the links at once, and have everything deleted."""
         await self._ledger.expire_now(job)
+
+
+def _taken(n: int) -> Conflict:
+    return Conflict("photo-exists", f"The job already holds another photo number {n}.")
+
+
+def _too_large(most: int) -> LimitExceeded:
+    return LimitExceeded("job-too-large", f"A job may hold {most // 1024**2} MiB in all.")
 
 
 def _ours(job: JobRow | None, fingerprint: bytes) -> JobRow:

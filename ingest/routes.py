@@ -26,7 +26,7 @@ from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
 from ingest.clients import Places, client_key
 from ingest.intake import Intake, recipe_of
-from ingest.jobs import Door, require_one_good
+from ingest.jobs import Door
 from ingest.problems import wants_page
 from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
@@ -213,13 +213,7 @@ async def put_photo(
         with Spool(settings.http.spool, settings.photo.bytes) as spool:
             async for chunk in body:
                 spool.write(chunk)
-            if job.bytes + spool.size > settings.job.bytes:
-                raise LimitExceeded(
-                    "job-too-large", f"A job may hold {settings.job.bytes // 1024**2} MiB in all."
-                )
-            photo = await services.door.keep_original(job.id, place, unquote(file_name), spool)
-    (row,) = await services.door.add(job, [photo])
-    require_one_good([photo])
+            row = await services.door.put(job.id, place, unquote(file_name), spool)
     return schemas.Received(n=place, name=row.name or "", state=row.state, bytes=row.size)
 
 

@@ -88,6 +88,13 @@ class PhotoRow(Struct, frozen=True, kw_only=True):
     result_type: str | None
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """A job and the SHA-256 of the photo that has one of its places, None while it is free."""
+
+    job: JobRow
+    taken: bytes | None
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
     """A job and its photos in order of `n`, as of one moment."""
 
@@ -194,6 +201,10 @@ class Ledger(ABC):
         """Return the job in any state."""
 
     @abstractmethod
+    async def look(self, job: UUID, n: int) -> Place | None:
+        """Return the job and what has its place `n`, as of one moment."""
+
+    @abstractmethod
     async def add_photos(
         self,
         job: UUID,
@@ -202,14 +213,15 @@ class Ledger(ABC):
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
         fingerprint: bytes | None = None,
+        most: int | None = None,
         stale: timedelta,
     ) -> Sequence[PhotoRow]:
         """Enter the photos of an open job, first come first kept, and return the rows of those `n`.
 
-        A photo with a code is entered as failed and counted. When the job is not open any more, or
-        has another fingerprint, nothing is written; rows that are there already are returned all the
-        same. The recipe, the logo and the fingerprint are entered when given. A photo nobody claimed
-        after `stale` is dispatched anew.
+        A photo with a code is entered as failed and counted. When the job is not open any more, has
+        another fingerprint, or would hold more than `most` bytes, nothing is written; rows that are
+        there already are returned all the same. The recipe, the logo and the fingerprint are entered
+        when given. A photo nobody claimed after `stale` is dispatched anew.
         """
 
     @abstractmethod

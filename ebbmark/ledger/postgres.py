@@ -30,6 +30,7 @@ from ebbmark.ledger import (
     NewPhoto,
     Outcome,
     PhotoRow,
+    Place,
     Snapshot,
     Wanted,
 )
@@ -177,6 +178,10 @@ class PostgresLedger(Ledger):
         rows = await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 
+    async def look(self, job: UUID, n: int) -> Place | None:
+        rows = await self._run("look", id=job, n=n)
+        return Place(job=_as(JobRow, rows[0]), taken=rows[0]["taken"]) if rows else None
+
     async def add_photos(
         self,
         job: UUID,
@@ -185,6 +190,7 @@ class PostgresLedger(Ledger):
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
         fingerprint: bytes | None = None,
+        most: int | None = None,
         stale: timedelta,
     ) -> Sequence[PhotoRow]:
         rows = await self._run(
@@ -194,6 +200,7 @@ class PostgresLedger(Ledger):
             recipe=recipe,
             logo_sha256=logo_sha256,
             fingerprint=fingerprint,
+            most=most,
             stale=stale,
             channel=self._channel,
         )

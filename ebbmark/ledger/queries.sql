@@ -41,11 +41,19 @@ select *, now() as now, (
 ) as photo_rows
 from jobs where id = %(id)s;
 
+-- name: look
+-- The job, and the digest of the photo that has the place.
+select jobs.*, now() as now, photos.sha256 as taken
+from jobs left join photos on photos.job = jobs.id and photos.n = %(n)s where jobs.id = %(id)s;
+
 -- name: add_photos
 -- First come, first kept. A photo that comes with a code is failed from the start. Returns what was added.
 with job as (
   select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now()
-    and (fingerprint is null or %(fingerprint)s::bytea is null or fingerprint = %(fingerprint)s) for update
+    and (fingerprint is null or %(fingerprint)s::bytea is null or fingerprint = %(fingerprint)s)
+    and (%(most)s::bigint is null
+      or bytes + (select coalesce(sum(given), 0) from unnest(%(size)s::bigint[]) as given) <= %(most)s)
+  for update
 ), added as (
   insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
   select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,

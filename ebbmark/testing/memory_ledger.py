@@ -24,6 +24,7 @@ from ebbmark.ledger import (
     NewPhoto,
     Outcome,
     PhotoRow,
+    Place,
     Snapshot,
     Wanted,
 )
@@ -164,6 +165,11 @@ class MemoryLedger(Ledger):
         self._answer()
         return self._row(self._jobs[job]) if job in self._jobs else None
 
+    async def look(self, job: UUID, n: int) -> Place | None:
+        row = await self.read_job(job)
+        photo = self._jobs[job].photos.get(n) if row else None
+        return row and Place(job=row, taken=photo.sha256 if photo else None)
+
     async def add_photos(
         self,
         job: UUID,
@@ -172,6 +178,7 @@ class MemoryLedger(Ledger):
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
         fingerprint: bytes | None = None,
+        most: int | None = None,
         stale: timedelta,
     ) -> Sequence[PhotoRow]:
         now = self._answer()
@@ -179,7 +186,8 @@ class MemoryLedger(Ledger):
         if row is None:
             return []
         ours = fingerprint is None or row.fingerprint in {None, fingerprint}
-        if ours and row.state is JobState.OPEN and row.upload_deadline > now:
+        fits = most is None or row.bytes + sum(photo.size for photo in photos) <= most
+        if ours and fits and row.state is JobState.OPEN and row.upload_deadline > now:
             _enter(row, photos, now, stale)
             row.recipe = recipe or row.recipe
             row.logo_sha256 = logo_sha256 or row.logo_sha256

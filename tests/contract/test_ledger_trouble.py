@@ -28,6 +28,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "open_job": lambda ledger: ledger.open_job(new_job()),
     "find_job": lambda ledger: ledger.find_job(b"t"),
     "read_job": lambda ledger: ledger.read_job(JOB),
+    "look": lambda ledger: ledger.look(JOB, 0),
     "add_photos": lambda ledger: ledger.add_photos(JOB, [new_photo(0)], stale=MINUTE),
     "submit": lambda ledger: ledger.submit(
         JOB,

@@ -298,3 +298,75 @@ async def test_few_large_originals_are_in_memory_at_once(house: House) -> None:
 
     await asyncio.gather(*(keep(n) for n in range(20)))
     assert 0 < most <= 4
+
+
+# What is refused stores nothing
+
+
+class Meeting(MemoryStore):
+    """Lets no original in before so many stand at the door."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._barrier = asyncio.Barrier(size)
+
+    async def put(self, key: str, data: bytes | Path) -> None:
+        async with asyncio.timeout(20):
+            await self._barrier.wait()
+        await super().put(key, data)
+
+
+async def put(house: House, job: str, n: int, content: bytes) -> tuple[int, str | None]:
+    return (await house.visit("PUT", f"{job}/photos/{n}", content).answer()).told
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_place_keeps_one_photo_and_the_store_one_original(*, at_once: bool) -> None:
+    house = House(store=Meeting(6 if at_once else 1))
+    job = await opened(house)
+    bodies = [photo(64, 48, seed=seed) for seed in range(6)]
+    if at_once:
+        told = await asyncio.gather(*(put(house, job, 0, body) for body in bodies))
+    else:
+        told = [await put(house, job, 0, body) for body in bodies]
+    assert sorted(told, key=str) == [(201, None), *[(409, "photo-exists")] * 5]
+    (key,) = await house.store.keys("")
+    assert await house.store.get(key) == bodies[told.index((201, None))]
+
+
+async def test_the_same_photo_again_is_accepted_and_stored_once(house: House) -> None:
+    job = await opened(house)
+    told = await asyncio.gather(*(put(house, job, 0, photo(64, 48)) for _ in range(4)))
+    assert told == [(201, None)] * 4
+    assert await put(house, job, 0, photo(64, 48)) == (201, None)
+    assert len(await house.store.keys("")) == 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_job_holds_no_more_bytes_than_it_may_however_they_come(*, at_once: bool) -> None:
+    size = len(photo(64, 48))
+    house = House(Settings(job=Job(bytes=2 * size + size // 2)), Meeting(6 if at_once else 1))
+    job = await opened(house)
+    if at_once:
+        told = await asyncio.gather(*(put(house, job, n, photo(64, 48)) for n in range(6)))
+    else:
+        told = [await put(house, job, n, photo(64, 48)) for n in range(6)]
+    assert sorted(told, key=str) == [(201, None)] * 2 + [(413, "job-too-large")] * 4
+    assert len(await house.store.keys("")) == 2
+
+
+async def test_a_photo_that_comes_after_the_seal_or_the_end_stores_nothing(house: House) -> None:
+    job = await opened(house)
+    assert await put(house, job, 0, photo(64, 48)) == (201, None)
+    late = house.visit("PUT", f"{job}/photos/1").send(photo(64, 48))
+    lost = house.visit("PUT", f"{job}/photos/2").send(photo(64, 48))
+    await late.settled()
+    await lost.settled()
+    await house.visit(
+        "POST", f"{job}/seal", b'{"total": 1}', headers={"content-type": "application/json"}
+    ).answer()
+    await late.end().answer()
+    await house.visit("DELETE", job, b"").answer()
+    await lost.end().answer()
+    assert (late.told, lost.told) == ((409, "job-sealed"), (409, "job-gone"))
+    assert len(await house.store.keys("")) == 1

@@ -35,11 +35,11 @@ def file(content: bytes, name: str = "a.jpg", *, of: str = "files") -> bytes:
 class House:
     """Ingest with its three ports in memory."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, store: MemoryStore | None = None) -> None:
         self.settings = settings or Settings()
         self.now = datetime(2026, 5, 1, tzinfo=UTC)
         self.ledger = MemoryLedger(lambda: self.now)
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.log = MemoryLog()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
