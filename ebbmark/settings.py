@@ -64,6 +64,16 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Longest silence of a client in the middle of its upload."""
     stream_timeout: timedelta = timedelta(minutes=10)
     """Longest life of one event stream; the browser reconnects."""
+    watchers: Positive = 1000
+    """Event streams at once in one process; more are answered 429."""
+    watchers_per_client: Positive = 50
+    """How many of them one client may have."""
+    connections: Positive = 4000
+    """Connections at once to one process; then those without a request make room, and new ones get 503."""
+    connections_per_client: Positive = 256
+    """How many of them one client may have, unless it is a proxy that is believed."""
+    header_timeout: timedelta = timedelta(seconds=10)
+    """A connection on which no whole request head came by then is closed."""
 
 
 class Kafka(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 """The ingest process: the HTTP interface wired to ledger, store and log."""
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,11 +25,11 @@ from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
-from ingest import pages, problems, schemas
+from ingest import connections, pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
 from ingest.clients import Places
 from ingest.jobs import Door
-from ingest.routes import JOB_ROUTES, Services
+from ingest.routes import HELD, JOB_ROUTES, Services
 from ingest.stream import Watch
 from observability import logs, metrics
 
@@ -83,7 +84,10 @@ async def openapi(request: Request[object, object, State]) -> Response[bytes]:
 
 
 def observed(app: ASGIApp) -> ASGIApp:
-    """Count and time every request by its route, and see that no answer lacks the safety headers."""
+    """Count and time every request by its route, and see that no answer lacks the safety headers.
+
+    What a handler holds for as long as its answer goes out, it enters in the stack under `HELD`.
+    """
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,7 +104,9 @@ def observed(app: ASGIApp) -> ASGIApp:
             await send(message)
 
         try:
-            await app(scope, receive, noting)
+            async with AsyncExitStack() as held:
+                scope["state"][HELD] = held
+                await app(scope, receive, noting)
         finally:
             route = str(scope.get("path_template") or "unrouted")
             metrics.HTTP_REQUESTS.labels(route, scope["method"], str(status)).inc()
@@ -121,6 +127,11 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             settings.http.uploads,
             settings.http.uploads_per_client,
             LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
+        ),
+        watchers=Places(
+            settings.http.watchers,
+            settings.http.watchers_per_client,
+            LimitExceeded("too-many-watchers", "Many jobs are being watched; ask for the status instead."),
         ),
     )
 
@@ -160,6 +171,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             Exception: problems.on_exception,
         },
         middleware=[observed],
+        before_request=connections.refuse,
         lifespan=[watching],
         openapi_config=OpenAPIConfig(
             title="Ebbmark",
@@ -187,6 +199,8 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file, and so is a spool
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 
@@ -200,7 +214,7 @@ async def _serve(settings: Settings) -> None:
             app,
             host=settings.http.host,
             port=settings.http.port,
-            http="httptools",
+            http=connections.protocol(settings.http),
             loop="none",
             ws="none",
             lifespan="on",
@@ -209,7 +223,6 @@ async def _serve(settings: Settings) -> None:
             server_header=False,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=30,
-            limit_concurrency=1000,
             forwarded_allow_ips=settings.http.forwarded_allow_ips,
         )
         await _Server(config, app.state.watch).serve()

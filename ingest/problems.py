@@ -29,6 +29,8 @@ STATUS_BY_CODE = {
     "not-multipart": 415,
     "malformed-form": 400,
     "too-many-uploads": 429,
+    "too-many-watchers": 429,
+    "too-many-connections": 429,
     "range-not-satisfiable": 416,
 }
 """Where the kind of error alone does not say it."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
 from typing import Annotated
 from urllib.parse import unquote
@@ -36,6 +36,7 @@ from observability import metrics
 AnyRequest = Request[object, object, State]
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+HELD = "held"
 _UPLOAD_WAIT = 5.0
 _TEXT_PAGE = "text/html"
 _PROBLEMS = {
@@ -73,6 +74,7 @@ class Services(msgspec.Struct, frozen=True):
     door: Door
     watch: Watch
     uploads: Places
+    watchers: Places
 
     @asynccontextmanager
     async def taking_in(self, request: AnyRequest, whole: timedelta) -> AsyncGenerator[AsyncIterator[bytes]]:
@@ -264,12 +266,15 @@ async def read_job(request: AnyRequest, services: Services, public_id: str) -> R
     tags=["jobs"],
 )
 async def watch_job(
+    request: AnyRequest,
     services: Services,
     public_id: str,
     last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
 ) -> ServerSentEvent:
     """Stream `snapshot` events, each the whole job with its version as id, and `end` at the end."""
     await services.watch.look(public_id)
+    held: AsyncExitStack = request.scope["state"][HELD]
+    await held.enter_async_context(services.watchers.take(client_of(request)))
     return ServerSentEvent(
         services.watch.events(public_id, parse_last_event_id(last_event_id)),
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
