@@ -58,6 +58,8 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Uploads under way at once in one process; more are answered 429."""
     uploads_per_client: Positive = 16
     """How many of them one client may have."""
+    jobs_per_minute: Annotated[int, Meta(ge=0)] = 120
+    """Jobs that one client may open in a minute; 0 for as many as it likes."""
     upload_rate: Positive = 4096
     """Bytes a second that an upload must bring on average, once it was waited for longer than a silence."""
     chunk_timeout: timedelta = timedelta(seconds=30)

@@ -1,8 +1,9 @@
 """What one client may have of this process at once: a share of the places, however many it asks for."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import AddressValueError, IPv6Address
 
@@ -10,6 +11,8 @@ from ebbmark.errors import LimitExceeded
 from observability import metrics
 
 _HOST_BITS = 64
+_MINUTE = 60.0
+_CLIENTS = 10_000
 
 
 def client_key(host: str | None) -> str:
@@ -64,5 +67,40 @@ class Places:
             raise self._refused() from exc
 
     def _refused(self) -> LimitExceeded:
-        metrics.UPLOADS_REFUSED.labels(self._refusal.code).inc()
-        return LimitExceeded(self._refusal.code, self._refusal.detail, retry_after=self._refusal.retry_after)
+        return _counted(self._refusal, self._refusal.retry_after)
+
+
+class Rate:
+    """So many in a minute for each client; a client that was quiet may have a minute's worth at once."""
+
+    def __init__(
+        self, each: int, refusal: LimitExceeded, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Let everybody have everything when `each` is 0."""
+        self._each = each
+        self._refusal = refusal
+        self._clock = clock
+        self._full_again: OrderedDict[str, float] = OrderedDict()
+
+    def spend(self, client: str) -> None:
+        """Note one more.
+
+        Raises:
+            LimitExceeded: it is too many; says when there may be another.
+        """
+        if not self._each:
+            return
+        now, interval = self._clock(), _MINUTE / self._each
+        full = max(now, self._full_again.get(client, now)) + interval
+        if full - now > _MINUTE + interval / 2:
+            raise _counted(self._refusal, full - now - _MINUTE)
+        self._full_again[client] = full
+        self._full_again.move_to_end(client)
+        # The one that has been quiet for longest is the nearest to have all of it again.
+        if len(self._full_again) > _CLIENTS:
+            self._full_again.popitem(last=False)
+
+
+def _counted(refusal: LimitExceeded, retry_after: float | None) -> LimitExceeded:
+    metrics.UPLOADS_REFUSED.labels(refusal.code).inc()
+    return LimitExceeded(refusal.code, refusal.detail, retry_after=retry_after)

@@ -30,6 +30,7 @@ STATUS_BY_CODE = {
     "malformed-form": 400,
     "too-many-uploads": 429,
     "too-many-watchers": 429,
+    "too-many-jobs": 429,
     "too-many-connections": 429,
     "range-not-satisfiable": 416,
 }

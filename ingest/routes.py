@@ -24,7 +24,7 @@ from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
-from ingest.clients import Places, client_key
+from ingest.clients import Places, Rate, client_key
 from ingest.intake import Intake, recipe_of
 from ingest.jobs import Door
 from ingest.problems import wants_page
@@ -74,6 +74,7 @@ class Services(msgspec.Struct, frozen=True):
     door: Door
     watch: Watch
     uploads: Places
+    jobs: Rate
     watchers: Places
 
     @asynccontextmanager
@@ -142,6 +143,7 @@ async def create_job(
     intake = Intake(services.door, idempotency_key)
     page = wants_page(request)
     async with services.taking_in(request, services.settings.job.upload_deadline) as body:
+        services.jobs.spend(client_of(request))
         try:
             fields = await read_form(request, body, services.settings, intake.on_file)
             recipe = recipe_of(fields, has_logo=intake.logo is not None, whole_form=page)

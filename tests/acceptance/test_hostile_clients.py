@@ -35,6 +35,7 @@ def system_settings(room: Settings) -> Settings:
             uploads=40,
             uploads_per_client=30,
             watchers_per_client=3,
+            jobs_per_minute=30,
         ),
     )
 
@@ -159,3 +160,13 @@ def test_uploads_that_hang_leave_places_for_others_and_memory_within_bounds(
         assert ingest.memory_info().rss - idle < 300 * 1024**2
     eventually(lambda: ann.http.get("/metrics").text, lambda text: "ebbmark_uploads_open 0.0" in text)
     assert ann.send([("a.jpg", photo(64, 48))])
+
+
+def test_a_client_that_opens_job_after_job_is_told_to_wait_whatever_address_it_claims(ann: Person) -> None:
+    answers = [
+        ann.post([], path="/jobs", operations="grayscale", headers={"x-forwarded-for": f"198.51.100.{n}"})
+        for n in range(35)
+    ]
+    assert {answer.status_code for answer in answers} == {202, 429}
+    assert answers[-1].json()["code"] == "too-many-jobs"
+    assert int(answers[-1].headers["retry-after"]) >= 1

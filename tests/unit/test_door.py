@@ -370,3 +370,12 @@ async def test_a_photo_that_comes_after_the_seal_or_the_end_stores_nothing(house
     await lost.end().answer()
     assert (late.told, lost.told) == ((409, "job-sealed"), (409, "job-gone"))
     assert len(await house.store.keys("")) == 1
+
+
+async def test_who_opens_job_after_job_waits_and_others_do_not() -> None:
+    house = House(Settings(http=Http(jobs_per_minute=3)))
+    told = [(await house.form(GREY, END).answer()).status for _ in range(3)]
+    refused = await house.form(GREY, END).answer()
+    assert (told, refused.told) == ([202] * 3, (429, "too-many-jobs"))
+    assert 15 <= int(refused.headers["retry-after"]) <= 20
+    assert (await house.form(GREY, END, client="192.0.2.2").answer()).status == 202
