@@ -54,6 +54,10 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Proxies whose X-Forwarded-* headers are believed."""
     spool: str = ""
     """Folder for uploads under way; the system's temporary folder when empty."""
+    spool_free: Annotated[int, Meta(ge=0)] = 1024**3
+    """Bytes that must be free on the spool's disk; with less, uploads are answered 503."""
+    backlog: Annotated[int, Meta(ge=0)] = 20_000
+    """Photos that may wait to be rendered; with more, uploads are answered 503. 0 for any number."""
     uploads: Positive = 200
     """Uploads under way at once in one process; more are answered 429."""
     uploads_per_client: Positive = 16

@@ -27,6 +27,7 @@ from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ingest import connections, pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
+from ingest.backlog import Backlog
 from ingest.clients import Places, Rate
 from ingest.jobs import Door
 from ingest.routes import HELD, JOB_ROUTES, Services
@@ -128,6 +129,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             settings.http.uploads_per_client,
             LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
         ),
+        backlog=Backlog(ledger, settings.http.backlog),
         jobs=Rate(
             settings.http.jobs_per_minute,
             LimitExceeded("too-many-jobs", "You open many jobs; send more photos in each, or wait a moment."),

@@ -24,6 +24,7 @@ from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
 from ingest import downloads, pages, schemas
 from ingest.apidocs import FormOperation, PhotoOperation
+from ingest.backlog import Backlog, require_disk
 from ingest.clients import Places, Rate, client_key
 from ingest.intake import Intake, recipe_of
 from ingest.jobs import Door
@@ -74,6 +75,7 @@ class Services(msgspec.Struct, frozen=True):
     door: Door
     watch: Watch
     uploads: Places
+    backlog: Backlog
     jobs: Rate
     watchers: Places
 
@@ -85,6 +87,7 @@ class Services(msgspec.Struct, frozen=True):
 
         Raises:
             LimitExceeded: there was no place, code `too-many-uploads`.
+            Unavailable: there is no room on the disk, or too much waits to be rendered.
         """
         http = self.settings.http
         patience = Patience(http.chunk_timeout, whole, http.upload_rate)
@@ -93,6 +96,8 @@ class Services(msgspec.Struct, frozen=True):
             heard(request, body),
             self.uploads.take(client_of(request), wait=_UPLOAD_WAIT),
         ):
+            require_disk(http)
+            await self.backlog.require_room()
             with metrics.UPLOADS_OPEN.track_inprogress():
                 yield body
 

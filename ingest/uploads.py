@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import Self
 
 import multipart
 from litestar import Request
@@ -39,7 +40,7 @@ class Spool:
         self._folder = folder or None
         self._limit = limit
         self._memory = bytearray()
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._hash = hashlib.sha256()
         self.size = 0
         self.head = b""
@@ -55,7 +56,11 @@ class Spool:
             self._file.close()
 
     def write(self, chunk: bytes) -> None:
-        """Add a piece."""
+        """Add a piece.
+
+        Raises:
+            Unavailable: the disk is full, code `storage-full`; what is there goes with the spool.
+        """
         self.size += len(chunk)
         if self.size > self._limit:
             return
@@ -64,14 +69,20 @@ class Spool:
         if self._file is None and self.size <= _IN_MEMORY:
             self._memory += chunk
             return
+        try:
+            self._spill(chunk)
+        except OSError as exc:
+            raise Unavailable(
+                "storage-full", "There is no room for uploads just now; try again later."
+            ) from exc
+
+    def _spill(self, chunk: bytes) -> None:
         if self._file is None:
-            self._file = cast(
-                "BinaryIO",
-                tempfile.TemporaryFile(dir=self._folder),  # noqa: SIM115 - closed with the spool
-            )
-            self._file.write(self._memory)
+            # Without a buffer, so that closing a file on a full disk has nothing left to write.
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed with the spool
+            _write(self._file, self._memory)
             self._memory.clear()
-        self._file.write(chunk)
+        _write(self._file, chunk)
 
     @property
     def too_large(self) -> bool:
@@ -87,8 +98,13 @@ class Spool:
         """Return the bytes, or the path under which this process can read them."""
         if self._file is None:
             return bytes(self._memory)
-        self._file.flush()
         return Path(f"/proc/self/fd/{self._file.fileno()}")
+
+
+def _write(file: FileIO, content: bytes | bytearray) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 class Upload(Struct, frozen=True):

@@ -252,6 +252,10 @@ class Ledger(ABC):
         """
 
     @abstractmethod
+    async def backlog(self) -> int:
+        """Return how many accepted photos have not ended yet, those of deleted jobs left out."""
+
+    @abstractmethod
     async def snapshot(self, job: UUID) -> Snapshot | None:
         """Return the job with all its photos."""
 

@@ -241,6 +241,9 @@ class PostgresLedger(Ledger):
         ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 
+    async def backlog(self) -> int:
+        return (await self._run("backlog"))[0]["photos"]
+
     async def snapshot(self, job: UUID) -> Snapshot | None:
         rows = await self._run("snapshot", id=job)
         if not rows:

@@ -120,6 +120,12 @@ select *, now() as now, pg_notify(%(channel)s, id::text) from submitted;
 select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type
 from photos where job = %(job)s and n = any(%(n)s) order by n;
 
+-- name: backlog
+-- What has been taken in and has not ended; what belongs to a deleted job waits for nothing.
+select count(*) as photos from photos
+where (state in ('queued', 'retrying') and dispatch_at is not null)
+   or (state = 'rendering' and lease_until is not null);
+
 -- name: seal
 -- Closes the job when it holds as many photos as its sender says, and completes it when all have ended.
 -- Reads no row but the one it writes: constraints are checked before a concurrent change is noticed.

@@ -231,6 +231,14 @@ class MemoryLedger(Ledger):
             self._changed(row)
         return self._row(row)
 
+    async def backlog(self) -> int:
+        self._answer()
+        return sum(
+            photo.dispatch_at is not None if photo.state in _WAITING else photo.lease_until is not None
+            for _, photo in self._photos()
+            if photo.state not in TERMINAL_PHOTO_STATES
+        )
+
     async def snapshot(self, job: UUID) -> Snapshot | None:
         self._answer()
         row = self._jobs.get(job)

@@ -20,6 +20,7 @@ from tests.contract.ledgers import (
     TTL,
     claim,
     completed_with,
+    delete_fully,
     done,
     finish,
     new_photo,
@@ -148,3 +149,20 @@ async def test_a_watcher_hears_of_it(ledger: Ledger) -> None:
         await submit(ledger, job, [new_photo(0)])
         async with asyncio.timeout(20):
             assert await anext(changes) == job
+
+
+async def test_the_backlog_is_what_has_not_ended_of_jobs_that_live(bench: Bench) -> None:
+    ledger = bench.ledger
+    assert await ledger.backlog() == 0
+    job = await open_with(ledger, 0)
+    await submit(ledger, job, [new_photo(0), new_photo(1), new_photo(2), refused_photo(3)])
+    assert await ledger.backlog() == 3
+    (first, second) = await claim(ledger, job, 0, 1)
+    await ledger.release(first, strikes=0, retry_after=MOMENT)
+    assert await ledger.backlog() == 3
+    await finish(ledger, done(second))
+    assert await ledger.backlog() == 2
+    await claim(ledger, await sealed_with(ledger, 1), 0)
+    assert await ledger.backlog() == 3
+    await delete_fully(bench, job)
+    assert await ledger.backlog() == 1

@@ -30,6 +30,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "read_job": lambda ledger: ledger.read_job(JOB),
     "look": lambda ledger: ledger.look(JOB, 0),
     "add_photos": lambda ledger: ledger.add_photos(JOB, [new_photo(0)], stale=MINUTE),
+    "backlog": lambda ledger: ledger.backlog(),
     "submit": lambda ledger: ledger.submit(
         JOB,
         [new_photo(0)],

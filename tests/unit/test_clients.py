@@ -2,8 +2,11 @@
 
 import pytest
 
-from ebbmark.errors import LimitExceeded
+from ebbmark.errors import LimitExceeded, Unavailable
+from ebbmark.testing import MemoryLedger
+from ingest.backlog import Backlog
 from ingest.clients import Rate, client_key
+from tests.contract.ledgers import claim, done, finish, sealed_with
 
 
 class Clock:
@@ -16,6 +19,34 @@ class Clock:
 
 
 REFUSAL = LimitExceeded("too-many", "Too many.")
+
+
+async def wait_told(backlog: Backlog) -> float | None:
+    with pytest.raises(Unavailable, match="backlog-full") as refused:
+        await backlog.require_room()
+    return refused.value.retry_after
+
+
+async def test_a_full_backlog_says_how_long_it_takes_at_the_pace_that_was_seen() -> None:
+    clock, ledger = Clock(), MemoryLedger()
+    backlog = Backlog(ledger, 10, clock=clock)
+    job = await sealed_with(ledger, 49)
+    assert await wait_told(backlog) == 30
+    await finish(ledger, *map(done, await claim(ledger, job, *range(20))))
+    assert await wait_told(backlog) == 30  # what was seen is good for some seconds
+    clock.now += 10
+    assert await wait_told(backlog) == pytest.approx((29 - 9) / 2)
+    clock.now += 10
+    assert await wait_told(backlog) == 30  # nothing moves
+    await finish(ledger, *map(done, await claim(ledger, job, *range(20, 40))))
+    clock.now += 10
+    await backlog.require_room()
+
+
+async def test_a_backlog_without_a_limit_asks_nobody() -> None:
+    ledger = MemoryLedger()
+    ledger.down = True
+    await Backlog(ledger, 0).require_room()
 
 
 def spent(rate: Rate, client: str, most: int = 1000) -> int:

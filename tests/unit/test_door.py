@@ -1,6 +1,9 @@
 """What comes in over HTTP, and what a request that fails leaves behind."""
 
 import asyncio
+import os
+import resource
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -9,6 +12,7 @@ import msgspec
 import pytest
 
 from ebbmark.events import ExpireJob
+from ebbmark.ledger import NewPhoto
 from ebbmark.settings import Http, Job, Settings
 from ebbmark.states import JobState
 from ebbmark.store import job_prefix
@@ -379,3 +383,56 @@ async def test_who_opens_job_after_job_waits_and_others_do_not() -> None:
     assert (told, refused.told) == ([202] * 3, (429, "too-many-jobs"))
     assert 15 <= int(refused.headers["retry-after"]) <= 20
     assert (await house.form(GREY, END, client="192.0.2.2").answer()).status == 202
+
+
+# Room
+
+
+async def test_nothing_is_read_when_the_disk_has_no_room_to_spare() -> None:
+    house = House(Settings(http=Http(spool_free=2**62)))
+    form = house.form(file(photo(64, 48)), GREY, END)
+    assert (await form.answer()).told == (503, "storage-full")
+    assert int(form.headers["retry-after"]) >= 1
+    assert await house.store.keys("") == []
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow beyond a mebibyte."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024**2, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("full_disk")
+async def test_an_upload_that_fills_the_disk_is_told_so_and_leaves_no_file(tmp_path: Path) -> None:
+    house = House(Settings(http=Http(spool=str(tmp_path), spool_free=0)))
+    large = photo(64, 48) + bytes(2 * 1024**2)
+    form = await house.form(file(large), GREY, END).answer()
+    job = await opened(house)
+    single = await put(house, job, 0, large)
+    assert (form.told, single) == ((503, "storage-full"), (503, "storage-full"))
+    assert os.listdir(tmp_path) == []
+    assert await put(house, job, 0, photo(64, 48)) == (201, None)
+
+
+async def test_a_spool_whose_folder_is_gone_is_no_fault_of_the_sender(tmp_path: Path) -> None:
+    house = House(Settings(http=Http(spool=str(tmp_path / "gone"), spool_free=0)))
+    form = await house.form(file(photo(64, 48) + bytes(300_000)), GREY, END).answer()
+    assert form.told == (503, "storage-full")
+
+
+async def test_a_form_is_refused_while_the_backlog_is_full() -> None:
+    house = House(Settings(http=Http(backlog=1)))
+    job = await opened(house)
+    row = await house.ledger.find_job(token_hash(job.removeprefix("/jobs/")))
+    assert row is not None
+    fresh = House(house.settings, ledger=house.ledger)
+    await house.ledger.add_photos(
+        row.id, [NewPhoto(n=0, name="", size=1, sha256=b"")], stale=timedelta(minutes=1)
+    )
+    refused = await fresh.form(file(photo(64, 48)), GREY, END).answer()
+    assert refused.told == (503, "backlog-full")
+    assert int(refused.headers["retry-after"]) == 30
+    assert await put(fresh, job, 1, photo(64, 48)) == (503, "backlog-full")

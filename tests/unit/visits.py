@@ -35,10 +35,16 @@ def file(content: bytes, name: str = "a.jpg", *, of: str = "files") -> bytes:
 class House:
     """Ingest with its three ports in memory."""
 
-    def __init__(self, settings: Settings | None = None, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        store: MemoryStore | None = None,
+        *,
+        ledger: MemoryLedger | None = None,
+    ) -> None:
         self.settings = settings or Settings()
         self.now = datetime(2026, 5, 1, tzinfo=UTC)
-        self.ledger = MemoryLedger(lambda: self.now)
+        self.ledger = ledger or MemoryLedger(lambda: self.now)
         self.store = store or MemoryStore()
         self.log = MemoryLog()
         with warnings.catch_warnings():
