@@ -23,7 +23,7 @@ from ebbmark.settings import Settings
 from ebbmark.states import JobState
 from ebbmark.store import ObjectStore
 from ingest import downloads, pages, schemas
-from ingest.apidocs import FormOperation, PhotoOperation
+from ingest.apidocs import FormOperation, PhotoOperation, SealOperation
 from ingest.backlog import Backlog, require_disk
 from ingest.clients import Places, Rate, client_key
 from ingest.intake import Intake, recipe_of
@@ -31,7 +31,7 @@ from ingest.jobs import Door
 from ingest.problems import wants_page
 from ingest.stream import Expired, Sight, Unknown, Watch, parse_last_event_id
 from ingest.tokens import token_hash
-from ingest.uploads import Patience, Spool, heard, pieces, read_form
+from ingest.uploads import Patience, Spool, heard, pieces, read_form, small_body
 from observability import metrics
 
 AnyRequest = Request[object, object, State]
@@ -231,12 +231,21 @@ async def put_photo(
     status_code=202,
     guards=[same_site_only],
     summary="Say that all photos are there",
+    operation_class=SealOperation,
+    request_max_body_size=None,
     responses={**_REFUSALS, **_PROBLEMS},
     tags=["jobs"],
 )
-async def seal_job(services: Services, public_id: str, data: schemas.Seal) -> Response[schemas.Accepted]:
+async def seal_job(request: AnyRequest, services: Services, public_id: str) -> Response[schemas.Accepted]:
     """Close the job to further photos; repeating it is harmless."""
-    sealed = await services.door.seal(await _living_job(services, public_id), data.total)
+    http = services.settings.http
+    patience = Patience(http.chunk_timeout, services.settings.job.upload_deadline, http.upload_rate)
+    body = await small_body(request, patience)
+    try:
+        total = msgspec.json.decode(body, type=schemas.Seal).total
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Rejected("invalid-seal", f'A seal is JSON such as {{"total": 12}}. {exc}.') from exc
+    sealed = await services.door.seal(await _living_job(services, public_id), total)
     return Response(
         schemas.accepted(public_id, sealed.state, sealed.total),
         status_code=202,

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from io import FileIO
 from pathlib import Path
@@ -25,6 +25,7 @@ _HEAD = 32
 _FIELD_BYTES = 64 * 1024
 _TEXT_BYTES = 128 * 1024
 _FIELDS = 64
+_SMALL_BODY = 4096
 _DRAIN_BYTES = 256 * 1024**2
 
 
@@ -166,6 +167,21 @@ async def pieces(request: Request[object, object, State], patience: Patience) ->
         raise (_out_of_time() if clock() >= end else _too_slow()) from exc
     except InternalServerException as exc:  # what Litestar raises at a disconnect
         raise Aborted("upload-aborted", "The client went away.") from exc
+
+
+async def small_body(request: Request[object, object, State], patience: Patience) -> bytes:
+    """Return a body that is not expected to be large.
+
+    Raises:
+        LimitExceeded: it is.
+    """
+    body = b""
+    async with aclosing(pieces(request, patience)) as coming:
+        async for chunk in coming:
+            body += chunk
+            if len(body) > _SMALL_BODY:
+                raise LimitExceeded("body-too-large", "The body is too long for what it should say.")
+    return body
 
 
 def _too_slow() -> Rejected:

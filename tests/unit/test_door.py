@@ -413,7 +413,7 @@ async def test_an_upload_that_fills_the_disk_is_told_so_and_leaves_no_file(tmp_p
     job = await opened(house)
     single = await put(house, job, 0, large)
     assert (form.told, single) == ((503, "storage-full"), (503, "storage-full"))
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib's way would block, too
     assert await put(house, job, 0, photo(64, 48)) == (201, None)
 
 
@@ -436,3 +436,35 @@ async def test_a_form_is_refused_while_the_backlog_is_full() -> None:
     assert refused.told == (503, "backlog-full")
     assert int(refused.headers["retry-after"]) == 30
     assert await put(fresh, job, 1, photo(64, 48)) == (503, "backlog-full")
+
+
+# Seals
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{}", "`total`"),
+        (b'{"total": "3"}', "$.total"),
+        (b'{"total": 0}', "$.total"),
+        (b'{"total": 1e40}', "$.total"),
+        (b'{"total": 2147483648}', "$.total"),
+        (b"", "total"),
+        (b"[]", "object"),
+        (b'{"total": \xff}', "total"),
+    ],
+)
+async def test_a_seal_that_is_wrong_says_what_is(house: House, body: bytes, words: str) -> None:
+    job = await opened(house)
+    answer = await house.visit("POST", f"{job}/seal", body).answer()
+    assert answer.told == (422, "invalid-seal")
+    assert words in answer.json["detail"]
+    assert answer.json["detail"].endswith(".")
+
+
+async def test_a_seal_is_short_and_comes_at_once() -> None:
+    house = House(Settings(http=Http(chunk_timeout=timedelta(milliseconds=50))))
+    job = await opened(house)
+    long = await house.visit("POST", f"{job}/seal", bytes(5000)).answer()
+    slow = await house.visit("POST", f"{job}/seal").send(b"{").answer()
+    assert (long.told, slow.told) == ((413, "body-too-large"), (408, "upload-too-slow"))
