@@ -28,11 +28,15 @@ class EbbmarkError(Exception):
     `detail` never carries a file name, a token or any other user string that must not reach a log.
     """
 
-    def __init__(self, code: str, detail: str) -> None:
-        """Keep both in `args`, so that the error survives pickling out of a child process."""
+    def __init__(self, code: str, detail: str, *, retry_after: float | None = None) -> None:
+        """Keep the words in `args`, so that the error survives pickling out of a child process.
+
+        `retry_after` says in how many seconds it may be different, where that is known.
+        """
         super().__init__(code, detail)
         self.code: str = code
         self.detail: str = detail
+        self.retry_after: float | None = retry_after
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"

@@ -55,14 +55,36 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Proxies whose X-Forwarded-* headers are believed."""
     spool: str = ""
     """Folder for uploads under way; the system's temporary folder when empty."""
-    uploads: Positive = 16
+    spool_free: Annotated[int, Meta(ge=0)] = 1024**3
+    """Bytes that must be free on the spool's disk; with less, uploads are answered 503."""
+    backlog: Annotated[int, Meta(ge=0)] = 20_000
+    """Photos that may wait to be rendered; with more, uploads are answered 503. 0 for any number."""
+    uploads: Positive = 200
     """Uploads under way at once in one process; more are answered 429."""
+    uploads_per_client: Positive = 16
+    """How many of them one client may have."""
+    jobs_per_minute: Annotated[int, Meta(ge=0)] = 120
+    """Jobs that one client may open in a minute; 0 for as many as it likes."""
+    upload_rate: Positive = 4096
+    """Bytes a second that an upload must bring on average, once it was waited for longer than a silence."""
     downloads: Positive = 64
     """Downloads of results and archives under way at once in one process; more are answered 503."""
+    downloads_per_client: Positive = 16
+    """How many of them one client may have."""
     chunk_timeout: timedelta = timedelta(seconds=30)
     """Longest silence of a client in the middle of its upload or download."""
     stream_timeout: timedelta = timedelta(minutes=10)
     """Longest life of one event stream; the browser reconnects."""
+    watchers: Positive = 1000
+    """Event streams at once in one process; more are answered 429."""
+    watchers_per_client: Positive = 50
+    """How many of them one client may have."""
+    connections: Positive = 4000
+    """Connections at once to one process; then those without a request make room, and new ones get 503."""
+    connections_per_client: Positive = 256
+    """How many of them one client may have, unless it is a proxy that is believed."""
+    header_timeout: timedelta = timedelta(seconds=10)
+    """A connection on which no whole request head came by then is closed."""
 
 
 class Kafka(Struct, frozen=True, forbid_unknown_fields=True):

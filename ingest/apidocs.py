@@ -74,6 +74,12 @@ def _photo_body() -> RequestBody:
     return RequestBody(content={"application/octet-stream": OpenAPIMediaType(schema=_BINARY)}, required=True)
 
 
+def _seal_body() -> RequestBody:
+    total = Schema(type=OpenAPIType.INTEGER, minimum=1, description="How many photos there are.")
+    schema = Schema(type=OpenAPIType.OBJECT, properties={"total": total}, required=["total"])
+    return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
+
+
 @dataclass
 class FormOperation(Operation):
     """An operation whose handler parses the form by itself."""
@@ -86,6 +92,13 @@ class PhotoOperation(Operation):
     """An operation whose body is the photo."""
 
     requestBody: RequestBody | None = field(default_factory=_photo_body)  # noqa: N815 - OpenAPI's spelling
+
+
+@dataclass
+class SealOperation(Operation):
+    """An operation whose body is a seal, of which we say ourselves what is wrong."""
+
+    requestBody: RequestBody | None = field(default_factory=_seal_body)  # noqa: N815 - OpenAPI's spelling
 
 
 @get("/docs", include_in_schema=False)

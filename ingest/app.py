@@ -1,6 +1,7 @@
 """The ingest process: the HTTP interface wired to ledger, store and log."""
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,18 +31,20 @@ from litestar.types import (
 )
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ebbmark.errors import EbbmarkError, Unavailable
+from ebbmark.errors import EbbmarkError, LimitExceeded, Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
-from ingest import pages, problems, schemas
+from ingest import connections, pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
+from ingest.backlog import Backlog
+from ingest.clients import Places, Rate
 from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
-from ingest.routes import JOB_ROUTES, Services
-from ingest.sending import Places
+from ingest.routes import JOB_ROUTES
+from ingest.services import HELD, Services
 from ingest.stream import Watch
 from observability import logs, metrics
 
@@ -102,6 +105,7 @@ def observed(app: ASGIApp) -> ASGIApp:
     """Count and time every request by its route, and see that no answer lacks the safety headers.
 
     What answers GET answers HEAD, too: the application is asked for the same, and its body dropped.
+    What a handler holds for as long as its answer goes out, it enters in the stack under `HELD`.
     """
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +131,9 @@ def observed(app: ASGIApp) -> ASGIApp:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         try:
-            await app(scope, receive, noting)
+            async with AsyncExitStack() as held:
+                scope.setdefault("state", {})[HELD] = held
+                await app(scope, receive, noting)
         finally:
             route = str(scope.get("path_template") or "unrouted")
             metrics.HTTP_REQUESTS.labels(route, method if method in _METHODS else "other", str(status)).inc()
@@ -160,8 +166,26 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         store=store,
         door=Door(ledger, store, eventlog, settings),
         watch=Watch(ledger, stream_timeout=settings.http.stream_timeout),
-        uploads=asyncio.Semaphore(settings.http.uploads),
-        downloads=Places(settings.http.downloads),
+        uploads=Places(
+            settings.http.uploads,
+            settings.http.uploads_per_client,
+            LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
+        ),
+        backlog=Backlog(ledger, settings.http.backlog),
+        jobs=Rate(
+            settings.http.jobs_per_minute,
+            LimitExceeded("too-many-jobs", "You open many jobs; send more photos in each, or wait a moment."),
+        ),
+        watchers=Places(
+            settings.http.watchers,
+            settings.http.watchers_per_client,
+            LimitExceeded("too-many-watchers", "Many jobs are being watched; ask for the status instead."),
+        ),
+        downloads=Places(
+            settings.http.downloads,
+            settings.http.downloads_per_client,
+            Unavailable("too-many-downloads", "Many downloads are under way; try again in a moment."),
+        ),
     )
 
     @asynccontextmanager
@@ -200,6 +224,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             HTTPException: problems.on_http_exception,
             Exception: problems.on_exception,
         },
+        before_request=connections.refuse,
         lifespan=[watching],
         openapi_config=OpenAPIConfig(
             title="Ebbmark",
@@ -227,6 +252,8 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file, and so is a spool
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 
@@ -240,7 +267,7 @@ async def _serve(settings: Settings) -> None:
             app,
             host=settings.http.host,
             port=settings.http.port,
-            http="httptools",
+            http=connections.protocol(settings.http),
             loop="none",
             ws="none",
             lifespan="on",
@@ -249,7 +276,6 @@ async def _serve(settings: Settings) -> None:
             server_header=False,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=30,
-            limit_concurrency=1000,
             forwarded_allow_ips=settings.http.forwarded_allow_ips,
         )
         await _Server(config, app.state.watch).serve()

@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from ebbmark.errors import Rejected
 from ingest import schemas
-from ingest.routes import Services, same_site_only
+from ingest.services import Services, same_site_only
 
 _PROBLEMS = {
     code: ResponseSpec(schemas.Problem, description=text, media_type="application/problem+json")

@@ -4,11 +4,10 @@ import asyncio
 
 import msgspec
 
-from ebbmark.errors import Conflict, Rejected
+from ebbmark.errors import Rejected
 from ebbmark.imaging.operation import catalogue
 from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
 from ebbmark.ledger import NewPhoto
-from ebbmark.states import JobState
 from ingest.jobs import Door, Opened, fingerprint, require_one_good
 from ingest.uploads import Fields, Spool, Upload
 from ingest.webhooks import FIELDS, Wish
@@ -21,6 +20,7 @@ class Intake:
         self._door = door
         self._key = idempotency_key
         self.opened: Opened | None = None
+        self._looked = 0.0
         self.photos: list[NewPhoto] = []
         self.logo: bytes | None = None
 
@@ -28,11 +28,21 @@ class Intake:
         """Open the job, once."""
         if self.opened is None:
             self.opened = await self._door.open(idempotency_key=self._key)
+            self._looked = _clock()
         return self.opened
+
+    async def _still_open(self) -> Opened:
+        # A repeat may have been answered this job and its owner have deleted it. Nothing may be written
+        # after the second listing, so a look is never older than a part of the time until then.
+        opened = await self.open()
+        if _clock() - self._looked >= self._door.look_again:
+            await self._door.require_live(opened.job.id)
+            self._looked = _clock()
+        return opened
 
     async def on_file(self, upload: Upload, spool: Spool) -> None:
         """Keep a file that came whole, while the rest of the form is still coming."""
-        opened = await self.open()
+        opened = await self._still_open()
         if upload.field == "logo":
             self.logo = await self._door.keep_logo(opened.job.id, spool)
         elif upload.field in {"files", "file"}:
@@ -47,35 +57,37 @@ class Intake:
             raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
         recipe = wanted.to_json()
         opened = await self.open()
+        if not fill_later:
+            require_one_good(self.photos)
         mark = fingerprint(recipe, self.logo, self.photos)
         if wish is not None:
             mark = wish.marked(mark)
-        job = opened.job
-        if opened.repeated and job.fingerprint not in {None, mark}:
-            raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
-        if opened.repeated and job.state is not JobState.OPEN:
-            return await self._tell(opened, wish)
-        if not fill_later:
-            require_one_good(self.photos)
-        opened = await self._tell(opened, wish)
-        await self._door.add(job, self.photos, recipe=recipe, logo_sha256=self.logo, fingerprint=mark)
         if fill_later:
-            return opened
-        job = await self._door.seal(msgspec.structs.replace(job, recipe=recipe), len(self.photos))
-        return msgspec.structs.replace(opened, job=job)
+            job = await self._door.describe(opened, recipe, logo_sha256=self.logo, fingerprint=mark)
+        else:
+            job = await self._door.submit(
+                opened, self.photos, recipe, logo_sha256=self.logo, fingerprint=mark
+            )
+        return await self._tell(msgspec.structs.replace(opened, job=job), wish)
 
     async def _tell(self, opened: Opened, wish: Wish | None) -> Opened:
-        """Have the receiver noted before the job can end; a repeated request finds the first one's."""
+        """Have the receiver noted, once it is known that this request speaks for the job.
+
+        A job that has ended by then is found by the janitor; a repeated request finds the first one's.
+        """
         if wish is None:
             return opened
         webhook = await self._door.tell(opened.job.id, wish.webhook())
         return msgspec.structs.replace(opened, webhook=webhook)
 
     async def abandon(self) -> None:
-        """Have what was not accepted deleted."""
-        # A repeated request must not take down what the first one has built, or is building.
-        if self.opened is not None and not self.opened.repeated:
-            await asyncio.shield(self._door.abandon(self.opened.job.id))
+        """Have what was not accepted deleted, but for what another request has built, or is building."""
+        if self.opened is not None:
+            await asyncio.shield(self._door.abandon(self.opened))
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:

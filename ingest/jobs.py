@@ -1,12 +1,15 @@
 """Taking a job in: open, add photos, seal. Both ways of uploading are these same three steps.
 
 A 202 is said only after the ledger has committed and the broker has acknowledged. Until the seal the
-job is open, and an open job is abandoned at its upload deadline: an upload that got no 202 leaves
-nothing behind, whichever process died when.
+job is open, and an open job is abandoned at its upload deadline. A form is sealed before its order is
+acknowledged: what was sealed and not ordered is abandoned, or dispatched by the janitor if ingest died.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from uuid import UUID, uuid4
 
 from msgspec import Struct
@@ -26,14 +29,19 @@ from ingest.names import safe_name
 from ingest.uploads import Spool
 from observability import metrics
 
+_LARGE_AT_ONCE = 4
 _SHORTEST_KEY, _LONGEST_KEY = 16, 255
 
 
 class Opened(Struct, frozen=True):
-    """A job and the public id that leads to it; `repeated` when its Idempotency-Key was known."""
+    """A job and the public id that leads to it; `repeated` when its Idempotency-Key was known.
+
+    `attempt` holds the job until it is abandoned: what one request fails to do takes nothing from another.
+    """
 
     job: JobRow
     public_id: str
+    attempt: UUID
     repeated: bool
     webhook: Webhook | None = None
     """Whom it tells, when the request said so."""
@@ -43,11 +51,27 @@ class Door:
     """Everything that may be done to a job from outside, whatever the protocol."""
 
     def __init__(self, ledger: Ledger, store: ObjectStore, log: EventLog, settings: Settings) -> None:
-        """Hold no state of its own: any number of doors may serve one system."""
+        """Hold no state of a job: any number of doors may serve one system."""
         self._ledger = ledger
         self._store = store
         self._log = log
         self._settings = settings
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+
+    @property
+    def look_again(self) -> float:
+        """After how many seconds it is to be asked again whether a job that is written into lives."""
+        return self._settings.job.quiet.total_seconds() / 4
+
+    async def require_live(self, job: UUID) -> None:
+        """Return when the job lives.
+
+        Raises:
+            Conflict: it was deleted, so nothing may be written into it.
+        """
+        row = await self._ledger.read_job(job)
+        if row is None or not row.live:
+            raise Conflict("job-gone", "The job was deleted in the meantime.")
 
     async def open(self, *, idempotency_key: str | None, recipe: bytes | None = None) -> Opened:
         """Open a job, or find the one that this Idempotency-Key opened before.
@@ -55,7 +79,7 @@ class Door:
         Raises:
             Rejected: the key is shorter than 16 characters, too long, or not printable.
         """
-        token, job = tokens.new_token(), uuid4()
+        token, job, attempt = tokens.new_token(), uuid4(), uuid4()
         if idempotency_key is not None and not (
             _SHORTEST_KEY <= len(idempotency_key) <= _LONGEST_KEY
             and idempotency_key.isascii()
@@ -75,26 +99,29 @@ class Door:
                 idempotency_hash=tokens.idempotency_hash(idempotency_key) if idempotency_key else None,
                 sealed_token=tokens.seal_token(token, idempotency_key, job) if idempotency_key else None,
                 upload_deadline=self._settings.job.upload_deadline,
+                attempt=attempt,
             )
         )
         if row.id == job or idempotency_key is None or row.sealed_token is None:
-            return Opened(row, public_id, repeated=False)
-        return Opened(
-            row, tokens.encode(tokens.seal_token(row.sealed_token, idempotency_key, row.id)), repeated=True
-        )
+            return Opened(row, public_id, attempt, repeated=False)
+        public_id = tokens.encode(tokens.seal_token(row.sealed_token, idempotency_key, row.id))
+        return Opened(row, public_id, attempt, repeated=True)
 
     async def keep_original(self, job: UUID, n: int, given_name: str, spool: Spool) -> NewPhoto:
         """Store one upload, or say why it cannot be a photo. Nothing is entered in the ledger yet."""
-        name = safe_name(given_name)
-        refusal = self._refusal(spool)
-        if refusal is not None:
-            metrics.UPLOADS_REFUSED.labels(refusal.code).inc()
-            return NewPhoto(
-                n=n, name=name, size=0, sha256=spool.sha256, code=refusal.code, detail=refusal.detail
-            )
-        await self._store.put(original_key(job, n, spool.sha256), spool.content())
-        metrics.UPLOADED_BYTES.inc(spool.size)
-        return NewPhoto(n=n, name=name, size=spool.size, sha256=spool.sha256)
+        photo = self._described(n, given_name, spool)
+        if photo.code is not None:
+            metrics.UPLOADS_REFUSED.labels(photo.code).inc()
+        else:
+            await self._put(original_key(job, n, spool.sha256), spool.content())
+            metrics.UPLOADED_BYTES.inc(spool.size)
+        return photo
+
+    def _described(self, n: int, given_name: str, spool: Spool) -> NewPhoto:
+        name, refusal = safe_name(given_name), self._refusal(spool)
+        if refusal is None:
+            return NewPhoto(n=n, name=name, size=spool.size, sha256=spool.sha256)
+        return NewPhoto(n=n, name=name, size=0, sha256=spool.sha256, code=refusal.code, detail=refusal.detail)
 
     async def keep_logo(self, job: UUID, spool: Spool) -> bytes:
         """Store the image that the watermark carries; return its SHA-256.
@@ -105,8 +132,13 @@ class Door:
         refusal = self._refusal(spool)
         if refusal is not None:
             raise Rejected("invalid-logo", f"The logo cannot be used. {refusal.detail}")
-        await self._store.put(logo_key(job, spool.sha256), spool.content())
+        await self._put(logo_key(job, spool.sha256), spool.content())
         return spool.sha256
+
+    async def _put(self, key: str, content: bytes | Path) -> None:
+        # A file is read whole into memory on its way to the store, so few may be on it at once.
+        async with self._large if isinstance(content, Path) else nullcontext():
+            await self._store.put(key, content)
 
     def _refusal(self, spool: Spool) -> Rejected | None:
         if spool.size == 0:
@@ -118,44 +150,117 @@ class Door:
             return Rejected("unsupported-format", "This is not a JPEG, PNG or WebP image.")
         return None
 
-    async def add(
-        self,
-        job: JobRow,
-        photos: Sequence[NewPhoto],
-        *,
-        recipe: bytes | None = None,
-        logo_sha256: bytes | None = None,
-        fingerprint: bytes | None = None,
-    ) -> Sequence[PhotoRow]:
-        """Enter the photos and order their rendering; return when ledger and log both have them.
+    async def describe(
+        self, opened: Opened, recipe: bytes, *, logo_sha256: bytes | None, fingerprint: bytes
+    ) -> JobRow:
+        """Enter what is to be done with photos that follow, and return the job as it is now.
 
         Raises:
-            Conflict: one of the places holds another photo, or the job takes no more.
-            Unavailable: they may be entered all the same; adding them again is harmless.
+            Conflict: another request with the same Idempotency-Key said something else, or it is gone.
         """
-        rows = await self._ledger.add_photos(
-            job.id,
-            photos,
+        await self._ledger.add_photos(
+            opened.job.id,
+            [],
             recipe=recipe,
             logo_sha256=logo_sha256,
             fingerprint=fingerprint,
             stale=self._settings.janitor.stale,
         )
+        return _ours(await self._ledger.read_job(opened.job.id), fingerprint)
+
+    async def submit(
+        self,
+        opened: Opened,
+        photos: Sequence[NewPhoto],
+        recipe: bytes,
+        *,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+    ) -> JobRow:
+        """Enter and seal a whole form in one statement, then order its rendering; return when both are done.
+
+        Raises:
+            Conflict: another request with the same Idempotency-Key said something else, or it is gone.
+            Unavailable: the job may be sealed all the same; it is to be abandoned.
+        """
+        job = _ours(
+            await self._ledger.submit(
+                opened.job.id,
+                photos,
+                recipe=recipe,
+                logo_sha256=logo_sha256,
+                fingerprint=fingerprint,
+                stale=self._settings.janitor.stale,
+                deadline=self._settings.job.deadline,
+                ttl=self._settings.job.ttl,
+            ),
+            fingerprint,
+        )
+        if job.state is JobState.OPEN:
+            raise Conflict("job-gone", "The job is past its upload deadline.")
+        if opened.job.state is JobState.OPEN:  # else an earlier request has ordered it
+            await self._order(job.id, [(photo.n, job.epoch) for photo in photos if photo.code is None])
+            metrics.PHOTOS_ACCEPTED.inc(len(photos))
+        return job
+
+    async def _order(self, job: UUID, photos: Sequence[tuple[int, int]]) -> None:
+        await self._log.publish(UPLOADS, [PhotoUploaded(job=job, n=n, epoch=epoch) for n, epoch in photos])
+
+    async def put(self, job: UUID, n: int, given_name: str, spool: Spool) -> PhotoRow:
+        """Store and enter one photo of an open job, unless it is there; what is refused stores nothing.
+
+        Raises:
+            Conflict: the place holds another photo, or the job takes no more.
+            LimitExceeded: the job would hold too many bytes.
+        """
+        place = await self._ledger.look(job, n)
+        if place is None or not place.job.live:
+            raise Conflict("job-gone", "The job was deleted in the meantime.")
+        if place.taken is None:
+            self._require_room(place.job, spool)
+            photo = await self.keep_original(job, n, given_name, spool)
+        elif place.taken == spool.sha256:
+            photo = self._described(n, given_name, spool)
+        else:
+            raise _taken(n)
+        try:
+            (row,) = await self.add(place.job, [photo])
+        except Rejected:
+            # Another request was quicker. What is under this key is this one's alone: other bytes have
+            # another key, and the same bytes would not be refused.
+            with suppress(Unavailable):
+                await self._store.delete_prefix(original_key(job, n, spool.sha256))
+            raise
+        require_one_good([photo])
+        return row
+
+    def _require_room(self, job: JobRow, spool: Spool) -> None:
+        if job.state is not JobState.OPEN:
+            raise Conflict("job-sealed", "This job takes no more photos.")
+        if not spool.too_large and job.bytes + spool.size > self._settings.job.bytes:
+            raise _too_large(self._settings.job.bytes)
+
+    async def add(self, job: JobRow, photos: Sequence[NewPhoto]) -> Sequence[PhotoRow]:
+        """Enter the photos and order their rendering; return when ledger and log both have them.
+
+        Raises:
+            Conflict: one of the places holds another photo, or the job takes no more.
+            LimitExceeded: the job would hold too many bytes.
+            Unavailable: they may be entered all the same; adding them again is harmless.
+        """
+        most = self._settings.job.bytes
+        rows = await self._ledger.add_photos(job.id, photos, most=most, stale=self._settings.janitor.stale)
         kept = {row.n: row for row in rows}
         for photo in photos:
             row = kept.get(photo.n)
             if row is None:
+                now = await self._ledger.read_job(job.id)
+                if now is not None and now.state is JobState.OPEN and now.bytes + photo.size > most:
+                    raise _too_large(most)
                 raise Conflict("job-sealed", "This job takes no more photos.")
             if row.sha256 != photo.sha256:
-                raise Conflict("photo-exists", f"The job already holds another photo number {photo.n}.")
-        await self._log.publish(
-            UPLOADS,
-            [
-                PhotoUploaded(job=job.id, n=row.n, epoch=row.epoch)
-                for row in rows
-                if row.state is PhotoState.QUEUED
-            ],
-        )
+                raise _taken(photo.n)
+        await self._order(job.id, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
         metrics.PHOTOS_ACCEPTED.inc(len(rows))
         return rows
 
@@ -180,16 +285,32 @@ class Door:
             raise Conflict("wrong-total", f"The job does not hold exactly {total} photos.")
         return sealed
 
-    async def abandon(self, job: UUID) -> None:
-        """Have everything of a job that was not accepted deleted, now if the ledger answers."""
+    async def abandon(self, opened: Opened) -> None:
+        """Have what was not accepted deleted, now if the ledger answers, unless another request holds it."""
         try:
-            await self._ledger.expire_now(job)
+            await self._ledger.abandon(opened.job.id, opened.attempt)
         except Unavailable:
             return  # its upload deadline will do it
 
     async def delete(self, job: UUID) -> None:
         """Kill the links at once, and have everything deleted."""
         await self._ledger.expire_now(job)
+
+
+def _taken(n: int) -> Conflict:
+    return Conflict("photo-exists", f"The job already holds another photo number {n}.")
+
+
+def _too_large(most: int) -> LimitExceeded:
+    return LimitExceeded("job-too-large", f"A job may hold {most // 1024**2} MiB in all.")
+
+
+def _ours(job: JobRow | None, fingerprint: bytes) -> JobRow:
+    if job is None or not job.live:
+        raise Conflict("job-gone", "The job was deleted in the meantime.")
+    if job.fingerprint not in {None, fingerprint}:
+        raise Conflict("idempotency-key-reused", "This Idempotency-Key came with another request before.")
+    return job
 
 
 def fingerprint(recipe: bytes, logo_sha256: bytes | None, photos: Sequence[NewPhoto]) -> bytes:

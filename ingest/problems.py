@@ -1,6 +1,7 @@
 """Every failure becomes an RFC 9457 problem here, and only here does it get its HTTP status."""
 
 from http import HTTPStatus
+from math import ceil
 
 import msgspec
 from litestar import Request, Response
@@ -25,10 +26,14 @@ STATUS_BY_CODE = {
     "cross-site": 403,
     "idempotency-key-reused": 422,
     "upload-too-slow": 408,
+    "upload-deadline": 408,
     "unsupported-format": 415,
     "not-multipart": 415,
     "malformed-form": 400,
     "too-many-uploads": 429,
+    "too-many-watchers": 429,
+    "too-many-jobs": 429,
+    "too-many-connections": 429,
     "range-not-satisfiable": 416,
 }
 """Where the kind of error alone does not say it."""
@@ -62,6 +67,8 @@ def on_error(request: AnyRequest, error: EbbmarkError) -> Response[bytes]:
     response = _answer(request, status_of(error), error.code, error.detail)
     if isinstance(error, OutOfRange):
         response.headers["content-range"] = f"bytes */{error.size}"
+    if error.retry_after is not None:
+        response.headers["retry-after"] = str(max(1, ceil(error.retry_after)))
     return response
 
 

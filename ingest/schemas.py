@@ -103,7 +103,7 @@ class Received(Struct, frozen=True, kw_only=True):
 class Seal(Struct, frozen=True, kw_only=True):
     """Says that all photos are there, and how many that is."""
 
-    total: Annotated[int, Meta(ge=1)]
+    total: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class Problem(Struct, frozen=True, kw_only=True):

@@ -1,14 +1,11 @@
 """A download is sent whole or visibly broken, holds little in memory, and lets go of its place in the end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing
 
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Message, Receive, Scope, Send
-
-from ebbmark.errors import Unavailable
-from observability import metrics
 
 _PIECE = 64 * 1024
 """So small that a slow client takes one within its patience."""
@@ -16,30 +13,6 @@ _PIECE = 64 * 1024
 
 class CutOff(Exception):
     """The job's end came in the middle of a download, or its client went silent; the connection breaks."""
-
-
-class Places:
-    """So many downloads may be under way at once."""
-
-    def __init__(self, count: int) -> None:
-        """Begin with all of them free."""
-        self._free = count
-
-    @contextmanager
-    def one(self) -> Generator[None]:
-        """Hold a place.
-
-        Raises:
-            Unavailable: all are taken, code `too-many-downloads`.
-        """
-        if not self._free:
-            raise Unavailable("too-many-downloads", "Many downloads are under way; try again in a moment.")
-        self._free -= 1
-        try:
-            with metrics.DOWNLOADS_OPEN.track_inprogress():
-                yield
-        finally:
-            self._free += 1
 
 
 class Sending(ASGIStreamingResponse):

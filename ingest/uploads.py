@@ -4,10 +4,12 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import Self
 
 import multipart
 from litestar import Request
@@ -15,12 +17,15 @@ from litestar.datastructures import State
 from litestar.exceptions import InternalServerException
 from msgspec import Struct
 
-from ebbmark.errors import EbbmarkError, LimitExceeded, Rejected
+from ebbmark.errors import EbbmarkError, LimitExceeded, Rejected, Unavailable
 from ebbmark.settings import Settings
 
-_IN_MEMORY = 1024 * 1024
+_IN_MEMORY = 256 * 1024
+_HEAD = 32
 _FIELD_BYTES = 64 * 1024
+_TEXT_BYTES = 128 * 1024
 _FIELDS = 64
+_SMALL_BODY = 4096
 _DRAIN_BYTES = 256 * 1024**2
 
 
@@ -36,9 +41,11 @@ class Spool:
         self._folder = folder or None
         self._limit = limit
         self._memory = bytearray()
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._hash = hashlib.sha256()
         self.size = 0
+        self.head = b""
+        """The first bytes, enough to tell what it is."""
 
     def __enter__(self) -> Self:
         return self
@@ -50,22 +57,33 @@ class Spool:
             self._file.close()
 
     def write(self, chunk: bytes) -> None:
-        """Add a piece."""
+        """Add a piece.
+
+        Raises:
+            Unavailable: the disk is full, code `storage-full`; what is there goes with the spool.
+        """
         self.size += len(chunk)
         if self.size > self._limit:
             return
         self._hash.update(chunk)
+        self.head += chunk[: _HEAD - len(self.head)]
         if self._file is None and self.size <= _IN_MEMORY:
             self._memory += chunk
             return
+        try:
+            self._spill(chunk)
+        except OSError as exc:
+            raise Unavailable(
+                "storage-full", "There is no room for uploads just now; try again later."
+            ) from exc
+
+    def _spill(self, chunk: bytes) -> None:
         if self._file is None:
-            self._file = cast(
-                "BinaryIO",
-                tempfile.TemporaryFile(dir=self._folder),  # noqa: SIM115 - closed with the spool
-            )
-            self._file.write(self._memory)
-            del self._memory[32:]
-        self._file.write(chunk)
+            # Without a buffer, so that closing a file on a full disk has nothing left to write.
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed with the spool
+            _write(self._file, self._memory)
+            self._memory.clear()
+        _write(self._file, chunk)
 
     @property
     def too_large(self) -> bool:
@@ -77,17 +95,17 @@ class Spool:
         """The digest of all that came."""
         return self._hash.digest()
 
-    @property
-    def head(self) -> bytes:
-        """The first bytes, enough to tell what it is."""
-        return bytes(self._memory[:32])
-
     def content(self) -> bytes | Path:
         """Return the bytes, or the path under which this process can read them."""
         if self._file is None:
             return bytes(self._memory)
-        self._file.flush()
         return Path(f"/proc/self/fd/{self._file.fileno()}")
+
+
+def _write(file: FileIO, content: bytes | bytearray) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 class Upload(Struct, frozen=True):
@@ -101,35 +119,82 @@ class Fields(Struct):
     """The text fields of a form, by name, in order."""
 
     values: dict[str, list[str]]
+    size: int = 0
 
     def first(self, name: str) -> str | None:
         """Return the first value of the field."""
         return next(iter(self.values.get(name, ())), None)
 
 
-async def pieces(request: Request[object, object, State], patience: timedelta) -> AsyncGenerator[bytes]:
+class Patience(Struct, frozen=True):
+    """How long a body may take."""
+
+    silence: timedelta
+    """Between two pieces."""
+    whole: timedelta
+    """In all, counted from the moment it is asked for."""
+    rate: int
+    """Bytes for each second that was spent waiting, once that is longer than a silence may be."""
+
+
+async def pieces(request: Request[object, object, State], patience: Patience) -> AsyncGenerator[bytes]:
     """Yield the body as it comes.
 
     Raises:
-        Rejected: the client was silent for longer than `patience`.
+        Rejected: the client was silent for too long.
+        LimitExceeded: it did not end in time; no bytes of it come after that.
         Aborted: it went away.
     """
+    clock = asyncio.get_running_loop().time
+    silence, end = patience.silence.total_seconds(), clock() + patience.whole.total_seconds()
     stream = aiter(request.stream())
+    size, waited = 0, 0.0
     try:
         while True:
-            async with asyncio.timeout(patience.total_seconds()):
+            before = clock()
+            async with asyncio.timeout_at(min(end, before + silence)):
                 chunk = await anext(stream, None)
             if chunk is None:
                 return
+            if clock() >= end:
+                raise _out_of_time()
+            size += len(chunk)
+            waited += clock() - before  # and not the time that the store took
+            if waited > silence and size < waited * patience.rate:
+                raise _too_slow()
             yield chunk
     except TimeoutError as exc:
-        raise Rejected("upload-too-slow", "Nothing came for too long; please send it again.") from exc
+        raise (_out_of_time() if clock() >= end else _too_slow()) from exc
     except InternalServerException as exc:  # what Litestar raises at a disconnect
         raise Aborted("upload-aborted", "The client went away.") from exc
 
 
+async def small_body(request: Request[object, object, State], patience: Patience) -> bytes:
+    """Return a body that is not expected to be large.
+
+    Raises:
+        LimitExceeded: it is.
+    """
+    body = b""
+    async with aclosing(pieces(request, patience)) as coming:
+        async for chunk in coming:
+            body += chunk
+            if len(body) > _SMALL_BODY:
+                raise LimitExceeded("body-too-large", "The body is too long for what it should say.")
+    return body
+
+
+def _too_slow() -> Rejected:
+    return Rejected("upload-too-slow", "Too little came for too long; please send it again.")
+
+
+def _out_of_time() -> LimitExceeded:
+    return LimitExceeded("upload-deadline", "The upload took too long; send fewer photos at once.")
+
+
 async def read_form(
     request: Request[object, object, State],
+    body: AsyncIterator[bytes],
     settings: Settings,
     on_file: Callable[[Upload, Spool], Awaitable[None]],
 ) -> Fields:
@@ -141,18 +206,12 @@ async def read_form(
     name, options = multipart.parse_options_header(request.headers.get("content-type", ""))
     if name != "multipart/form-data" or not options.get("boundary"):
         raise Rejected("not-multipart", "Send a multipart/form-data form with a boundary.")
-    body = pieces(request, settings.http.chunk_timeout)
     try:
         return await _parse(body, options["boundary"], settings, on_file)
     except multipart.ParserLimitReached as exc:
-        await _drain(body)
         raise LimitExceeded("form-too-large", "The form has too many or too large parts.") from exc
     except multipart.MultipartError as exc:
-        await _drain(body)
         raise Rejected("malformed-form", "The form is broken or breaks off before its end.") from exc
-    except Rejected:
-        await _drain(body)
-        raise
 
 
 async def _parse(
@@ -222,6 +281,9 @@ async def _end_part(
     if segment.filename is None:
         if spool.too_large:
             raise LimitExceeded("field-too-large", "A text field of the form is too long.")
+        if spool.size + fields.size > _TEXT_BYTES:
+            raise LimitExceeded("form-too-large", "The text fields of the form are too long together.")
+        fields.size += spool.size
         content = spool.content()
         try:
             text = content.decode() if isinstance(content, bytes) else ""
@@ -232,8 +294,18 @@ async def _end_part(
         await on_file(Upload(segment.name or "", segment.filename or ""), spool)
 
 
+@asynccontextmanager
+async def heard(request: Request[object, object, State], body: AsyncIterator[bytes]) -> AsyncGenerator[None]:
+    """Let a client that is refused finish, within reason: cut off while it writes, it never reads why."""
+    try:
+        yield
+    except (Rejected, Unavailable):
+        if "expect" not in request.headers:  # who asked before it sends also reads while it sends
+            await _drain(body)
+        raise
+
+
 async def _drain(body: AsyncIterator[bytes]) -> None:
-    """Let the client finish, within reason: one that is cut off while it writes never reads the answer."""
     left = _DRAIN_BYTES
     try:
         async for chunk in body:

@@ -129,6 +129,7 @@ def system(data: Path) -> Generator[Bench]:
     ]
     with ExitStack() as started:
         log = started.enter_context((data.parent / "up.log").open("wb"))
+        os.environ["EBBMARK_HTTP_JOBS_PER_MINUTE"] = "0"  # one client opens them all
         running = _started(started, command, log, signal.SIGINT)
         base_url = f"http://127.0.0.1:{port}"
         _wait_until_ready(base_url, running)

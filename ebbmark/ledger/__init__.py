@@ -29,6 +29,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """The token, readable only with the Idempotency-Key that opened the job."""
     fingerprint: bytes | None = None
     upload_deadline: timedelta = timedelta(minutes=30)
+    attempt: UUID = UUID(int=0)
+    """The request that holds the job until it is abandoned."""
 
 
 class NewPhoto(Struct, frozen=True, kw_only=True):
@@ -86,6 +88,13 @@ class PhotoRow(Struct, frozen=True, kw_only=True):
     result_size: int | None
     thumbnail_size: int | None
     result_type: str | None
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """A job and the SHA-256 of the photo that has one of its places, None while it is free."""
+
+    job: JobRow
+    taken: bytes | None
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -189,13 +198,21 @@ class Ledger(ABC):
     async def open_job(self, job: NewJob) -> JobRow:
         """Open the job and return it.
 
-        When its idempotency hash is known, nothing is written and the job of that hash is returned;
-        the caller tells them apart by the id.
+        When its idempotency hash is known, the job of that hash is returned, held by this attempt
+        too; the caller tells them apart by the id.
         """
 
     @abstractmethod
     async def find_job(self, token_hash: bytes) -> JobRow | None:
         """Return the job with this token in any state but expired."""
+
+    @abstractmethod
+    async def read_job(self, job: UUID) -> JobRow | None:
+        """Return the job in any state."""
+
+    @abstractmethod
+    async def look(self, job: UUID, n: int) -> Place | None:
+        """Return the job and what has its place `n`, as of one moment."""
 
     @abstractmethod
     async def add_photos(
@@ -206,14 +223,34 @@ class Ledger(ABC):
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
         fingerprint: bytes | None = None,
+        most: int | None = None,
         stale: timedelta,
     ) -> Sequence[PhotoRow]:
         """Enter the photos of an open job, first come first kept, and return the rows of those `n`.
 
-        A photo with a code is entered as failed and counted. When the job is not open any more,
-        nothing is written; rows that are there already are returned all the same. The recipe, the
-        logo and the fingerprint are entered when given. A photo nobody claimed after `stale` is
-        dispatched anew.
+        A photo with a code is entered as failed and counted. When the job is not open any more, has
+        another fingerprint, or would hold more than `most` bytes, nothing is written; rows that are
+        there already are returned all the same. The recipe, the logo and the fingerprint are entered
+        when given. A photo nobody claimed after `stale` is dispatched anew.
+        """
+
+    @abstractmethod
+    async def submit(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+        stale: timedelta,
+        deadline: timedelta,
+        ttl: timedelta,
+    ) -> JobRow | None:
+        """Enter a whole form into an open, empty job and seal it; complete it when every photo was refused.
+
+        Returns the job as it is now, None when it is gone: unchanged when it is not open, not empty or
+        of another fingerprint.
         """
 
     @abstractmethod
@@ -223,6 +260,10 @@ class Ledger(ABC):
         Returns the job as it is now: still open when it holds another number of photos than
         `total`, unchanged when it was sealed before, None when it is gone.
         """
+
+    @abstractmethod
+    async def backlog(self) -> int:
+        """Return how many accepted photos have not ended yet, those of deleted jobs left out."""
 
     @abstractmethod
     async def snapshot(self, job: UUID) -> Snapshot | None:
@@ -235,6 +276,14 @@ class Ledger(ABC):
     @abstractmethod
     async def expire_now(self, job: UUID) -> bool:
         """Kill the links of a living job and have it deleted; return whether it was alive."""
+
+    @abstractmethod
+    async def abandon(self, job: UUID, attempt: UUID) -> None:
+        """Take a failed attempt out of the job, and have it deleted when no other holds it.
+
+        A job that is being deleted, or was, is listed at least once more from now on: all that the
+        attempt wrote before is found.
+        """
 
     @abstractmethod
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:

@@ -30,6 +30,7 @@ from ebbmark.ledger import (
     NewPhoto,
     Outcome,
     PhotoRow,
+    Place,
     Snapshot,
     Wanted,
 )
@@ -169,9 +170,9 @@ class PostgresLedger(Ledger):
 
     async def open_job(self, job: NewJob) -> JobRow:
         rows = await self._run("open_job", **msgspec.structs.asdict(job))
-        if not rows:  # written by an attempt whose answer was lost, or by an earlier request
+        if not rows:  # written by a statement whose answer was lost, or by an earlier request
             rows = await self._run("job_by_id", id=job.id) or await self._run(
-                "job_by_idempotency", idempotency_hash=job.idempotency_hash
+                "join_job", idempotency_hash=job.idempotency_hash, attempt=job.attempt
             )
         if not rows:  # it expired between the two
             raise Unavailable("ledger-unavailable", "The job of this Idempotency-Key is just being deleted.")
@@ -181,6 +182,14 @@ class PostgresLedger(Ledger):
         rows = await self._run("job_by_token", token_hash=token_hash)
         return _as(JobRow, rows[0]) if rows else None
 
+    async def read_job(self, job: UUID) -> JobRow | None:
+        rows = await self._run("job_by_id", id=job)
+        return _as(JobRow, rows[0]) if rows else None
+
+    async def look(self, job: UUID, n: int) -> Place | None:
+        rows = await self._run("look", id=job, n=n)
+        return Place(job=_as(JobRow, rows[0]), taken=rows[0]["taken"]) if rows else None
+
     async def add_photos(
         self,
         job: UUID,
@@ -189,6 +198,7 @@ class PostgresLedger(Ledger):
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
         fingerprint: bytes | None = None,
+        most: int | None = None,
         stale: timedelta,
     ) -> Sequence[PhotoRow]:
         rows = await self._run(
@@ -198,6 +208,7 @@ class PostgresLedger(Ledger):
             recipe=recipe,
             logo_sha256=logo_sha256,
             fingerprint=fingerprint,
+            most=most,
             stale=stale,
             channel=self._channel,
         )
@@ -206,11 +217,40 @@ class PostgresLedger(Ledger):
             rows = await self._run("photos_by_n", job=job, n=[photo.n for photo in photos])
         return [_as(PhotoRow, row) for row in rows]
 
+    async def submit(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+        stale: timedelta,
+        deadline: timedelta,
+        ttl: timedelta,
+    ) -> JobRow | None:
+        rows = await self._run(
+            "submit",
+            **_columns(photos, NewPhoto),
+            job=job,
+            recipe=recipe,
+            logo_sha256=logo_sha256,
+            fingerprint=fingerprint,
+            stale=stale,
+            deadline=deadline,
+            ttl=ttl,
+            channel=self._channel,
+        ) or await self._run("job_by_id", id=job)
+        return _as(JobRow, rows[0]) if rows else None
+
     async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         rows = await self._run(
             "seal", id=job, total=total, deadline=deadline, ttl=ttl, channel=self._channel
         ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
+
+    async def backlog(self) -> int:
+        return (await self._run("backlog"))[0]["photos"]
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         return await self._snapshot(id=job, token_hash=None)
@@ -226,6 +266,9 @@ class PostgresLedger(Ledger):
 
     async def expire_now(self, job: UUID) -> bool:
         return bool(await self._run("expire_now", id=job, channel=self._channel))
+
+    async def abandon(self, job: UUID, attempt: UUID) -> None:
+        await self._run("abandon", id=job, attempt=attempt, channel=self._channel)
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
         return self._changes()

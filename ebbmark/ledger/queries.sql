@@ -7,15 +7,20 @@ select 1;
 
 -- name: open_job
 -- Nothing is returned when the idempotency hash, or in a repeated call the id, is taken.
-insert into jobs (id, token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, upload_deadline)
+insert into jobs (id, token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, upload_deadline,
+                  attempts)
 values (%(id)s, %(token_hash)s, %(recipe)s, %(logo_sha256)s, %(idempotency_hash)s, %(sealed_token)s,
-        %(fingerprint)s, now() + %(upload_deadline)s)
+        %(fingerprint)s, now() + %(upload_deadline)s, array[%(attempt)s::uuid])
 on conflict do nothing
 returning *, now() as now;
 
--- name: job_by_idempotency
--- The job that an Idempotency-Key opened.
-select *, now() as now from jobs where idempotency_hash = %(idempotency_hash)s;
+-- name: join_job
+-- The job that an Idempotency-Key opened, held by this attempt too; a hundred hold it well enough.
+-- A dying job has no such hash any more.
+update jobs set attempts = case when cardinality(attempts) < 100
+  then array_append(array_remove(attempts, %(attempt)s), %(attempt)s) else attempts end
+where idempotency_hash = %(idempotency_hash)s
+returning *, now() as now;
 
 -- name: job_by_token
 -- A purged job has no token any more, so it looks like one that never was.
@@ -36,10 +41,19 @@ select *, now() as now, (
 ) as photo_rows
 from jobs where id = coalesce(%(id)s::uuid, (select id from jobs where token_hash = %(token_hash)s::bytea));
 
+-- name: look
+-- The job, and the digest of the photo that has the place.
+select jobs.*, now() as now, photos.sha256 as taken
+from jobs left join photos on photos.job = jobs.id and photos.n = %(n)s where jobs.id = %(id)s;
+
 -- name: add_photos
 -- First come, first kept. A photo that comes with a code is failed from the start. Returns what was added.
 with job as (
-  select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() for update
+  select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now()
+    and (fingerprint is null or %(fingerprint)s::bytea is null or fingerprint = %(fingerprint)s)
+    and (%(most)s::bigint is null
+      or bytes + (select coalesce(sum(given), 0) from unnest(%(size)s::bigint[]) as given) <= %(most)s)
+  for update
 ), added as (
   insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
   select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,
@@ -66,10 +80,51 @@ select added.n, name, state, epoch, sha256, size, code, detail, width, height, r
   result_type, pg_notify(%(channel)s, noted.id::text)
 from noted left join added on true order by n;
 
+-- name: submit
+-- A form that came whole: photos, recipe and seal at once, into a job that is empty or not at all.
+with job as (
+  select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() and photos = 0
+    and (fingerprint is null or fingerprint = %(fingerprint)s) for update
+), added as (
+  insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
+  select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,
+         case when new.code is null then 'queued' else 'failed' end,
+         case when new.code is null then now() + %(stale)s end
+  from job, unnest(%(n)s::int[], %(name)s::text[], %(size)s::bigint[], %(sha256)s::bytea[],
+                   %(code)s::text[], %(detail)s::text[]) as new (n, name, size, sha256, code, detail)
+  returning state, size
+), counted as (
+  select count(*) as total, count(*) filter (where state = 'failed') as failed, coalesce(sum(size), 0) as bytes
+  from added
+), submitted as (
+  update jobs set
+    recipe = %(recipe)s,
+    logo_sha256 = coalesce(%(logo_sha256)s, logo_sha256),
+    fingerprint = %(fingerprint)s,
+    photos = c.total,
+    failed = c.failed,
+    bytes = c.bytes,
+    total = c.total,
+    deadline = now() + %(deadline)s,
+    version = version + 1,
+    state = case when c.failed = c.total then 'complete' else 'rendering' end,
+    completed_at = case when c.failed = c.total then now() end,
+    expires_at = case when c.failed = c.total then now() + %(ttl)s end
+  from job, counted c where jobs.id = job.id
+  returning jobs.*
+)
+select *, now() as now, pg_notify(%(channel)s, id::text) from submitted;
+
 -- name: photos_by_n
 -- The rows of some photos of a job.
 select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type
 from photos where job = %(job)s and n = any(%(n)s) order by n;
+
+-- name: backlog
+-- What has been taken in and has not ended; what belongs to a deleted job waits for nothing.
+select count(*) as photos from photos
+where (state in ('queued', 'retrying') and dispatch_at is not null)
+   or (state = 'rendering' and lease_until is not null);
 
 -- name: seal
 -- Closes the job when it holds as many photos as its sender says, and completes it when all have ended.
@@ -93,6 +148,23 @@ with job as (
   update jobs set state = 'expiring', version = version + 1, expires_at = least(expires_at, now()),
     delete_at = now(), idempotency_hash = null
   where id = %(id)s and state in ('open', 'rendering', 'complete')
+  returning id
+)
+select pg_notify(%(channel)s, id::text) from job;
+
+-- name: abandon
+-- The attempt takes itself out; the job goes when no other holds it. One that is dying is looked through once
+-- more, as the attempt may have written into it. No expression leaves the row: attempts may end at one moment.
+with job as (
+  update jobs set
+    attempts = array_remove(attempts, %(attempt)s),
+    state = case when attempts = array[%(attempt)s::uuid] and state <> 'expired' then 'expiring' else state end,
+    expires_at = case when attempts = array[%(attempt)s::uuid] then least(expires_at, now()) else expires_at end,
+    idempotency_hash = case when attempts <> array[%(attempt)s::uuid] then idempotency_hash end,
+    delete_at = case when attempts = array[%(attempt)s::uuid] or state in ('expiring', 'expired') then now() end,
+    verified_at = null,
+    version = version + 1
+  where id = %(id)s and (%(attempt)s = any(attempts) or state in ('expiring', 'expired'))
   returning id
 )
 select pg_notify(%(channel)s, id::text) from job;

@@ -24,6 +24,7 @@ from ebbmark.ledger import (
     NewPhoto,
     Outcome,
     PhotoRow,
+    Place,
     Snapshot,
     Wanted,
 )
@@ -76,6 +77,7 @@ class _Job(Struct, kw_only=True):
     fingerprint: bytes | None
     created_at: datetime
     upload_deadline: datetime
+    attempts: set[UUID]
     state: JobState = JobState.OPEN
     epoch: int = 0
     total: int | None = None
@@ -94,6 +96,13 @@ class _Job(Struct, kw_only=True):
     photos: dict[int, _Photo] = field(default_factory=dict[int, _Photo])
     webhook: Webhook | None = None
     deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
+
+    def close(self, now: datetime, deadline: timedelta, ttl: timedelta) -> None:
+        self.total = len(self.photos)
+        self.deadline = now + deadline
+        self.state = JobState.RENDERING
+        if self.done + self.failed == self.total:
+            self.complete(now, ttl)
 
     def complete(self, now: datetime, ttl: timedelta) -> None:
         self.state = JobState.COMPLETE
@@ -153,9 +162,12 @@ class MemoryLedger(Ledger):
             return self._row(self._jobs[job.id])
         for earlier in self._jobs.values():
             if job.idempotency_hash is not None and earlier.idempotency_hash == job.idempotency_hash:
+                if len(earlier.attempts) < 100:
+                    earlier.attempts.add(job.attempt)
                 return self._row(earlier)
         values: dict[str, Any] = msgspec.structs.asdict(job)
         values |= {"created_at": now, "upload_deadline": now + job.upload_deadline}
+        values["attempts"] = {values.pop("attempt")}
         self._jobs[job.id] = _Job(**values)
         return self._row(self._jobs[job.id])
 
@@ -167,6 +179,15 @@ class MemoryLedger(Ledger):
     def _with_token(self, token_hash: bytes) -> _Job | None:
         return next((job for job in self._jobs.values() if job.token_hash == token_hash), None)
 
+    async def read_job(self, job: UUID) -> JobRow | None:
+        self._answer()
+        return self._row(self._jobs[job]) if job in self._jobs else None
+
+    async def look(self, job: UUID, n: int) -> Place | None:
+        row = await self.read_job(job)
+        photo = self._jobs[job].photos.get(n) if row else None
+        return row and Place(job=row, taken=photo.sha256 if photo else None)
+
     async def add_photos(
         self,
         job: UUID,
@@ -175,26 +196,17 @@ class MemoryLedger(Ledger):
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
         fingerprint: bytes | None = None,
+        most: int | None = None,
         stale: timedelta,
     ) -> Sequence[PhotoRow]:
         now = self._answer()
         row = self._jobs.get(job)
         if row is None:
             return []
-        if row.state is JobState.OPEN and row.upload_deadline > now:
-            for photo in photos:
-                if photo.n in row.photos:
-                    continue
-                refused = photo.code is not None
-                row.photos[photo.n] = _Photo(
-                    **msgspec.structs.asdict(photo),
-                    job=job,
-                    state=PhotoState.FAILED if refused else PhotoState.QUEUED,
-                    created_at=now,
-                    dispatch_at=None if refused else now + stale,
-                )
-                row.failed += refused
-                row.bytes += photo.size
+        ours = fingerprint is None or row.fingerprint in {None, fingerprint}
+        fits = most is None or row.bytes + sum(photo.size for photo in photos) <= most
+        if ours and fits and row.state is JobState.OPEN and row.upload_deadline > now:
+            _enter(row, photos, now, stale)
             row.recipe = recipe or row.recipe
             row.logo_sha256 = logo_sha256 or row.logo_sha256
             row.fingerprint = fingerprint or row.fingerprint
@@ -202,19 +214,48 @@ class MemoryLedger(Ledger):
         wanted = {photo.n for photo in photos}
         return [_as(PhotoRow, row.photos[n]) for n in sorted(wanted & row.photos.keys())]
 
+    async def submit(
+        self,
+        job: UUID,
+        photos: Sequence[NewPhoto],
+        *,
+        recipe: bytes,
+        logo_sha256: bytes | None,
+        fingerprint: bytes,
+        stale: timedelta,
+        deadline: timedelta,
+        ttl: timedelta,
+    ) -> JobRow | None:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None:
+            return None
+        empty = row.state is JobState.OPEN and row.upload_deadline > now and not row.photos
+        if empty and row.fingerprint in {None, fingerprint}:
+            _enter(row, photos, now, stale)
+            row.recipe, row.fingerprint = recipe, fingerprint
+            row.logo_sha256 = logo_sha256 or row.logo_sha256
+            row.close(now, deadline, ttl)
+            self._changed(row)
+        return self._row(row)
+
     async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         now = self._answer()
         row = self._jobs.get(job)
         if row is None:
             return None
         if row.state is JobState.OPEN and len(row.photos) == total and row.recipe is not None:
-            row.total = total
-            row.deadline = now + deadline
-            row.state = JobState.RENDERING
-            if row.done + row.failed == total:
-                row.complete(now, ttl)
+            row.close(now, deadline, ttl)
             self._changed(row)
         return self._row(row)
+
+    async def backlog(self) -> int:
+        self._answer()
+        return sum(
+            photo.dispatch_at is not None if photo.state in _WAITING else photo.lease_until is not None
+            for _, photo in self._photos()
+            if photo.state not in TERMINAL_PHOTO_STATES
+        )
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         self._answer()
@@ -241,6 +282,21 @@ class MemoryLedger(Ledger):
         row.idempotency_hash = None
         self._changed(row)
         return True
+
+    async def abandon(self, job: UUID, attempt: UUID) -> None:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None or not (attempt in row.attempts or row.state in _DYING):
+            return
+        if row.attempts == {attempt}:
+            row.state = JobState.EXPIRED if row.state is JobState.EXPIRED else JobState.EXPIRING
+            row.expires_at = min(row.expires_at or now, now)
+            row.idempotency_hash = None
+        if row.attempts == {attempt} or row.state in _DYING:
+            row.delete_at = now
+        row.attempts.discard(attempt)
+        row.verified_at = None
+        self._changed(row)
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[UUID | Hearing]]:
         return aclosing(self._changes())
@@ -476,6 +532,22 @@ class _MemoryCandidacy(Candidacy):
 
     def leave(self) -> None:
         self._ledger.give_up_the_lead(self)
+
+
+def _enter(job: _Job, photos: Sequence[NewPhoto], now: datetime, stale: timedelta) -> None:
+    for photo in photos:
+        if photo.n in job.photos:
+            continue
+        refused = photo.code is not None
+        job.photos[photo.n] = _Photo(
+            **msgspec.structs.asdict(photo),
+            job=job.id,
+            state=PhotoState.FAILED if refused else PhotoState.QUEUED,
+            created_at=now,
+            dispatch_at=None if refused else now + stale,
+        )
+        job.failed += refused
+        job.bytes += photo.size
 
 
 def _past(moment: datetime | None, now: datetime) -> bool:

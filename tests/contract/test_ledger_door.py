@@ -306,3 +306,31 @@ async def test_the_version_grows_with_everything_a_watcher_can_see(ledger: Ledge
     await ledger.expire_now(job)
     await look()
     assert versions == sorted(set(versions))
+
+
+async def test_a_place_is_free_until_a_photo_has_it(ledger: Ledger) -> None:
+    job = await open_with(ledger, [new_photo(3, sha256=b"digest")])
+    free, taken = await ledger.look(job, 0), await ledger.look(job, 3)
+    assert free is not None
+    assert taken is not None
+    assert (free.taken, taken.taken) == (None, b"digest")
+    assert (taken.job.id, taken.job.state) == (job, JobState.OPEN)
+    assert await ledger.look(uuid4(), 0) is None
+
+
+async def test_photos_beyond_the_bytes_of_a_job_are_not_entered(ledger: Ledger) -> None:
+    job = await open_with(ledger, [new_photo(0, size=600)])
+    assert await ledger.add_photos(job, [new_photo(1, size=401)], most=1000, stale=STALE) == []
+    assert [row.n for row in await ledger.add_photos(job, [new_photo(0)], most=1000, stale=STALE)] == [0]
+    assert len(await ledger.add_photos(job, [new_photo(1, size=400)], most=1000, stale=STALE)) == 1
+    seen = await see(ledger, job)
+    assert (seen.job.bytes, len(seen.photos)) == (1000, 2)
+
+
+async def test_photos_that_come_at_once_stay_within_the_bytes_of_a_job(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0)
+    await asyncio.gather(
+        *(ledger.add_photos(job, [new_photo(n, size=300)], most=1000, stale=STALE) for n in range(8))
+    )
+    seen = await see(ledger, job)
+    assert (seen.job.bytes, len(seen.photos)) == (900, 3)

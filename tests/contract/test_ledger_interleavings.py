@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from msgspec import Struct
 
-from ebbmark.ledger import Claim, Ledger
+from ebbmark.ledger import Claim, Ledger, NewJob
 from ebbmark.ledger.postgres import PostgresLedger, conninfo
 from ebbmark.settings import Ledger as LedgerSettings
 from tests.contract.benches import Bench, in_memory, on_postgres
@@ -96,6 +96,10 @@ async def _delete(ledger: Ledger, _: Sequence[Claim]) -> object:
     return await ledger.expire_now(JOB)
 
 
+async def _abandon(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await ledger.abandon(JOB, NewJob(id=JOB, token_hash=b"").attempt)
+
+
 async def _mark(ledger: Ledger, _: Sequence[Claim]) -> object:
     return await ledger.mark_expired(JOB, quiet=QUIET)
 
@@ -111,6 +115,7 @@ ACTS: list[Act] = [
     _claim,
     _sweep,
     _delete,
+    _abandon,
     _mark,
 ]
 

@@ -70,7 +70,7 @@ class House:
         job, address = await self.opened(photos)
         await self.ledger.seal(job, photos, deadline=HOUR, ttl=ttl)
         wanted = [Wanted(job=job, n=n, epoch=0) for n in range(photos)]
-        await self.ledger.claim(wanted, lease=HOUR, strikes=5)
+        await self.ledger.claim(wanted, claimant=uuid4(), lease=HOUR, strikes=5)
         for each in wanted:
             await self.store.put_new(result_key(job, 0, each.n), RESULT + THUMBNAIL, {})
         outcomes = [

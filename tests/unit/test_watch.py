@@ -175,7 +175,7 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def claimed(ledger: MemoryLedger, job: UUID, n: int) -> Claim:
-    (claim,) = await ledger.claim([Wanted(job=job, n=n, epoch=0)], lease=LIFE, strikes=5)
+    (claim,) = await ledger.claim([Wanted(job=job, n=n, epoch=0)], claimant=uuid4(), lease=LIFE, strikes=5)
     return claim
 
 

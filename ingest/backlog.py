@@ -1,0 +1,72 @@
+"""Nothing is let in that has no room: on the disk of the spool, or among what waits to be rendered."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+
+from ebbmark.errors import Unavailable
+from ebbmark.ledger import Ledger
+from ebbmark.settings import Http
+from observability import metrics
+
+_GOOD_FOR = 3.0
+_UNKNOWN, _LONGEST = 30.0, 300.0
+
+
+def require_disk(http: Http) -> None:
+    """Return when the spool's disk has room to spare.
+
+    Raises:
+        Unavailable: it has less than it should, code `storage-full`.
+    """
+    try:
+        free = shutil.disk_usage(http.spool or tempfile.gettempdir()).free
+    except OSError:
+        free = 0
+    if free < http.spool_free:
+        metrics.UPLOADS_REFUSED.labels("storage-full").inc()
+        raise Unavailable("storage-full", "There is no room for uploads just now; try again later.")
+
+
+class Backlog:
+    """How many accepted photos wait for their end, as of some seconds ago, and how fast they get fewer."""
+
+    def __init__(self, ledger: Ledger, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Let everything in when `most` is 0."""
+        self._ledger = ledger
+        self._most = most
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._seen: tuple[float, int] | None = None
+        self._rate: float | None = None
+
+    async def require_room(self) -> None:
+        """Return when fewer photos wait than may.
+
+        Raises:
+            Unavailable: too many do, code `backlog-full`; says when there should be room, if that is known.
+        """
+        if not self._most:
+            return
+        async with self._asking:
+            waiting = await self._waiting()
+        if waiting < self._most:
+            return
+        metrics.UPLOADS_REFUSED.labels("backlog-full").inc()
+        over = waiting - self._most + 1
+        wait = min(over / self._rate, _LONGEST) if self._rate else _UNKNOWN
+        raise Unavailable(
+            "backlog-full", "Very many photos wait to be rendered; try again later.", retry_after=wait
+        )
+
+    async def _waiting(self) -> int:
+        now = self._clock()
+        if self._seen is None or now - self._seen[0] >= _GOOD_FOR:
+            waiting = await self._ledger.backlog()
+            if self._seen is not None:
+                fewer = self._seen[1] - waiting
+                self._rate = fewer / (now - self._seen[0]) if fewer > 0 else None
+            self._seen = now, waiting
+        return self._seen[1]

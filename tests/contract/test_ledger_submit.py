@@ -1,0 +1,168 @@
+"""A form that came whole is entered and sealed at once, or not at all."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from ebbmark.ledger import JobRow, Ledger, NewPhoto
+from ebbmark.states import JobState, PhotoState
+from tests.contract.benches import Bench
+from tests.contract.histories import check
+from tests.contract.ledgers import (
+    DEADLINE,
+    MOMENT,
+    RECIPE,
+    STALE,
+    STRIKES,
+    TTL,
+    claim,
+    completed_with,
+    delete_fully,
+    done,
+    finish,
+    new_photo,
+    open_with,
+    refused_photo,
+    sealed_with,
+    see,
+)
+
+
+@pytest.fixture
+def ledger(bench: Bench) -> Ledger:
+    return bench.ledger
+
+
+async def submit(
+    ledger: Ledger, job: UUID, photos: Sequence[NewPhoto], *, fingerprint: bytes = b"print"
+) -> JobRow | None:
+    return await ledger.submit(
+        job,
+        photos,
+        recipe=RECIPE,
+        logo_sha256=b"logo",
+        fingerprint=fingerprint,
+        stale=STALE,
+        deadline=DEADLINE,
+        ttl=TTL,
+    )
+
+
+async def test_photos_recipe_and_seal_are_entered_together(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0, recipe=None)
+    row = await submit(ledger, job, [new_photo(1), refused_photo(0)])
+    assert row is not None
+    assert (row.state, row.total, row.done, row.failed) == (JobState.RENDERING, 2, 0, 1)
+    assert (row.recipe, row.logo_sha256, row.fingerprint) == (RECIPE, b"logo", b"print")
+    assert row.bytes == sum(photo.size for photo in (new_photo(1), refused_photo(0)))
+    seen = await see(ledger, job)
+    check(seen, None)
+    assert [photo.state for photo in seen.photos] == [PhotoState.FAILED, PhotoState.QUEUED]
+
+
+async def test_its_last_photo_completes_it(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0)
+    await submit(ledger, job, [new_photo(0), new_photo(1)])
+    claims = await claim(ledger, job, 0, 1)
+    assert [await finish(ledger, done(each)) for each in claims] == [0, 1]
+    assert (await see(ledger, job)).job.state is JobState.COMPLETE
+
+
+async def test_it_completes_at_once_when_every_photo_was_refused(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0)
+    row = await submit(ledger, job, [refused_photo(0), refused_photo(1)])
+    assert row is not None
+    assert (row.state, row.failed) == (JobState.COMPLETE, 2)
+    assert row.completed_at is not None
+    assert row.expires_at is not None
+    assert row.expires_at - row.completed_at == TTL
+
+
+async def test_what_nobody_ordered_is_dispatched_when_it_is_stale(bench: Bench) -> None:
+    job = await open_with(bench.ledger, 0)
+    await submit(bench.ledger, job, [new_photo(0), refused_photo(1)])
+    await bench.advance(STALE - MOMENT)
+    assert await bench.ledger.overdue(stale=STALE, limit=9) == []
+    await bench.advance(MOMENT)
+    assert [each.n for each in await bench.ledger.overdue(stale=STALE, limit=9)] == [0]
+
+
+async def test_what_is_not_rendered_by_the_deadline_fails(bench: Bench) -> None:
+    job = await open_with(bench.ledger, 0)
+    await submit(bench.ledger, job, [new_photo(0)])
+    await bench.advance(DEADLINE + MOMENT)
+    (lost,) = await bench.ledger.end_leases(strikes=STRIKES, ttl=TTL)
+    assert (lost.job, lost.code) == (job, "deadline")
+
+
+async def test_submitting_the_same_again_changes_nothing(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0)
+    first = await submit(ledger, job, [new_photo(0)])
+    again = await submit(ledger, job, [new_photo(0), new_photo(1)])
+    assert first is not None
+    assert again is not None
+    assert (again.state, again.total, again.version) == (first.state, 1, first.version)
+
+
+async def test_nothing_is_entered_into_a_job_that_is_not_open_and_empty(bench: Bench) -> None:
+    ledger = bench.ledger
+    late = await open_with(ledger, 0, upload_deadline=timedelta(minutes=1))
+    await bench.advance(timedelta(minutes=1))
+    dying = await open_with(ledger, 0)
+    await ledger.expire_now(dying)
+    filled, sealed, complete = await open_with(ledger, 1), await sealed_with(ledger, 1), None
+    complete = await completed_with(ledger, 1)
+    for job in (late, dying, filled, sealed, complete):
+        before = await see(ledger, job)
+        answer = await submit(ledger, job, [new_photo(7)])
+        assert answer is not None
+        after = await see(ledger, job)
+        assert (after.job.version, after.photos) == (before.job.version, before.photos)
+        assert answer.state is before.job.state
+
+
+async def test_submitting_into_nothing_says_so(ledger: Ledger) -> None:
+    assert await submit(ledger, uuid4(), [new_photo(0)]) is None
+
+
+async def test_of_different_forms_at_once_one_is_entered_whole(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0, recipe=None)
+    rows = await asyncio.gather(
+        *(
+            submit(ledger, job, [new_photo(n, size=size) for n in range(size)], fingerprint=bytes([size]))
+            for size in range(1, 9)
+        )
+    )
+    seen = await see(ledger, job)
+    check(seen, None)
+    assert {row.fingerprint for row in rows if row} == {bytes([len(seen.photos)])}
+    assert {photo.size for photo in seen.photos} == {seen.job.total}
+
+
+async def test_a_watcher_hears_of_it(ledger: Ledger) -> None:
+    job = await open_with(ledger, 0)
+    async with ledger.changes() as changes:
+        assert await anext(changes) is None
+        await submit(ledger, job, [new_photo(0)])
+        async with asyncio.timeout(20):
+            assert await anext(changes) == job
+
+
+async def test_the_backlog_is_what_has_not_ended_of_jobs_that_live(bench: Bench) -> None:
+    ledger = bench.ledger
+    assert await ledger.backlog() == 0
+    job = await open_with(ledger, 0)
+    await submit(ledger, job, [new_photo(0), new_photo(1), new_photo(2), refused_photo(3)])
+    assert await ledger.backlog() == 3
+    (first, second) = await claim(ledger, job, 0, 1)
+    await ledger.release(first, strikes=0, retry_after=MOMENT)
+    assert await ledger.backlog() == 3
+    await finish(ledger, done(second))
+    assert await ledger.backlog() == 2
+    await claim(ledger, await sealed_with(ledger, 1), 0)
+    assert await ledger.backlog() == 3
+    await delete_fully(bench, job)
+    assert await ledger.backlog() == 1
