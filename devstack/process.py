@@ -19,6 +19,7 @@ from devstack.leash import leashed
 MARK = "DEVSTACK_LOGS"
 """In the environment of every process of a stack, and of all their descendants: its folder of logs."""
 _LONGEST_LOG = 16 * 1024**2
+_GONE_WITHIN = 5.0
 
 
 class DevstackError(Exception):
@@ -135,25 +136,39 @@ class Process:
             self.kill()
 
     def kill(self) -> None:
-        """End it and all its children at once, as a power cut would."""
+        """End it and all its children at once, as a power cut would; return when none is left."""
         self.cpu_seconds()
-        self._signal_tree(signal.SIGKILL)
+        doomed = self._frozen()
+        for process in doomed:
+            with suppress(NoSuchProcess):
+                process.kill()
         if self._child is not None:
             self._child.wait()
+        deadline = time.monotonic() + _GONE_WITHIN
+        while not all(map(_gone, doomed)) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def pause(self) -> None:
         """Freeze it and its children."""
-        self._signal_tree(signal.SIGSTOP)
+        self._frozen()
 
     def resume(self) -> None:
         """Let them go on."""
-        self._signal_tree(signal.SIGCONT)
-
-    def _signal_tree(self, number: signal.Signals) -> None:
         if (pid := self.pid) is not None:
             for process in tree(pid):
                 with suppress(NoSuchProcess):
-                    process.send_signal(number)
+                    process.resume()
+
+    def _frozen(self) -> set[psutil.Process]:
+        """Freeze the whole tree and return it: one look could miss a child that is just being made."""
+        frozen: set[psutil.Process] = set()
+        pid = self.pid
+        while pid is not None and (others := set(tree(pid)) - frozen):
+            for process in others:
+                with suppress(NoSuchProcess):
+                    process.suspend()
+            frozen |= others
+        return frozen
 
     def cpu_seconds(self) -> float:
         """User and system time of it, its children, and those of its earlier starts."""
@@ -174,6 +189,12 @@ def tree(pid: int) -> list[psutil.Process]:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
     return []
+
+
+def _gone(process: psutil.Process) -> bool:
+    with suppress(NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def cpu_seconds(pid: int) -> float:

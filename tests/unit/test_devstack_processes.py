@@ -130,6 +130,22 @@ class TestProcess:
         process.kill()
         eventually(lambda: gone(child.pid))
 
+    def test_once_it_is_killed_none_of_its_children_is_left(self, make: Callable[..., Process]) -> None:
+        # With memory to give back, each takes its time to end.
+        process = make(
+            "import os, time\nheld = bytearray(os.urandom(1) * 50_000_000)\n"
+            "if all(os.fork() for _ in range(20)): print('begun', flush=True)\n"
+            "else: held[::4096] = held[1::4096]\n"
+            "time.sleep(600)"
+        )
+        process.start()
+        eventually(lambda: begun(process))
+        assert process.pid is not None
+        children = psutil.Process(process.pid).children()
+        process.kill()
+        assert len(children) == 20
+        assert all(gone(child.pid) for child in children)
+
     def test_freezing_it_freezes_its_children_until_it_is_resumed(self, make: Callable[..., Process]) -> None:
         process = make(WITH_CHILD)
         process.start()
