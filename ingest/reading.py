@@ -13,7 +13,7 @@ from litestar.response import ServerSentEvent
 from litestar.response.base import ASGIResponse
 
 from ingest import downloads, pages, schemas
-from ingest.conditions import is_the_same, parse_range
+from ingest.conditions import is_known, is_the_same, parse_range
 from ingest.downloads import Download
 from ingest.problems import wants_page
 from ingest.sending import Sending, begun
