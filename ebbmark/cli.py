@@ -148,7 +148,10 @@ def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     # The policy reaches the threads too in which the Kafka client runs loops of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # pyright: ignore[reportDeprecated] - until 3.16
-    asyncio.run(until_signalled())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    # asyncio.run would wait for every task of Faust's to obey its cancellation; some never do.
+    loop.run_until_complete(until_signalled())
 
 
 if __name__ == "__main__":

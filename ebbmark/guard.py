@@ -238,11 +238,12 @@ class _Guard:
             await self._bury(message, "handler-failed", failures, first_seen)
 
     async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
-        self._given_up_in_a_row += 1
-        if self._given_up_in_a_row >= self._policy.brake:
-            raise Braked(f"{self._given_up_in_a_row} messages of {self._topic} in a row could not be handled")
         await patiently(
             lambda: self._give_up(message, reason, attempts, first_seen), self._topic, self._policy
         )
         metrics.MESSAGES.labels(self._topic, "dead").inc()
         log.warning("message given up", topic=self._topic, offset=message.offset, reason=reason)
+        # Counted only now, so that each start gets further than the one before, if only by so many.
+        self._given_up_in_a_row += 1
+        if self._given_up_in_a_row >= self._policy.brake:
+            raise Braked(f"{self._given_up_in_a_row} messages of {self._topic} in a row could not be handled")
