@@ -63,14 +63,24 @@ class Seen(HTMLParser):
         return [attributes for tag, attributes in self.elements if tag in tags]
 
 
-def photo(n: int, state: PhotoState, name: str = "a.jpg", detail: str = "It is no photo.") -> dict[str, Any]:
+def photo(
+    n: int,
+    state: PhotoState,
+    name: str = "a.jpg",
+    detail: str = "It is no photo.",
+    *,
+    code: str = "unsupported-format",
+    retryable: bool = False,
+) -> dict[str, Any]:
     done, failed = state is PhotoState.DONE, state is PhotoState.FAILED
     return {
         "n": n,
         "name": name,
         "state": state.value,
-        "code": "unsupported-format" if failed else None,
+        "code": code if failed else None,
         "detail": detail if failed else None,
+        "fix": "Convert it." if failed else None,
+        "retryable": failed and retryable,
         "width": 640 if done else None,
         "height": 480 if done else None,
         "bytes": 1000 if done else None,
