@@ -76,6 +76,7 @@ export class Tiles {
 
   fail(tile, code, detail) {
     tile.dataset.state = "failed";
+    tile.dataset.code = code;
     this.dropLocal(tile);
     const reason = document.createElement("span");
     reason.className = "reason";
@@ -91,6 +92,7 @@ export class Tiles {
     if (tile.dataset.drawn === drawing) return;
     tile.dataset.state = photo.state;
     tile.dataset.drawn = drawing;
+    delete tile.dataset.code;
     this.name(tile, photo.name);
     this.offerCancel(tile, photo, jobUrl);
     if (photo.state === "failed") {
