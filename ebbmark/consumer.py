@@ -16,8 +16,9 @@ from typing import Any
 import faust
 from faust.types import EventT
 
+from ebbmark.errors import MalformedEvent
 from ebbmark.eventlog import EventLog
-from ebbmark.events import DeadLetter
+from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import Hand, Message, Slots, guarded
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
@@ -25,7 +26,6 @@ from observability import logs
 
 log = logs.get(__name__)
 
-_ORIGINAL_BYTES = 16 * 1024
 _DRAIN = 15.0
 """Seconds for what is in hand at SIGTERM; then it is given back. The process must be gone in 30."""
 _HASTE = 2.0
@@ -77,6 +77,10 @@ class Consumer:
         """Add a topic; call before `run`."""
         source = self._app.topic(self._prefix + topic.name, value_serializer="raw", key_serializer="raw")
 
+        async def bury(message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
+            letter = dead_letter(topic, message, reason, attempts, first_seen)
+            await self._log.publish(DEAD_LETTERS, [letter])
+
         async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
             try:
                 await guarded(
@@ -84,7 +88,7 @@ class Consumer:
                     topic=topic.name,
                     decode=topic.decode,
                     handle=handle,
-                    give_up=self._bury,
+                    give_up=bury,
                     slots=slots,
                     hand=self._hand,
                 )
@@ -148,22 +152,27 @@ class Consumer:
                 ack=ack,
             )
 
-    async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
-        await self._log.publish(
-            DEAD_LETTERS,
-            [
-                DeadLetter(
-                    reason=reason,
-                    attempts=attempts,
-                    first_seen=first_seen,
-                    last_seen=datetime.now(UTC),
-                    topic=message.topic,
-                    partition=message.partition,
-                    offset=message.offset,
-                    original=(message.value or b"")[:_ORIGINAL_BYTES],
-                )
-            ],
-        )
+
+def dead_letter(
+    topic: Topic[E], message: Message, reason: str, attempts: int, first_seen: datetime
+) -> DeadLetter:
+    """Return what is written down of a message that was given up, with the ids that can be read from it."""
+    event: Event | None = None
+    with suppress(MalformedEvent):
+        event = topic.decode(message.value)
+    return DeadLetter(
+        reason=reason,
+        attempts=attempts,
+        first_seen=first_seen,
+        last_seen=datetime.now(UTC),
+        topic=topic.name,
+        partition=message.partition,
+        offset=message.offset,
+        original=(message.value or b"")[:ORIGINAL_BYTES],
+        job=getattr(event, "job", None),
+        n=getattr(event, "n", None),
+        epoch=getattr(event, "epoch", None),
+    )
 
 
 async def run_all(consumers: Sequence[Consumer], stop: asyncio.Event) -> None:
