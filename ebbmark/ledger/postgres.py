@@ -19,6 +19,8 @@ from psycopg.rows import dict_row
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import (
+    CANCELLED,
+    CANCELLED_DETAIL,
     Abandoned,
     Candidacy,
     Claim,
@@ -295,6 +297,40 @@ class PostgresLedger(Ledger):
                         yield UUID(note.payload)
             yield Hearing.LOST
             await asyncio.sleep(1)
+
+    async def redrive(
+        self,
+        photos: Sequence[Wanted],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        stale: timedelta,
+        deadline: timedelta,
+    ) -> Sequence[Wanted]:
+        rows = await self._run(
+            "redrive",
+            **_columns(photos, Wanted),
+            recipe=recipe,
+            logo_sha256=logo_sha256,
+            stale=stale,
+            deadline=deadline,
+            channel=self._channel,
+        )
+        return [_as(Wanted, row) for row in rows]
+
+    async def cancel(
+        self, job: UUID, photos: Sequence[int] | None = None, *, ttl: timedelta
+    ) -> Sequence[int]:
+        rows = await self._run(
+            "cancel",
+            job=job,
+            photos=None if photos is None else list(photos),
+            code=CANCELLED,
+            detail=CANCELLED_DETAIL,
+            ttl=ttl,
+            channel=self._channel,
+        )
+        return [row["n"] for row in rows]
 
     async def claim(
         self, wanted: Sequence[Wanted], *, claimant: UUID, lease: timedelta, strikes: int

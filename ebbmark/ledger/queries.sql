@@ -169,6 +169,69 @@ with job as (
 )
 select pg_notify(%(channel)s, id::text) from job;
 
+-- name: redrive
+-- A new round for what has failed. A repeat finds other epochs and does nothing; what was refused at the door
+-- has no original, which its size of 0 says. With another recipe only what is complete begins anew, so that
+-- no photo is under way by the old one.
+with wanted as (
+  select distinct * from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[]) as given (job, n, epoch)
+), locked as (
+  select id from jobs
+  where id in (select job from wanted)
+    and ((state = 'rendering' and %(recipe)s::bytea is null) or (state = 'complete' and expires_at > now()))
+  order by id for update
+), again as (
+  update photos p set
+    state = 'queued', epoch = p.epoch + 1, strikes = 0, dispatches = 0, lease_until = null, claimant = null,
+    code = null, detail = null, dispatch_at = now() + %(stale)s
+  from wanted w join locked on locked.id = w.job
+  where p.job = w.job and p.n = w.n and p.epoch = w.epoch and p.state = 'failed' and p.size > 0
+  returning p.job, p.n, p.epoch
+), counted as (
+  select job, count(*) as photos from again group by job
+), moved as (
+  update jobs j set
+    state = 'rendering', completed_at = null, expires_at = null, deadline = now() + %(deadline)s,
+    recipe = coalesce(%(recipe)s, j.recipe),
+    logo_sha256 = coalesce(%(logo_sha256)s, j.logo_sha256),
+    failed = j.failed - c.photos,
+    epoch = j.epoch + 1,
+    version = version + 1
+  from counted c where j.id = c.job
+  returning j.id
+)
+select again.job, n, epoch, pg_notify(%(channel)s, moved.id::text)
+from again join moved on moved.id = again.job order by again.job, n;
+
+-- name: cancel
+-- What has not ended fails at once, so that done and failed stay all there is to count; what a worker still says
+-- of it is absorbed like any late outcome.
+with locked as (
+  select id from jobs where id = %(job)s and state in ('open', 'rendering') for update
+), ended as (
+  update photos p set
+    state = 'failed', code = %(code)s, detail = %(detail)s, lease_until = null, claimant = null, dispatch_at = null
+  from locked
+  where p.job = locked.id and p.state not in ('done', 'failed')
+    and (%(photos)s::int[] is null or p.n = any(%(photos)s::int[]))
+  returning p.n
+), counted as (
+  select count(*) as photos from ended
+), moved as (
+  update jobs j set
+    failed = j.failed + c.photos,
+    version = version + 1,
+    state = case when j.state = 'rendering' and j.done + j.failed + c.photos = j.total
+      then 'complete' else j.state end,
+    completed_at = case when j.state = 'rendering' and j.done + j.failed + c.photos = j.total
+      then now() else j.completed_at end,
+    expires_at = case when j.state = 'rendering' and j.done + j.failed + c.photos = j.total
+      then now() + %(ttl)s else j.expires_at end
+  from counted c, locked where j.id = locked.id and c.photos > 0
+  returning j.id
+)
+select n, pg_notify(%(channel)s, moved.id::text) from moved, ended order by n;
+
 -- name: claim
 -- Before any byte is decoded. What is not returned must not be rendered. A claimant that asks for what it
 -- holds has lost the answer: it gets the same claim again.
@@ -250,8 +313,8 @@ with outcome as (
 select id as job, epoch, done, failed, completed, pg_notify(%(channel)s, id::text) from moved;
 
 -- name: announced
--- JobCompleted of these epochs is in the log.
-update jobs set announced_epoch = given.epoch
+-- JobCompleted of these epochs is in the log; a note that comes late takes nothing back.
+update jobs set announced_epoch = greatest(announced_epoch, given.epoch)
 from unnest(%(job)s::uuid[], %(epoch)s::int[]) as given (job, epoch)
 where jobs.id = given.job;
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -13,6 +13,8 @@ from msgspec import Struct, field
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import (
+    CANCELLED,
+    CANCELLED_DETAIL,
     Abandoned,
     Candidacy,
     Claim,
@@ -314,6 +316,59 @@ class MemoryLedger(Ledger):
         finally:
             self._watchers.remove(watcher)
 
+    async def redrive(
+        self,
+        photos: Sequence[Wanted],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        stale: timedelta,
+        deadline: timedelta,
+    ) -> Sequence[Wanted]:
+        now = self._answer()
+        wanted, again = set(photos), list[_Photo]()
+        for job in self._jobs.values():
+            failed = [photo for photo in job.photos.values() if _may_begin_anew(photo, wanted)]
+            if failed and _may_render_again(job, now, recipe):
+                job.state = JobState.RENDERING
+                job.completed_at = job.expires_at = None
+                job.deadline = now + deadline
+                job.recipe = recipe or job.recipe
+                job.logo_sha256 = logo_sha256 or job.logo_sha256
+                job.failed -= len(failed)
+                job.epoch += 1
+                self._changed(job)
+                again += failed
+        for photo in again:
+            photo.state = PhotoState.QUEUED
+            photo.epoch += 1
+            photo.strikes = photo.dispatches = 0
+            photo.lease_until = photo.claimant = photo.code = photo.detail = None
+            photo.dispatch_at = now + stale
+        return sorted((_as(Wanted, photo) for photo in again), key=lambda each: (each.job, each.n))
+
+    async def cancel(
+        self, job: UUID, photos: Sequence[int] | None = None, *, ttl: timedelta
+    ) -> Sequence[int]:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None or row.state not in _FILLING:
+            return []
+        ended = [
+            photo
+            for n, photo in sorted(row.photos.items())
+            if photo.state not in TERMINAL_PHOTO_STATES and (photos is None or n in photos)
+        ]
+        for photo in ended:
+            photo.state, photo.code, photo.detail = PhotoState.FAILED, CANCELLED, CANCELLED_DETAIL
+            photo.lease_until = photo.claimant = photo.dispatch_at = None
+        row.failed += len(ended)
+        if ended:
+            if row.state is JobState.RENDERING and row.done + row.failed == row.total:
+                row.complete(now, ttl)
+            self._changed(row)
+        return [photo.n for photo in ended]
+
     async def claim(
         self, wanted: Sequence[Wanted], *, claimant: UUID, lease: timedelta, strikes: int
     ) -> Sequence[Claim]:
@@ -387,8 +442,8 @@ class MemoryLedger(Ledger):
     async def announced(self, completions: Sequence[Completion]) -> None:
         self._answer()
         for each in completions:
-            if each.job in self._jobs:
-                self._jobs[each.job].announced_epoch = each.epoch
+            if job := self._jobs.get(each.job):
+                job.announced_epoch = max(each.epoch, job.announced_epoch or 0)
 
     @asynccontextmanager
     async def candidacy(self) -> AsyncGenerator[Candidacy]:
@@ -555,6 +610,15 @@ def _enter(job: _Job, photos: Sequence[NewPhoto], now: datetime, stale: timedelt
         )
         job.failed += refused
         job.bytes += photo.size
+
+
+def _may_begin_anew(photo: _Photo, wanted: Collection[Wanted]) -> bool:
+    return photo.state is PhotoState.FAILED and photo.size > 0 and _as(Wanted, photo) in wanted
+
+
+def _may_render_again(job: _Job, now: datetime, recipe: bytes | None) -> bool:
+    alive = job.state is JobState.COMPLETE and not _past(job.expires_at, now)
+    return alive or (job.state is JobState.RENDERING and recipe is None)
 
 
 def _past(moment: datetime | None, now: datetime) -> bool:

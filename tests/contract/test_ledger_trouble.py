@@ -64,6 +64,8 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "snapshot_by_token": lambda ledger: ledger.snapshot_by_token(b"t"),
     "expire_now": lambda ledger: ledger.expire_now(JOB),
     "abandon": lambda ledger: ledger.abandon(JOB, JOB),
+    "redrive": lambda ledger: ledger.redrive([Wanted(job=JOB, n=0, epoch=0)], stale=MINUTE, deadline=MINUTE),
+    "cancel": lambda ledger: ledger.cancel(JOB, ttl=MINUTE),
     "claim": lambda ledger: ledger.claim(
         [Wanted(job=JOB, n=0, epoch=0)], claimant=JOB, lease=MINUTE, strikes=5
     ),
