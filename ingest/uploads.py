@@ -169,7 +169,9 @@ async def pieces(request: Request[object, object, State], patience: Patience) ->
         raise Aborted("upload-aborted", "The client went away.") from exc
 
 
-async def small_body(request: Request[object, object, State], patience: Patience) -> bytes:
+async def small_body(
+    request: Request[object, object, State], patience: Patience, *, most: int = _SMALL_BODY
+) -> bytes:
     """Return a body that is not expected to be large.
 
     Raises:
@@ -179,7 +181,7 @@ async def small_body(request: Request[object, object, State], patience: Patience
     async with aclosing(pieces(request, patience)) as coming:
         async for chunk in coming:
             body += chunk
-            if len(body) > _SMALL_BODY:
+            if len(body) > most:
                 raise LimitExceeded("body-too-large", "The body is too long for what it should say.")
     return body
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ebbmark.events import DeadLetter
-from ebbmark.states import PhotoState
+from ebbmark.states import JobState, PhotoState
 
 PREVIEW_BYTES = 256
 
@@ -53,6 +53,7 @@ class LetterRow(Struct, frozen=True, kw_only=True):
     size: int
     preview: bytes
     """The first `PREVIEW_BYTES` of the original, of which `size` are kept."""
+    job_state: JobState | None
     job_lives: bool
     photo_state: PhotoState | None
     photo_epoch: int | None
@@ -140,7 +141,7 @@ class Letters(ABC):
 
     @abstractmethod
     async def settle(self) -> int:
-        """Resolve open letters of photos that are done, cancelled or in a later round; return how many."""
+        """Resolve open letters of photos that are done or in a later round by now; return how many."""
 
     @abstractmethod
     async def forget(self, *, retention: timedelta) -> int:

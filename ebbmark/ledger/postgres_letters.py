@@ -16,7 +16,7 @@ from ebbmark.ledger.letters import (
     letter_subject,
 )
 from ebbmark.ledger.postgres_deliveries import Row, Run
-from ebbmark.states import PhotoState
+from ebbmark.states import JobState, PhotoState
 
 
 class PostgresLetters(Letters):
@@ -74,5 +74,10 @@ class PostgresLetters(Letters):
 
 
 def _letter(row: Row) -> LetterRow:
-    state, photo = row.pop("state"), row.pop("photo_state")
-    return LetterRow(**row, state=LetterState(state), photo_state=PhotoState(photo) if photo else None)
+    state, job, photo = row.pop("state"), row.pop("job_state"), row.pop("photo_state")
+    return LetterRow(
+        **row,
+        state=LetterState(state),
+        job_state=JobState(job) if job else None,
+        photo_state=PhotoState(photo) if photo else None,
+    )

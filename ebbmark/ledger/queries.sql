@@ -537,6 +537,7 @@ select d.id, d.place, d.reason, d.state, d.topic, d.partition, d."offset", d.job
   octet_length(d.original) as size, substring(d.original from 1 for %(preview)s) as preview,
   coalesce(j.state in ('open', 'rendering', 'complete') and (j.expires_at is null or j.expires_at > now()), false)
     as job_lives,
+  j.state as job_state,
   p.state as photo_state, p.epoch as photo_epoch
 from dead_letters d
 left join jobs j on j.id = d.job
@@ -562,7 +563,7 @@ update dead_letters set state = 'resolved' where id = %(id)s returning id;
 -- The photo went on without an operator: its owner retried it, or its result came after all.
 update dead_letters d set state = 'resolved' from photos p
 where d.state = 'open' and d.partition < 0 and p.job = d.job and p.n = d.n
-  and (p.epoch > d.epoch or p.state in ('done', 'cancelled'));
+  and (p.epoch > d.epoch or p.state = 'done');
 
 -- name: forget_letters
 -- Kept for as long as the topic keeps them, and no longer.

@@ -168,6 +168,7 @@ class MemoryLetters(Letters):
             redrives=sum(same),
             size=len(letter.original),
             preview=letter.original[:PREVIEW_BYTES],
+            job_state=job.state if job else None,
             job_lives=job is not None
             and job.state in LIVE_JOB_STATES
             and (job.expires_at is None or job.expires_at > now),

@@ -6,11 +6,22 @@ from uuid import UUID, uuid4
 import pytest
 
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter
-from ebbmark.ledger import Ledger
+from ebbmark.ledger import Ledger, Wanted
 from ebbmark.ledger.letters import LetterCount, LetterRow, Letters, LetterState, Selection, letter_id
-from ebbmark.states import PhotoState
+from ebbmark.states import JobState, PhotoState
 from tests.contract.benches import Bench
-from tests.contract.ledgers import MOMENT, TTL, claim, completed_with, done, failed, finish, sealed_with
+from tests.contract.ledgers import (
+    DEADLINE,
+    MOMENT,
+    STALE,
+    TTL,
+    claim,
+    completed_with,
+    done,
+    failed,
+    finish,
+    sealed_with,
+)
 
 SEEN = datetime(2026, 3, 1, 11, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -87,6 +98,7 @@ async def test_a_letter_is_entered_whole(letters: Letters) -> None:
         redrives=0,
         size=400,
         preview=(b"\x00\xff" * 200)[:256],
+        job_state=None,
         job_lives=False,
         photo_state=None,
         photo_epoch=None,
@@ -168,12 +180,9 @@ async def test_they_are_found_by_reason_job_state_and_id_and_by_all_of_these(let
 async def test_a_letter_says_how_its_photo_stands_now(bench: Bench) -> None:
     job = await poisoned(bench.ledger)
     row = await only(bench.ledger.letters)
-    assert (row.of_photo, row.job_lives, row.photo_state, row.photo_epoch) == (
-        True,
-        True,
-        PhotoState.FAILED,
-        0,
-    )
+    assert row.of_photo
+    assert (row.job_state, row.job_lives) == (JobState.COMPLETE, True)
+    assert (row.photo_state, row.photo_epoch) == (PhotoState.FAILED, 0)
     await bench.advance(TTL + MOMENT)
     assert not (await only(bench.ledger.letters)).job_lives, "its links are dead though nobody swept"
     await bench.ledger.expire_now(job)
@@ -218,6 +227,17 @@ async def test_the_letter_of_a_photo_that_went_on_is_resolved(ledger: Ledger, le
     assert await letters.settle() == 1
     assert (await only(letters)).state is LetterState.RESOLVED
     assert await letters.settle() == 0
+
+
+async def test_the_letter_of_a_photo_that_its_owner_sent_round_again_is_resolved(
+    ledger: Ledger, letters: Letters
+) -> None:
+    job = await poisoned(ledger)
+    await ledger.redrive([Wanted(job=job, n=0, epoch=0)], stale=STALE, deadline=DEADLINE)
+    await letters.enter(of_photo(job, epoch=1))
+    assert await letters.settle() == 1
+    later, earlier = await letters.find(ALL, limit=10)
+    assert (later.state, earlier.state) == (LetterState.OPEN, LetterState.RESOLVED)
 
 
 async def test_letters_of_photos_that_failed_are_left_open(ledger: Ledger, letters: Letters) -> None:
