@@ -133,7 +133,7 @@ class Letters(ABC):
 
     @abstractmethod
     async def redriven(self, letter: str) -> None:
-        """Note that it went round again, and count it."""
+        """Note that it went round again, and count it: twice at worst, when an answer is lost on the way."""
 
     @abstractmethod
     async def resolve(self, letter: str) -> bool:

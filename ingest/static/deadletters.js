@@ -56,7 +56,7 @@ function draw(letter) {
   const row = find("row").content.firstElementChild.cloneNode(true);
   row.dataset.id = letter.id;
   row.dataset.state = letter.state;
-  const shown = { ...letter, age: age(letter.age_seconds), n: letter.n ?? "–", job: letter.job ?? "–" };
+  const shown = { ...letter, age: age(letter.age_seconds), n: letter.n ?? "–", job: letter.job ? `${letter.job.slice(0, 8)}…` : "–" };
   for (const cell of row.querySelectorAll("[data-of]")) cell.textContent = shown[cell.dataset.of];
   row.querySelector("[data-act=resolve]").hidden = letter.state === "resolved";
   return row;
@@ -83,7 +83,7 @@ async function inspect(row, button) {
   const { letter, detail } = await ask("GET", `/dlq/${row.dataset.id}`);
   const place = letter.partition < 0 ? `${letter.topic}, given up by the ledger` : `${letter.topic}, partition ${letter.partition}, offset ${letter.offset}`;
   const facts = [
-    ["Letter", letter.id], ["From", place], ["First seen", letter.first_seen], ["Last seen", letter.last_seen],
+    ["Letter", letter.id], ["Job", letter.job ?? "–"], ["From", place], ["First seen", letter.first_seen], ["Last seen", letter.last_seen],
     ["Redriven at", letter.redriven_at ?? "never"], ["Photo now", letter.photo_state ?? "–"],
     ["Redrive", detail ?? "possible"], [`Message, ${letter.size} bytes`, letter.preview],
   ];
@@ -94,7 +94,7 @@ async function inspect(row, button) {
     const code = document.createElement("code");
     term.textContent = name;
     code.textContent = text;
-    said.append(name.startsWith("Message") || name === "Letter" ? code : text);
+    said.append(/^(Letter|Job|Message)/.test(name) ? code : text);
     list.append(term, said);
   }
   const shown = document.createElement("tr");
@@ -200,5 +200,6 @@ find("really").addEventListener("click", () => {
     await count();
   });
 });
+find("scriptless").hidden = true;
 find("door").querySelector("button").disabled = false;
 act(count);
