@@ -17,9 +17,9 @@ from typing import Any
 import faust
 from faust.types import EventT
 
-from ebbmark.errors import Unavailable
+from ebbmark.errors import MalformedEvent, Unavailable
 from ebbmark.eventlog import EventLog
-from ebbmark.events import DeadLetter
+from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import Hand, Message, Slots, guarded
 from ebbmark.progress import Group, Stall
 from ebbmark.settings import Kafka
@@ -28,7 +28,6 @@ from observability import logs, metrics
 
 log = logs.get(__name__)
 
-_ORIGINAL_BYTES = 16 * 1024
 _LOOKS = 6
 """In the time after which a consumer that receives nothing is called stuck."""
 _DRAIN = 15.0
@@ -85,6 +84,10 @@ class Consumer:
         self._topics.append(topic.name)
         source = self._app.topic(self._prefix + topic.name, value_serializer="raw", key_serializer="raw")
 
+        async def bury(message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
+            letter = dead_letter(topic, message, reason, attempts, first_seen)
+            await self._log.publish(DEAD_LETTERS, [letter])
+
         async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
             try:
                 await guarded(
@@ -92,7 +95,7 @@ class Consumer:
                     topic=topic.name,
                     decode=topic.decode,
                     handle=handle,
-                    give_up=self._bury,
+                    give_up=bury,
                     slots=slots,
                     hand=self._hand,
                 )
@@ -185,22 +188,27 @@ class Consumer:
                 ack=ack,
             )
 
-    async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
-        await self._log.publish(
-            DEAD_LETTERS,
-            [
-                DeadLetter(
-                    reason=reason,
-                    attempts=attempts,
-                    first_seen=first_seen,
-                    last_seen=datetime.now(UTC),
-                    topic=message.topic,
-                    partition=message.partition,
-                    offset=message.offset,
-                    original=(message.value or b"")[:_ORIGINAL_BYTES],
-                )
-            ],
-        )
+
+def dead_letter(
+    topic: Topic[E], message: Message, reason: str, attempts: int, first_seen: datetime
+) -> DeadLetter:
+    """Return what is written down of a message that was given up, with the ids that can be read from it."""
+    event: Event | None = None
+    with suppress(MalformedEvent):
+        event = topic.decode(message.value)
+    return DeadLetter(
+        reason=reason,
+        attempts=attempts,
+        first_seen=first_seen,
+        last_seen=datetime.now(UTC),
+        topic=topic.name,
+        partition=message.partition,
+        offset=message.offset,
+        original=(message.value or b"")[:ORIGINAL_BYTES],
+        job=getattr(event, "job", None),
+        n=getattr(event, "n", None),
+        epoch=getattr(event, "epoch", None),
+    )
 
 
 async def run_all(consumers: Sequence[Consumer], stop: asyncio.Event) -> None:

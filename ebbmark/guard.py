@@ -231,7 +231,8 @@ class _Guard:
             while failures < self._policy.attempts:
                 try:
                     await patiently(lambda: self._handle(event), self._topic, self._policy)
-                except Braked:
+                except Braked as exc:
+                    log.error("braked", topic=self._topic, reason=str(exc))  # noqa: TRY400 - it says it all
                     raise
                 except Exception:
                     failures += 1
@@ -241,6 +242,7 @@ class _Guard:
                     await asyncio.sleep(_wait(failures, self._policy))
                 else:
                     self._given_up_in_a_row = 0
+                    metrics.MESSAGES_DEAD_IN_A_ROW.labels(self._topic).set(0)
                     metrics.MESSAGES.labels(self._topic, "handled").inc()
                     return
             await self._bury(message, "handler-failed", failures, first_seen)
@@ -253,5 +255,7 @@ class _Guard:
         log.warning("message given up", topic=self._topic, offset=message.offset, reason=reason)
         # Counted only now, so that each start gets further than the one before, if only by so many.
         self._given_up_in_a_row += 1
+        metrics.MESSAGES_DEAD_IN_A_ROW.labels(self._topic).set(self._given_up_in_a_row)
         if self._given_up_in_a_row >= self._policy.brake:
+            log.error("braked", topic=self._topic, in_a_row=self._given_up_in_a_row, reason=reason)
             raise Braked(f"{self._given_up_in_a_row} messages of {self._topic} in a row could not be handled")
