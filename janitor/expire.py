@@ -32,12 +32,12 @@ class Expirer:
     async def handle(self, order: ExpireJob) -> None:
         """Return when the prefix lists empty and the ledger knows; repeating it changes nothing."""
         deleted = await self._store.delete_prefix(job_prefix(order.job))
-        metrics.OBJECTS_DELETED.inc(deleted)
+        metrics.OBJECTS_DELETED.inc(deleted.objects)
         unannounced = await self._ledger.mark_expired(order.job, quiet=self._quiet)
         if unannounced:
-            log.info("job expired", job=str(order.job), objects=deleted)
+            log.info("job expired", job=str(order.job), objects=deleted.objects)
             await self._log.publish(JOBS, [JobExpired(job=order.job)])
             await self._ledger.expiry_announced(order.job)
             metrics.JOBS_EXPIRED.inc()
-        elif deleted:
-            log.warning("late objects deleted", job=str(order.job), objects=deleted)
+        elif deleted.objects:
+            log.warning("late objects deleted", job=str(order.job), objects=deleted.objects)
