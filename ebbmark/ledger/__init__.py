@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ebbmark.ledger.deliveries import Deliveries
+from ebbmark.ledger.proofs import Proofs
 from ebbmark.states import JobState, PhotoState
 
 
@@ -22,6 +23,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
 
     id: UUID
     token_hash: bytes
+    receipt_hash: bytes | None = None
+    """Of the token that leads to the receipt, which outlives the job."""
     recipe: bytes | None = None
     logo_sha256: bytes | None = None
     idempotency_hash: bytes | None = None
@@ -391,3 +394,10 @@ class Ledger(ABC):
     @abstractmethod
     def deliveries(self) -> Deliveries:
         """Whom jobs tell of their end, and what became of it."""
+
+    # The audit, and the receipts
+
+    @property
+    @abstractmethod
+    def proofs(self) -> Proofs:
+        """What must be in the bucket, and what is known of what is gone."""

@@ -36,6 +36,8 @@ from ebbmark.ledger import (
 )
 from ebbmark.ledger.deliveries import Deliveries
 from ebbmark.ledger.postgres_deliveries import PostgresDeliveries
+from ebbmark.ledger.postgres_proofs import PostgresProofs
+from ebbmark.ledger.proofs import Proofs
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
 
@@ -371,6 +373,10 @@ class PostgresLedger(Ledger):
     @property
     def deliveries(self) -> Deliveries:
         return PostgresDeliveries(self._run)
+
+    @property
+    def proofs(self) -> Proofs:
+        return PostgresProofs(self._run)
 
 
 class _PostgresCandidacy(Candidacy):
