@@ -78,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which to run: {', '.join(AGENTS)} (default: all)",
     )
     commands.add_parser("janitor", help="expiry, second chances; run one or more, one leads")
-    audit = commands.add_parser(
-        "audit", help="compare the bucket with the ledger now; 1 when something is wrong"
-    )
+    audit = commands.add_parser("audit", help="compare the bucket with the ledger now")
     audit.add_argument("--json", action="store_true", help="for programs")
     commands.add_parser("migrate", help="bring the database to this version's schema")
     commands.add_parser("topics", help="create the topics that are missing")

@@ -43,6 +43,7 @@ from ingest.backlog import Backlog
 from ingest.clients import Places, Rate
 from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
+from ingest.receipts import RECEIPT_ROUTES
 from ingest.routes import JOB_ROUTES
 from ingest.services import HELD, Services
 from ingest.stream import Watch
@@ -202,6 +203,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         route_handlers=[
             *JOB_ROUTES,
             *DELIVERY_ROUTES,
+            *RECEIPT_ROUTES,
             healthz,
             readyz,
             show_metrics,
