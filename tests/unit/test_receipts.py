@@ -1,5 +1,6 @@
 """Receipts over HTTP: true at every step of a job's end, readable for weeks, silent on all else."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -124,6 +125,12 @@ async def test_a_deletion_that_was_cut_off_is_told_whole_when_it_is_done(owner: 
     await owner.expire()
     deleted = await owner.receipt()
     assert (deleted["state"], deleted["originals"], deleted["bytes"]) == ("deleted", 1, whole)
+
+
+async def test_two_janitors_at_once_are_counted_as_one(owner: Owner) -> None:
+    await owner.delete()
+    await asyncio.gather(*(owner.expire() for _ in range(4)))
+    assert (await owner.receipt())["objects"] == 1
 
 
 async def test_a_receipt_outlives_its_job_and_ends_with_the_tombstone(owner: Owner) -> None:
