@@ -155,6 +155,8 @@ class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
     sweep: timedelta = timedelta(seconds=2)
     stale: timedelta = timedelta(seconds=90)
     """A photo accepted or dispatched this long ago and still not claimed is dispatched again."""
+    audit: timedelta = timedelta(minutes=10)
+    """Between two comparisons of the whole bucket with the ledger."""
 
 
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
