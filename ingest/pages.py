@@ -147,6 +147,11 @@ def problem_page(status: int, title: str, detail: str, code: str, *, of_form: bo
     )
 
 
+def letters_page() -> str:
+    """Return the operators' page of dead letters: the same for everybody, its scripts fetch the rest."""
+    return _ENVIRONMENT.get_template("deadletters.html").render()
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1024**2:g} MB"
 

@@ -169,14 +169,16 @@ async def pieces(request: Request[object, object, State], patience: Patience) ->
         raise Aborted("upload-aborted", "The client went away.") from exc
 
 
-async def small_body(request: Request[object, object, State], patience: Patience) -> bytes:
+async def small_body(
+    request: Request[object, object, State], patience: Patience, *, most: int = _SMALL_BODY
+) -> bytes:
     """Return a body that is not expected to be large.
 
     Raises:
         LimitExceeded: it is.
     """
     async with aclosing(pieces(request, patience)) as coming:
-        return await gathered(coming, _SMALL_BODY)
+        return await gathered(coming, most)
 
 
 async def gathered(coming: AsyncIterator[bytes], most: int) -> bytes:

@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ebbmark.ledger.deliveries import Deliveries
+from ebbmark.ledger.letters import Letters
 from ebbmark.states import JobState, PhotoState
 
 
@@ -433,3 +434,10 @@ class Ledger(ABC):
     @abstractmethod
     def deliveries(self) -> Deliveries:
         """Whom jobs tell of their end, and what became of it."""
+
+    # The operator
+
+    @property
+    @abstractmethod
+    def letters(self) -> Letters:
+        """What was given up, and what operators did about it."""

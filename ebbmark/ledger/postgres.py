@@ -37,7 +37,9 @@ from ebbmark.ledger import (
     Wanted,
 )
 from ebbmark.ledger.deliveries import Deliveries
+from ebbmark.ledger.letters import Letters
 from ebbmark.ledger.postgres_deliveries import PostgresDeliveries
+from ebbmark.ledger.postgres_letters import PostgresLetters
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
 
@@ -409,6 +411,10 @@ class PostgresLedger(Ledger):
     @property
     def deliveries(self) -> Deliveries:
         return PostgresDeliveries(self._run)
+
+    @property
+    def letters(self) -> Letters:
+        return PostgresLetters(self._run)
 
 
 class _PostgresCandidacy(Candidacy):

@@ -520,3 +520,60 @@ update deliveries set next_attempt_at = now(), due_since = now(), dispatched_at 
 where job = %(job)s and event = %(event)s
 returning event, kind, epoch, attempts, occurred_at, attempted_at, next_attempt_at, status, outcome, delivered_at,
   given_up_at;
+
+-- name: enter_letter
+-- A repeat changes nothing: neither what became of it, nor when it was entered.
+insert into dead_letters (id, subject, reason, topic, partition, "offset", original, job, n, epoch, attempts,
+                          first_seen, last_seen)
+values (%(id)s, %(subject)s, %(reason)s, %(topic)s, %(partition)s, %(offset)s, %(original)s, %(job)s, %(n)s,
+        %(epoch)s, %(attempts)s, %(first_seen)s, %(last_seen)s)
+on conflict (id) do nothing
+returning id;
+
+-- name: find_letters
+-- The last entered first, each with how its photo stands now.
+select d.id, d.place, d.reason, d.state, d.topic, d.partition, d."offset", d.job, d.n, d.epoch, d.attempts,
+  d.first_seen, d.last_seen, d.entered_at, d.redriven_at, now() - d.entered_at as age,
+  (select sum(same.redrives)::int from dead_letters same where same.subject = d.subject) as redrives,
+  octet_length(d.original) as size, substring(d.original from 1 for %(preview)s) as preview,
+  coalesce(j.state in ('open', 'rendering', 'complete') and (j.expires_at is null or j.expires_at > now()), false)
+    as job_lives,
+  j.state as job_state,
+  p.state as photo_state, p.epoch as photo_epoch
+from dead_letters d
+left join jobs j on j.id = d.job
+left join photos p on p.job = d.job and p.n = d.n
+where (%(ids)s::text[] is null or d.id = any(%(ids)s)) and (%(reason)s::text is null or d.reason = %(reason)s)
+  and (%(job)s::uuid is null or d.job = %(job)s) and (%(state)s::text is null or d.state = %(state)s)
+  and (%(before)s::bigint is null or d.place < %(before)s)
+order by d.place desc limit %(limit)s;
+
+-- name: letter_original
+-- All that is kept of it.
+select original from dead_letters where id = %(id)s;
+
+-- name: redriven_letter
+-- It went round again.
+update dead_letters set state = 'redriven', redrives = redrives + 1, redriven_at = now() where id = %(id)s;
+
+-- name: resolve_letter
+-- It needs no more.
+update dead_letters set state = 'resolved' where id = %(id)s returning id;
+
+-- name: settle_letters
+-- The photo went on without an operator: its owner retried it, or its result came after all.
+update dead_letters d set state = 'resolved' from photos p
+where d.state = 'open' and d.partition < 0 and p.job = d.job and p.n = d.n
+  and (p.epoch > d.epoch or p.state = 'done');
+
+-- name: forget_letters
+-- Kept for as long as the topic keeps them, and no longer.
+delete from dead_letters where id in (
+  select id from dead_letters where entered_at < now() - %(retention)s order by entered_at limit 500
+);
+
+-- name: letter_counts
+-- By reason and state.
+select reason, state, count(*)::int as letters,
+  coalesce(max(now() - entered_at) filter (where state = 'open'), interval '0') as age
+from dead_letters group by reason, state order by reason, state;

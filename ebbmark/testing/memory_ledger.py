@@ -31,8 +31,10 @@ from ebbmark.ledger import (
     Wanted,
 )
 from ebbmark.ledger.deliveries import Deliveries, Webhook
+from ebbmark.ledger.letters import Letters
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_deliveries import Delivery, MemoryDeliveries
+from ebbmark.testing.memory_letters import Letter, MemoryLetters
 
 S = TypeVar("S", bound=Struct)
 
@@ -120,6 +122,7 @@ class MemoryLedger(Ledger):
         self.down = False
         self._now = now
         self._jobs: dict[UUID, _Job] = {}
+        self._letters: dict[str, Letter] = {}
         self._watchers: list[asyncio.Queue[UUID | Hearing]] = []
         self._hearing = Hearing.CONNECTED
         self._leader: object | None = None
@@ -563,6 +566,10 @@ class MemoryLedger(Ledger):
     @property
     def deliveries(self) -> Deliveries:
         return MemoryDeliveries(self._jobs, self._answer)
+
+    @property
+    def letters(self) -> Letters:
+        return MemoryLetters(self._letters, self._jobs, self._answer)
 
     def take_the_lead(self, candidate: object) -> bool:
         """Return whether the candidate leads now."""

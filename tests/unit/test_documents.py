@@ -26,6 +26,7 @@ from ebbmark.settings import Settings, variables
 from ebbmark.states import JobState, PhotoState
 from ebbmark.topics import TOPICS, Topic
 from ingest.problems import STATUS_BY_CODE, status_of
+from ingest.redrive import REFUSED
 from ingest.remedies import REMEDIES
 from tests.unit.imaging.photos import flat, opened, saved
 
@@ -204,6 +205,11 @@ def test_every_reason_of_a_dead_letter_has_its_line() -> None:
     given = [word(call.args[places[called(call)]]) for _, call in calls("ebbmark") if called(call) in places]
     reasons = {*GIVEN_UP, *filter(None, given)}
     assert sorted(row[0].strip("`") for row in table) == sorted(reasons)
+
+
+def test_every_reason_not_to_redrive_has_its_line() -> None:
+    (table,) = tables(section("docs/errors.md", "## Why a dead letter is not redriven"))
+    assert [row[0].strip("`") for row in table] == sorted(REFUSED)
 
 
 def test_every_metric_stands_in_the_operating_manual_with_its_help_and_labels() -> None:

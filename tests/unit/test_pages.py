@@ -138,6 +138,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "unknown": lambda: pages.gone_page("unknown"),
     "problem": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE),
     "refused form": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE, of_form=True),
+    "dead letters": pages.letters_page,
     "fault": lambda: pages.problem_page(503, HOSTILE, "", HOSTILE),
 }
 
@@ -377,6 +378,16 @@ def test_without_scripts_a_page_of_many_photos_reloads_less_often_and_at_a_click
     assert {"href": URL} in seen.all("a")
     assert f"every {seconds} seconds" in seen.text
     assert {"href": URL} not in Seen(pages.job_page(status(JobState.COMPLETE, photos))).all("a")
+
+
+def test_nothing_that_an_operator_types_can_get_into_an_address() -> None:
+    seen = Seen(pages.letters_page())
+    assert [each for each in seen.all("input", "select", "button") if "name" in each] == []
+    assert [each for each in seen.all("form") if {"action", "method"} & set(each)] == []
+    (token,) = [each for each in seen.all("input") if each.get("type") == "password"]
+    assert token["autocomplete"] == "off"
+    script = (pages.STATIC_FOLDER / "deadletters.js").read_text()
+    assert not re.search(r"localStorage|sessionStorage|indexedDB|cookie|location|history|innerHTML", script)
 
 
 def contrast(one: str, other: str) -> float:
