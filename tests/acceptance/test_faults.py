@@ -207,23 +207,25 @@ def test_a_server_killed_in_the_middle_of_a_job_loses_nothing(ann: Person, runni
 
 def test_killed_children_cost_their_photos_nothing_but_time(ann: Person, running_system: System) -> None:
     until_both_render(ann, running_system)
-    died = 'ebbmark_children_lost_total{reason="died"}'
-    before = metric(running_system, "worker-2", died)
-    with frozen_workers(running_system):
-        job = fill(ann, 20, size=(2400, 1800))
     worker = psutil.Process(running_system.processes["worker-2"].pid)
 
-    def kill_a_busy_child() -> float:
+    def lost() -> float:
+        reasons = ("died", "broken")  # at work, or waiting for it
+        return sum(
+            metric(running_system, "worker-2", f'ebbmark_children_lost_total{{reason="{reason}"}}')
+            for reason in reasons
+        )
+
+    def kill_the_children() -> float:
         for child in (child for server in worker.children() for child in server.children()):
             with suppress(psutil.NoSuchProcess):
-                # Two ticks of the kernel within one look: it decodes; one that waits or reads takes none.
-                before = sum(child.cpu_times()[:2])
-                busy = any(sum(child.cpu_times()[:2]) > before + 0.015 for _ in range(2000))
-                if busy and child.status() == psutil.STATUS_RUNNING:
-                    child.kill()
-        return metric(running_system, "worker-2", died)
+                child.kill()
+        return lost()
 
-    eventually(kill_a_busy_child, lambda lost: lost > before)  # one died with a photo in its hands
+    before = lost()
+    with frozen_workers(running_system):
+        job = fill(ann, 20, size=(2400, 1800))
+    eventually(kill_the_children, lambda now: now >= before + 2)
     status = ann.wait_until_complete(job, within=120)
     assert (status["done"], status["failed"]) == (20, 0)
 

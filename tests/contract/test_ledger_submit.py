@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ebbmark.ledger import JobRow, Ledger, NewPhoto
+from ebbmark.ledger import Hearing, JobRow, Ledger, NewPhoto
 from ebbmark.states import JobState, PhotoState
 from tests.contract.benches import Bench
 from tests.contract.histories import check
@@ -16,7 +16,6 @@ from tests.contract.ledgers import (
     MOMENT,
     RECIPE,
     STALE,
-    STRIKES,
     TTL,
     claim,
     completed_with,
@@ -28,6 +27,7 @@ from tests.contract.ledgers import (
     refused_photo,
     sealed_with,
     see,
+    take_back,
 )
 
 
@@ -85,16 +85,16 @@ async def test_what_nobody_ordered_is_dispatched_when_it_is_stale(bench: Bench) 
     job = await open_with(bench.ledger, 0)
     await submit(bench.ledger, job, [new_photo(0), refused_photo(1)])
     await bench.advance(STALE - MOMENT)
-    assert await bench.ledger.overdue(stale=STALE, limit=9) == []
+    assert await bench.ledger.overdue(limit=9) == []
     await bench.advance(MOMENT)
-    assert [each.n for each in await bench.ledger.overdue(stale=STALE, limit=9)] == [0]
+    assert [each.n for each in await bench.ledger.overdue(limit=9)] == [0]
 
 
 async def test_what_is_not_rendered_by_the_deadline_fails(bench: Bench) -> None:
     job = await open_with(bench.ledger, 0)
     await submit(bench.ledger, job, [new_photo(0)])
     await bench.advance(DEADLINE + MOMENT)
-    (lost,) = await bench.ledger.end_leases(strikes=STRIKES, ttl=TTL)
+    (lost,) = await take_back(bench.ledger)
     assert (lost.job, lost.code) == (job, "deadline")
 
 
@@ -145,7 +145,7 @@ async def test_of_different_forms_at_once_one_is_entered_whole(ledger: Ledger) -
 async def test_a_watcher_hears_of_it(ledger: Ledger) -> None:
     job = await open_with(ledger, 0)
     async with ledger.changes() as changes:
-        assert await anext(changes) is None
+        assert await anext(changes) is Hearing.CONNECTED
         await submit(ledger, job, [new_photo(0)])
         async with asyncio.timeout(20):
             assert await anext(changes) == job
