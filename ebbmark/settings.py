@@ -33,6 +33,8 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
     """A job not sealed by then is abandoned and deleted."""
     deadline: timedelta = timedelta(minutes=30)
     """Photos not rendered by then, counted from the seal, fail."""
+    retry_within: timedelta = timedelta(hours=6)
+    """How long after a job was opened its failed photos may begin a new round."""
     tombstone: timedelta = timedelta(days=30)
     """How long the row of ids, counts and times outlives the job."""
     files: Positive = 500

@@ -102,6 +102,40 @@ def _redrive_body() -> RequestBody:
     return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
 
 
+def _retry_body() -> RequestBody:
+    photos = Schema(
+        type=OpenAPIType.ARRAY,
+        items=Schema(type=OpenAPIType.INTEGER, minimum=0),
+        description="Numbers of failed photos; without them all that are `retryable` and were not cancelled.",
+    )
+    recipe = Schema(
+        type=OpenAPIType.OBJECT,
+        description='What to do this time, `{"operations": [{"operation": "grayscale"}]}`; the job keeps it. '
+        "Taken only while no photo is under way.",
+    )
+    operations = Schema(
+        type=OpenAPIType.STRING,
+        description="The same in short form: names in order; their parameters are further properties.",
+    )
+    json = Schema(
+        type=OpenAPIType.OBJECT, properties={"photos": photos, "recipe": recipe, "operations": operations}
+    )
+    logo = Schema(
+        type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="Another logo, with a recipe."
+    )
+    form = Schema(
+        type=OpenAPIType.OBJECT,
+        properties={"photos": _TEXT, "recipe": _TEXT, "operations": _TEXT, "logo": logo},
+    )
+    return RequestBody(
+        content={
+            "application/json": OpenAPIMediaType(schema=json),
+            "multipart/form-data": OpenAPIMediaType(schema=form),
+        },
+        required=False,
+    )
+
+
 @dataclass
 class FormOperation(Operation):
     """An operation whose handler parses the form by itself."""
@@ -128,6 +162,13 @@ class RedriveOperation(Operation):
     """An operation whose body is a wish, of which we say ourselves what is wrong."""
 
     requestBody: RequestBody | None = field(default_factory=_redrive_body)  # noqa: N815 - OpenAPI's spelling
+
+
+@dataclass
+class RetryOperation(Operation):
+    """An operation whose body may say which photos, and what else to do with them."""
+
+    requestBody: RequestBody | None = field(default_factory=_retry_body)  # noqa: N815 - OpenAPI's spelling
 
 
 @get("/docs", include_in_schema=False)

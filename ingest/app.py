@@ -42,6 +42,7 @@ from ingest import connections, pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
 from ingest.backlog import Backlog
 from ingest.clients import Places, Rate
+from ingest.control import CONTROL_ROUTES
 from ingest.deadletters import LETTER_ROUTES
 from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
@@ -206,6 +207,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
     return _Application(
         route_handlers=[
             *JOB_ROUTES,
+            *CONTROL_ROUTES,
             *DELIVERY_ROUTES,
             *LETTER_ROUTES,
             healthz,

@@ -177,12 +177,21 @@ async def small_body(
     Raises:
         LimitExceeded: it is.
     """
-    body = b""
     async with aclosing(pieces(request, patience)) as coming:
-        async for chunk in coming:
-            body += chunk
-            if len(body) > most:
-                raise LimitExceeded("body-too-large", "The body is too long for what it should say.")
+        return await gathered(coming, most)
+
+
+async def gathered(coming: AsyncIterator[bytes], most: int) -> bytes:
+    """Return a body in one piece.
+
+    Raises:
+        LimitExceeded: it is longer than that.
+    """
+    body = b""
+    async for chunk in coming:
+        body += chunk
+        if len(body) > most:
+            raise LimitExceeded("body-too-large", "The body is too long for what it should say.")
     return body
 
 

@@ -33,6 +33,14 @@ UPLOADS_REFUSED = Counter(
     "Uploads and photos refused at the door, by code. A sudden rise of one code: a client went wrong.",
     ["code"],
 )
+PHOTOS_RETRIED = Counter(
+    "ebbmark_photos_retried_total",
+    "Failed photos that their owners sent round again. Rising: see by which code photos fail.",
+)
+PHOTOS_CANCELLED = Counter(
+    "ebbmark_photos_cancelled_total",
+    "Photos that their owners cancelled. Rising: people wait too long; add workers.",
+)
 WATCHERS = Gauge(
     "ebbmark_watchers", "Open event streams. Far above the number of users: a client reconnects in a loop."
 )

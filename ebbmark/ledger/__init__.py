@@ -310,6 +310,7 @@ class Ledger(ABC):
         *,
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
+        within: timedelta | None = None,
         stale: timedelta,
         deadline: timedelta,
     ) -> Sequence[Wanted]:
@@ -320,8 +321,8 @@ class Ledger(ABC):
         complete once more. A recipe, and a logo with it, replaces the job's for all that is rendered
         from here on. Refused, and not in the answer: what is not failed in the very epoch that is given,
         so repeating the call does nothing; what was refused at the door, for there is no original; what
-        is not of a sealed job whose links are alive; and, with a recipe, what is of a job that is not
-        complete, for one round is rendered by one recipe.
+        is not of a sealed job whose links are alive, or was opened longer ago than `within`; and, with a
+        recipe, what is of a job that is not complete, for one round is rendered by one recipe.
         """
 
     @abstractmethod

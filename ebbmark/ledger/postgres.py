@@ -304,6 +304,7 @@ class PostgresLedger(Ledger):
         *,
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
+        within: timedelta | None = None,
         stale: timedelta,
         deadline: timedelta,
     ) -> Sequence[Wanted]:
@@ -312,6 +313,7 @@ class PostgresLedger(Ledger):
             **_columns(photos, Wanted),
             recipe=recipe,
             logo_sha256=logo_sha256,
+            within=within,
             stale=stale,
             deadline=deadline,
             channel=self._channel,

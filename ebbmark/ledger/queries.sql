@@ -179,6 +179,7 @@ with wanted as (
   select id from jobs
   where id in (select job from wanted)
     and ((state = 'rendering' and %(recipe)s::bytea is null) or (state = 'complete' and expires_at > now()))
+    and (%(within)s::interval is null or created_at > now() - %(within)s::interval)
   order by id for update
 ), again as (
   update photos p set

@@ -322,6 +322,7 @@ class MemoryLedger(Ledger):
         *,
         recipe: bytes | None = None,
         logo_sha256: bytes | None = None,
+        within: timedelta | None = None,
         stale: timedelta,
         deadline: timedelta,
     ) -> Sequence[Wanted]:
@@ -329,7 +330,8 @@ class MemoryLedger(Ledger):
         wanted, again = set(photos), list[_Photo]()
         for job in self._jobs.values():
             failed = [photo for photo in job.photos.values() if _may_begin_anew(photo, wanted)]
-            if failed and _may_render_again(job, now, recipe):
+            young = within is None or job.created_at > now - within
+            if failed and young and _may_render_again(job, now, recipe):
                 job.state = JobState.RENDERING
                 job.completed_at = job.expires_at = None
                 job.deadline = now + deadline

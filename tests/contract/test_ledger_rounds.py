@@ -142,6 +142,15 @@ async def test_a_job_whose_hour_is_over_begins_no_new_round_even_before_the_jani
     assert not (await see(bench.ledger, job)).job.live
 
 
+async def test_a_job_that_is_too_old_begins_no_new_round(bench: Bench) -> None:
+    job = await failed_with(bench.ledger, 1, 0)
+    await bench.advance(timedelta(minutes=50))
+    wanted = [Wanted(job=job, n=0, epoch=0)]
+    young, old = timedelta(minutes=49), timedelta(minutes=51)
+    assert await bench.ledger.redrive(wanted, within=young, stale=STALE, deadline=DEADLINE) == []
+    assert len(await bench.ledger.redrive(wanted, within=old, stale=STALE, deadline=DEADLINE)) == 1
+
+
 async def test_the_hour_begins_anew_with_the_new_completion(bench: Bench) -> None:
     job = await failed_with(bench.ledger, 1, 0)
     await bench.advance(TTL - MOMENT)
