@@ -7,6 +7,8 @@ from datetime import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from ebbmark.errors import MalformedEvent, Rejected, Unavailable
 from ebbmark.guard import Braked, Hand, Message, OrderedAcks, Policy, guarded
@@ -188,10 +190,17 @@ async def test_when_everything_fails_the_brake_stops_the_consumer_and_nothing_mo
         raise ValueError
 
     graves = Graves()
-    with pytest.raises(Braked):
+    with pytest.raises(Braked), capture_logs() as lines:
         await run(stream, handle, graves, policy=Policy(first_wait=0.0, longest_wait=0.0, brake=5))
     assert len(graves.buried) == 4
     assert len(stream.acked) <= 4
+    (braked,) = [line for line in lines if line["event"] == "braked"]
+    assert (braked["topic"], braked["in_a_row"], braked["reason"]) == ("t", 5, "handler-failed")
+    assert (in_a_row() or 0) >= 5
+
+
+def in_a_row() -> float | None:
+    return REGISTRY.get_sample_value("ebbmark_messages_dead_in_a_row", {"topic": "t"})
 
 
 async def test_a_success_between_failures_releases_the_brake() -> None:
@@ -205,6 +214,7 @@ async def test_a_success_between_failures_releases_the_brake() -> None:
     await run(stream, handle, graves, slots=1, policy=Policy(first_wait=0.0, longest_wait=0.0, brake=2))
     assert len(graves.buried) == 20
     assert stream.acked == list(range(40))
+    assert in_a_row() == 0
 
 
 async def test_no_more_messages_are_in_hand_than_there_are_slots() -> None:
