@@ -55,7 +55,9 @@ def prepare(data: Path, log: Path, ports: dict[str, int], halt: Halt) -> Process
     _give(data, owner)
     _forget_stale_owner(cluster)
     command = [_binary("postgres"), "-D", str(cluster), "-p", str(ports["postgres"])]
-    for setting in (f"listen_addresses={HOST}", "unix_socket_directories=", "max_connections=200"):
+    # Old segments of its log are removed, not used again: names that were deleted stood in them for days.
+    settings = ("unix_socket_directories=", "max_connections=200", "wal_recycle=off")
+    for setting in (f"listen_addresses={HOST}", *settings):
         command += ["-c", setting]
     if disguise:  # changing who one is takes off the leash, so it is put on once more
         command = [*disguise, *leashed(command, on_death=signal.SIGINT)]

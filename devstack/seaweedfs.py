@@ -13,6 +13,8 @@ from devstack.ports import HOST
 from devstack.process import DevstackError, Process
 
 _PARTS = ("master", "volume", "filer", "s3")
+GARBAGE = "0.000001"
+"""Part of a volume that may be deleted photos: a kilobyte of a gigabyte."""
 PORTS = tuple(f"seaweedfs-{part}{grpc}" for part in _PARTS for grpc in ("", "-grpc"))
 
 
@@ -51,6 +53,10 @@ def prepare(data: Path, log: Path, ports: dict[str, int], _: Halt) -> Process:
         "-master.telemetry=false",
         "-master.peers=none",  # alone: no election, which takes up to 20 s after a restart
         "-master.volumeSizeLimitMB=1024",
+        # What is deleted stays in its volume's file until the rest is copied into a new one. By default that
+        # waits until a third of the volume is deleted: some photos would stay for ever.
+        f"-master.garbageThreshold={GARBAGE}",
+        "-master.vacuumIntervalSeconds=600",
         "-volume.max=1000",  # a bound on their number, which by default follows the free space
         "-volume.minFreeSpace=200MiB",
         "-volume.preStopSeconds=0",

@@ -1,7 +1,7 @@
 """The `ebbmark` command: every process of the system, and the clients that speak to it.
 
-Exit codes: 0 all well, 1 it ended by itself or some photos failed, 2 wrong usage or settings,
-3 a dependency or the server is unavailable, 130 sending was interrupted.
+Exit codes: 0 all well, 1 it ended by itself, some photos failed or an audit found something, 2 wrong
+usage or settings, 3 a dependency or the server is unavailable, 130 sending was interrupted.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.configure(name, level=settings.log.level, form=settings.log.format)
     log = logs.get("ebbmark.cli")
     try:
-        _COMMANDS[args.command](settings, args)
+        return _COMMANDS[args.command](settings, args) or 0
     except KeyboardInterrupt:
         return 0
     except Unavailable as exc:
@@ -48,7 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         log.exception("ended by itself")
         return 1
-    return 0
 
 
 def run() -> NoReturn:
@@ -80,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which to run: {', '.join(AGENTS)} (default: all)",
     )
     commands.add_parser("janitor", help="expiry, second chances; run one or more, one leads")
+    audit = commands.add_parser("audit", help="compare the bucket with the ledger now")
+    audit.add_argument("--json", action="store_true", help="for programs")
     commands.add_parser("migrate", help="bring the database to this version's schema")
     commands.add_parser("topics", help="create the topics that are missing")
     commands.add_parser("prepare", help="migrate, topics, and the bucket with its lifecycle")
@@ -114,6 +115,10 @@ def _janitor(settings: Settings, _: argparse.Namespace) -> None:
     _until_signalled(lambda stop: app.run(settings, stop))
 
 
+def _audit(settings: Settings, args: argparse.Namespace) -> int:
+    return importlib.import_module("janitor.report").run(settings, as_json=args.json)
+
+
 def _migrate(settings: Settings, _: argparse.Namespace) -> None:
     applied = importlib.import_module("ebbmark.ledger.postgres").migrate(settings.ledger)
     logs.get("ebbmark.cli").info("migrated", applied=applied)
@@ -131,10 +136,11 @@ def _prepare(settings: Settings, args: argparse.Namespace) -> None:
     asyncio.run(store.prepare())
 
 
-_COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
+_COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int | None]] = {
     "ingest": _ingest,
     "worker": _worker,
     "janitor": _janitor,
+    "audit": _audit,
     "migrate": _migrate,
     "topics": _topics,
     "prepare": _prepare,
@@ -151,7 +157,10 @@ def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     # The policy reaches the threads too in which the Kafka client runs loops of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # pyright: ignore[reportDeprecated] - until 3.16
-    asyncio.run(until_signalled())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    # asyncio.run would wait for every task of Faust's to obey its cancellation; some never do.
+    loop.run_until_complete(until_signalled())
 
 
 if __name__ == "__main__":

@@ -98,6 +98,8 @@ class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
     replication: Positive = 1
     publish_timeout: timedelta = timedelta(seconds=8)
     """An event not acknowledged by then is reported as not published."""
+    stall: timedelta = timedelta(minutes=2)
+    """A consumer that has nothing in hand and is behind for so long ends its process, to be started anew."""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,6 +155,8 @@ class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
     sweep: timedelta = timedelta(seconds=2)
     stale: timedelta = timedelta(seconds=90)
     """A photo accepted or dispatched this long ago and still not claimed is dispatched again."""
+    audit: timedelta = timedelta(minutes=10)
+    """Between two comparisons of the whole bucket with the ledger."""
 
 
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ import botocore.config
 import botocore.exceptions
 import obstore
 import obstore.exceptions
+from msgspec import Struct
 from obstore.store import S3Store as ObstoreS3
 
 from ebbmark.errors import Missing, Unavailable
@@ -24,6 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DELETE_AT_ONCE = 1000
+_DELETE_TRIES = 3
 STREAM_CHUNK = 256 * 1024
 _HTTP_HEADERS = {
     "cache-control",
@@ -52,6 +55,40 @@ def logo_key(job: UUID, sha256: bytes) -> str:
 def result_key(job: UUID, epoch: int, n: int) -> str:
     """The result followed at once by its thumbnail; written once, so its ETag never changes."""
     return f"jobs/{job}/results/{epoch}/{n}"
+
+
+def job_of(key: str) -> UUID | None:
+    """Return the job that owns the key; None for a key that nobody here could have made."""
+    folder, _, rest = key.partition("/")
+    name, slash, own = rest.partition("/")
+    try:
+        job = UUID(name)
+    except ValueError:
+        return None
+    return job if folder == "jobs" and slash and own and str(job) == name else None
+
+
+class Stored(Struct, frozen=True):
+    """An object as a listing shows it; `modified` is the store's clock."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Unfinished(Struct, frozen=True):
+    """An upload in parts that was begun and neither finished nor aborted."""
+
+    key: str
+    upload: str
+    started: datetime
+
+
+class Deleted(Struct, frozen=True):
+    """How much was deleted."""
+
+    objects: int = 0
+    bytes: int = 0
 
 
 class ObjectStore(ABC):
@@ -89,12 +126,31 @@ class ObjectStore(ABC):
         """Return every key under the prefix."""
 
     @abstractmethod
-    async def delete_prefix(self, prefix: str) -> int:
+    def listing(self, prefix: str) -> AsyncIterator[Sequence[Stored]]:
+        """Yield what is under the prefix, in order of the keys, in pages of at most a thousand."""
+
+    @abstractmethod
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete these objects, those that are not there included.
+
+        Raises `Unavailable` when some are refused, again and again; the others are deleted all the same.
+        """
+
+    @abstractmethod
+    async def delete_prefix(self, prefix: str) -> Deleted:
         """Delete every object under the prefix and abort its unfinished uploads.
 
-        Returns how many objects were deleted. Raises `Unavailable` when any could not be, so a
-        normal return means that one listing, taken afterwards, was empty.
+        Returns how much was deleted. Raises `Unavailable` when anything could not be, so a normal
+        return means that one listing, taken afterwards, was empty.
         """
+
+    @abstractmethod
+    async def unfinished(self, prefix: str) -> Sequence[Unfinished]:
+        """Return the unfinished uploads under the prefix."""
+
+    @abstractmethod
+    async def abort(self, upload: Unfinished) -> None:
+        """End the upload and delete its parts; one that has ended already is left alone."""
 
 
 def _translated(call: Callable[P, Awaitable[T]]) -> "Callable[P, CoroutineType[Any, Any, T]]":
@@ -220,24 +276,81 @@ class S3Store(ObjectStore):
         pages = self._control.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
-    @_translated
-    async def delete_prefix(self, prefix: str) -> int:
-        return await asyncio.to_thread(self._delete, prefix)
+    async def listing(self, prefix: str) -> AsyncIterator[Sequence[Stored]]:
+        token: str | None = None
+        while True:
+            page, token = await self._page(prefix, token)
+            if page:
+                yield page
+            if token is None:
+                return
 
-    def _delete(self, prefix: str) -> int:
-        uploads = self._control.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix)
-        for upload in uploads.get("Uploads", ()):
-            self._control.abort_multipart_upload(
-                Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-            )
-        found = self._list(prefix)
-        for at in range(0, len(found), DELETE_AT_ONCE):
-            answer = self._control.delete_objects(
-                Bucket=self._bucket,
-                Delete={"Objects": [{"Key": key} for key in found[at : at + DELETE_AT_ONCE]], "Quiet": True},
-            )
-            if answer.get("Errors"):  # a 200 can hold failures
-                raise Unavailable("store-unavailable", "The object store refused to delete some objects.")
-        if found and self._list(prefix):
+    @_translated
+    async def _page(self, prefix: str, token: str | None) -> tuple[list[Stored], str | None]:
+        more = {"ContinuationToken": token} if token else {}
+        answer = await asyncio.to_thread(
+            self._control.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **more
+        )
+        found = [
+            Stored(each["Key"], each["Size"], each["LastModified"]) for each in answer.get("Contents", ())
+        ]
+        return found, answer.get("NextContinuationToken") if answer["IsTruncated"] else None
+
+    @_translated
+    async def delete(self, keys: Sequence[str]) -> None:
+        await asyncio.to_thread(self._delete, keys)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        left = list(keys)
+        for _ in range(_DELETE_TRIES):
+            left = [
+                key
+                for at in range(0, len(left), DELETE_AT_ONCE)
+                for key in self._refused(left[at : at + DELETE_AT_ONCE])
+            ]
+            if not left:
+                return
+        raise Unavailable("store-unavailable", "The object store refused to delete some objects.")
+
+    def _refused(self, keys: Sequence[str]) -> list[str]:
+        answer = self._control.delete_objects(
+            Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        )
+        return [error["Key"] for error in answer.get("Errors", ())]  # a 200 can hold failures
+
+    @_translated
+    async def delete_prefix(self, prefix: str) -> Deleted:
+        for upload in await self.unfinished(prefix):
+            await self.abort(upload)
+        objects = size = 0
+        async for page in self.listing(prefix):
+            await self.delete([each.key for each in page])
+            objects += len(page)
+            size += sum(each.size for each in page)
+        if objects and await self.keys(prefix):
             raise Unavailable("store-unavailable", "Objects were written while the prefix was deleted.")
-        return len(found)
+        return Deleted(objects, size)
+
+    @_translated
+    async def unfinished(self, prefix: str) -> Sequence[Unfinished]:
+        return await asyncio.to_thread(self._unfinished, prefix)
+
+    def _unfinished(self, prefix: str) -> list[Unfinished]:
+        pages = self._control.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=prefix
+        )
+        return [
+            Unfinished(each["Key"], each["UploadId"], each["Initiated"])
+            for page in pages
+            for each in page.get("Uploads", ())
+        ]
+
+    @_translated
+    async def abort(self, upload: Unfinished) -> None:
+        with suppress(self._control.exceptions.NoSuchUpload):
+            await asyncio.to_thread(
+                self._control.abort_multipart_upload,
+                Bucket=self._bucket,
+                Key=upload.key,
+                UploadId=upload.upload,
+            )

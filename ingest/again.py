@@ -60,7 +60,7 @@ def _fields_of(kind: str, body: bytes) -> Fields:
             pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=600, errors="strict")
             return _grouped(pairs)
         told = msgspec.json.decode(body, type=dict[str, object])
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise Rejected("invalid-retry", _SHAPE) from exc
     return Fields({name: _texts(value) for name, value in told.items() if value is not None})
 

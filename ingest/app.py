@@ -47,6 +47,7 @@ from ingest.deadletters import LETTER_ROUTES
 from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
 from ingest.operators import Operators
+from ingest.receipts import RECEIPT_ROUTES
 from ingest.redrive import Redriver
 from ingest.routes import JOB_ROUTES
 from ingest.services import HELD, Services
@@ -210,6 +211,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             *CONTROL_ROUTES,
             *DELIVERY_ROUTES,
             *LETTER_ROUTES,
+            *RECEIPT_ROUTES,
             healthz,
             readyz,
             show_metrics,

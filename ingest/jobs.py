@@ -96,6 +96,7 @@ class Door:
             NewJob(
                 id=job,
                 token_hash=tokens.token_hash(public_id),
+                receipt_hash=tokens.token_hash(tokens.receipt_id(public_id)),
                 recipe=recipe,
                 idempotency_hash=tokens.idempotency_hash(idempotency_key) if idempotency_key else None,
                 sealed_token=tokens.seal_token(token, idempotency_key, job) if idempotency_key else None,

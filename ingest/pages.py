@@ -28,6 +28,23 @@ _PLACES = (
     "left", "center", "right",
     "bottom-left", "bottom", "bottom-right",
 )  # fmt: skip
+_ENDS = MappingProxyType(
+    {
+        "living": ("These photos are still here", "Their link works. Nothing has been deleted yet."),
+        "ending": (
+            "These photos are being deleted",
+            "Their links are dead. The deletion is not verified yet.",
+        ),
+        "deleted": (
+            "These photos are deleted",
+            "The deletion was verified by listing what is left: nothing. It will be listed once more.",
+        ),
+        "verified": (
+            "These photos are deleted",
+            "The deletion was verified by listing what is left, twice: nothing.",
+        ),
+    }
+)
 _WORDS = MappingProxyType({"queued": "Waiting", "rendering": "Rendering", "retrying": "Trying again"})
 
 
@@ -125,8 +142,8 @@ def _ordered(operations: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, A
     return sorted(operations, key=lambda each: (rank.get(each["name"], len(rank)), each["name"]))
 
 
-def gone_page(kind: Literal["unknown", "expired"]) -> str:
-    """Return what a dead or unknown link shows."""
+def gone_page(kind: Literal["unknown", "expired"], receipt_url: str | None = None) -> str:
+    """Return what a dead or unknown link shows, and where its receipt would be."""
     if kind == "expired":
         title, detail = (
             "These photos are deleted",
@@ -135,15 +152,40 @@ def gone_page(kind: Literal["unknown", "expired"]) -> str:
     else:
         title, detail = "There is nothing here", "The link is wrong, or what it led to is deleted."
     return _ENVIRONMENT.get_template("message.html").render(
-        title=title, detail=detail, code=None, picture="ebb", of_form=False
+        title=title, detail=detail, code=None, picture="ebb", of_form=False, receipt_url=receipt_url
     )
+
+
+def receipt_page(receipt: Mapping[str, Any]) -> str:
+    """Return what a person reads of a receipt's JSON."""
+    title, detail = _ENDS[receipt["state"]]
+    times = {
+        "Sent": receipt["created_at"],
+        "Links dead" if receipt["state"] != "living" else "Links die": receipt["links_die_at"],
+        "Deleted, and listed empty": receipt["deleted_at"],
+        "Listed once more, and empty": receipt["verified_at"],
+        "Whole bucket looked through since": receipt["audited_at"],
+    }
+    rows = [(name, _moment(moment) if moment else "not yet") for name, moment in times.items()]
+    if receipt["state"] not in {"living", "ending"}:
+        rows += [
+            ("Originals deleted", receipt["originals"]),
+            ("Results deleted, with their thumbnails", receipt["results"]),
+            ("Objects deleted in all", f"{receipt['objects']}, {receipt['bytes']} bytes"),
+        ]
+    return _ENVIRONMENT.get_template("receipt.html").render(title=title, detail=detail, rows=rows)
 
 
 def problem_page(status: int, title: str, detail: str, code: str, *, of_form: bool = False) -> str:
     """Return what a person sees when a request was refused, maybe one that a form made."""
     heading = "That did not work" if status < 500 else "Not right now"
     return _ENVIRONMENT.get_template("message.html").render(
-        title=heading, detail=detail or title, code=code, picture="problem", of_form=of_form
+        title=heading,
+        detail=detail or title,
+        code=code,
+        picture="problem",
+        of_form=of_form,
+        receipt_url=None,
     )
 
 
@@ -158,6 +200,10 @@ def _megabytes(size: int) -> str:
 
 def _clock(moment: str) -> str:
     return datetime.fromisoformat(moment).strftime("%H:%M UTC")
+
+
+def _moment(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _duration(span: timedelta) -> str:

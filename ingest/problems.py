@@ -12,6 +12,7 @@ from ebbmark.errors import Conflict, EbbmarkError, LimitExceeded, Rejected, Unav
 from ingest import pages
 from ingest.conditions import OutOfRange
 from ingest.schemas import Problem
+from ingest.tokens import receipt_id
 from ingest.uploads import Aborted
 from observability import logs
 
@@ -24,6 +25,7 @@ STATUS_BY_CODE = {
     "unknown-letter": 404,
     "operator-token-unset": 403,
     "operator-token-wrong": 401,
+    "unknown-receipt": 404,
     "job-expired": 410,
     "job-not-complete": 409,
     "cross-site": 403,
@@ -106,12 +108,18 @@ def wants_page(request: AnyRequest) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
+def _receipt_url(request: AnyRequest) -> str | None:
+    """Return where to ask what became of the job that the address names, whether it ever was or not."""
+    public_id = request.path_params.get("public_id")
+    return f"/receipts/{receipt_id(public_id)}" if isinstance(public_id, str) else None
+
+
 def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Response[bytes]:
     title = "Client Closed Request" if status == 499 else HTTPStatus(status).phrase
     headers = {"retry-after": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
     if wants_page(request):
         if code in {"unknown-job", "job-expired"}:
-            page = pages.gone_page("expired" if code == "job-expired" else "unknown")
+            page = pages.gone_page("expired" if code == "job-expired" else "unknown", _receipt_url(request))
         else:
             of_form = request.method == "POST" and request.url.path in {"/jobs", "/upload"}
             page = pages.problem_page(status, title, detail, code, of_form=of_form)

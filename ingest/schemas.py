@@ -1,6 +1,7 @@
 """What the HTTP interface says, as JSON: the documented shapes, and how the ledger's rows become them."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from ebbmark.ledger import PhotoRow, Snapshot
 from ebbmark.ledger.deliveries import DeliveryRow
 from ebbmark.states import JobState, PhotoState
 from ingest.remedies import remedy_of, retryable
+from ingest.tokens import receipt_id
 
 
 class Photo(Struct, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ class Job(Struct, frozen=True, kw_only=True):
     status_url: str
     events_url: str
     archive_url: str | None
+    receipt_id: str
+    receipt_url: str
     photos: list[Photo]
     server_time: datetime
 
@@ -68,6 +72,42 @@ class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     archive_url: str
     webhook_job: UUID | None = None
     webhook_secret: str | None = None
+
+
+class ReceiptState(StrEnum):
+    """How far the end of a job has come.
+
+    `living`: its links work; `ending`: they do not, and the deletion is under way; `deleted`: nothing was
+    left in a listing; `verified`: nor in a later one.
+    """
+
+    LIVING = "living"
+    ENDING = "ending"
+    DELETED = "deleted"
+    VERIFIED = "verified"
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """What became of a job. Times that are not there yet are null.
+
+    `deleted_at` and `verified_at` are when its part of the bucket was listed and empty, for the first time
+    and again; `audited_at` is when the last listing of the whole bucket began, if that was later still.
+    The counts are of what was deleted so far: `objects` are all, `bytes` are theirs.
+    """
+
+    receipt_id: str
+    state: ReceiptState
+    created_at: datetime
+    completed_at: datetime | None
+    links_die_at: datetime | None
+    deleted_at: datetime | None
+    verified_at: datetime | None
+    audited_at: datetime | None
+    originals: int
+    results: int
+    objects: int
+    bytes: int
+    server_time: datetime
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -185,6 +225,8 @@ def job(public_id: str, snapshot: Snapshot) -> Job:
         status_url=url,
         events_url=f"{url}/events",
         archive_url=f"{url}/archive" if row.state is JobState.COMPLETE else None,
+        receipt_id=receipt_id(public_id),
+        receipt_url=f"/receipts/{receipt_id(public_id)}",
         photos=[_photo(url, photo) for photo in snapshot.photos],
         server_time=row.now,
     )

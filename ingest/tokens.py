@@ -18,6 +18,13 @@ def token_hash(public_id: str) -> bytes:
     return hashlib.sha256(public_id.encode("utf-8", "surrogatepass")).digest()
 
 
+def receipt_id(public_id: str) -> str:
+    """Return the id of the job's receipt: who has the job has it, and it does not lead back."""
+    return encode(
+        hashlib.sha256(b"receipt:" + public_id.encode("utf-8", "surrogatepass")).digest()[:TOKEN_BYTES]
+    )
+
+
 def idempotency_hash(key: str) -> bytes:
     """Return what the ledger keeps of an Idempotency-Key."""
     return hashlib.sha256(b"idempotency:" + key.encode()).digest()

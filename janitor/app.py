@@ -18,6 +18,7 @@ from janitor import reconcile
 from janitor.deliveries import order_deliveries
 from janitor.expire import Expirer, order_expirations
 from janitor.letters import Keeper, keep_letters
+from janitor.rounds import Rounds
 from observability import exporter, logs, metrics
 
 log = logs.get(__name__)
@@ -37,23 +38,32 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="janitor"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
         candidacy = await stack.enter_async_context(ledger.candidacy())
-        expirer = Expirer(ledger, S3Store(settings.store), eventlog, quiet=settings.job.quiet)
+        store = S3Store(settings.store)
+        expirer = Expirer(ledger, store, eventlog, quiet=settings.job.quiet)
         consumer = Consumer("janitor", settings.kafka, eventlog)
         consumer.consume(EXPIRATIONS, expirer.handle, asyncio.Semaphore(_DELETIONS_AT_ONCE))
         keeper = Consumer("dead-letters", settings.kafka, eventlog)
         keeper.consume(DEAD_LETTERS, Keeper(ledger).handle, asyncio.Semaphore(_LETTERS_AT_ONCE))
-        sweeping = asyncio.create_task(sweep_for_ever(settings, ledger, eventlog, candidacy))
+        leading = asyncio.Event()
+        tasks = [
+            asyncio.create_task(sweep_for_ever(settings, ledger, eventlog, candidacy, leading)),
+            asyncio.create_task(Rounds(settings, ledger, store).go_for_ever(leading)),
+        ]
         try:
             await run_all([consumer, keeper], stop)
         finally:
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def sweep_for_ever(
-    settings: Settings, ledger: Ledger, eventlog: EventLog, candidacy: Candidacy
+    settings: Settings, ledger: Ledger, eventlog: EventLog, candidacy: Candidacy, leading: asyncio.Event
 ) -> None:
-    """Sweep as long as this process leads; a dependency that is down only delays what needs it."""
+    """Sweep as long as this process leads, which `leading` tells the others.
+
+    A dependency that is down only delays what needs it.
+    """
     every = settings.janitor.sweep.total_seconds()
     sweeper = Sweeper(settings, ledger, eventlog)
     led = False
@@ -64,10 +74,13 @@ async def sweep_for_ever(
         led = leads
         metrics.LEADER.set(leads)
         if leads:
+            leading.set()
             metrics.SWEEPS.labels(await sweeper.sweep()).inc()
         else:
             for gauge in (metrics.DELIVERY_AGE, metrics.DEAD_LETTERS_OPEN, metrics.DEAD_LETTER_AGE):
                 gauge.set(0)  # only who looks knows
+            leading.clear()
+            metrics.AUDIT_FINDINGS.clear()
         await asyncio.sleep(every)
 
 

@@ -1,10 +1,13 @@
 """Deletes what ran out: the links died before, in the query that reads them; here go the bytes."""
 
+from collections import Counter
 from datetime import timedelta
+from uuid import UUID
 
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ExpireJob, JobExpired
 from ebbmark.ledger import Ledger
+from ebbmark.ledger.proofs import Contents
 from ebbmark.store import ObjectStore, job_prefix
 from ebbmark.topics import EXPIRATIONS, JOBS
 from observability import logs, metrics
@@ -31,7 +34,11 @@ class Expirer:
 
     async def handle(self, order: ExpireJob) -> None:
         """Return when the prefix lists empty and the ledger knows; repeating it changes nothing."""
-        deleted = await self._store.delete_prefix(job_prefix(order.job))
+        listing = await self._ledger.proofs.listings(order.job)
+        found = await self._look(order.job)
+        if found.objects:  # noted first: a deletion that is cut off is counted all the same
+            await self._ledger.proofs.note(order.job, listing, found)
+        deleted = (await self._store.delete_prefix(job_prefix(order.job))).objects
         metrics.OBJECTS_DELETED.inc(deleted)
         unannounced = await self._ledger.mark_expired(order.job, quiet=self._quiet)
         if unannounced:
@@ -41,3 +48,14 @@ class Expirer:
             metrics.JOBS_EXPIRED.inc()
         elif deleted:
             log.warning("late objects deleted", job=str(order.job), objects=deleted)
+
+    async def _look(self, job: UUID) -> Contents:
+        prefix = job_prefix(job)
+        kinds: Counter[str] = Counter()
+        size = 0
+        async for page in self._store.listing(prefix):
+            kinds.update(each.key.removeprefix(prefix).partition("/")[0] for each in page)
+            size += sum(each.size for each in page)
+        return Contents(
+            originals=kinds["originals"], results=kinds["results"], objects=kinds.total(), bytes=size
+        )

@@ -68,6 +68,18 @@ MESSAGES_DEAD_IN_A_ROW = Gauge(
     ["topic"],
 )
 
+CONSUMER_LAG = Gauge(
+    "ebbmark_consumer_lag_messages",
+    "Messages of this process's partitions that are not committed yet. Growing for minutes: add workers.",
+    ["group", "topic"],
+)
+CONSUMERS_STUCK = Counter(
+    "ebbmark_consumers_stuck_total",
+    "Consumers that ended their process since they were behind and received nothing. More than one an hour: "
+    "look at the broker.",
+    ["group"],
+)
+
 # The worker renders
 
 STAGE_SECONDS = Histogram(
@@ -166,3 +178,21 @@ PHOTOS_GIVEN_UP = Counter(
 )
 JOBS_EXPIRED = Counter("ebbmark_jobs_expired_total", "Jobs whose every object is deleted.")
 OBJECTS_DELETED = Counter("ebbmark_objects_deleted_total", "Objects deleted from the store.")
+AUDIT_FINDINGS = Gauge(
+    "ebbmark_audit_findings",
+    "What the leading janitor's last audit of the bucket found wrong, by kind. Above zero: "
+    'see "Audit findings" in the operating manual.',
+    ["kind"],
+)
+AUDIT_TIMESTAMP = Gauge(
+    "ebbmark_audit_timestamp_seconds",
+    "When the last audit that came to its end began. Its highest value older than half an hour: see the "
+    "janitor's log.",
+)
+AUDIT_OBJECTS = Gauge(
+    "ebbmark_audit_objects",
+    "Objects in the bucket at the last audit. Growing while uploads are not: nothing is deleted.",
+)
+AUDIT_BYTES = Gauge(
+    "ebbmark_audit_bytes", "Their bytes. Near what the store holds: make it larger, or jobs shorter."
+)

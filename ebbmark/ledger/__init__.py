@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ebbmark.ledger.deliveries import Deliveries
 from ebbmark.ledger.letters import Letters
+from ebbmark.ledger.proofs import Proofs
 from ebbmark.states import JobState, PhotoState
 
 
@@ -23,6 +24,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
 
     id: UUID
     token_hash: bytes
+    receipt_hash: bytes | None = None
+    """Of the token that leads to the receipt, which outlives the job."""
     recipe: bytes | None = None
     logo_sha256: bytes | None = None
     idempotency_hash: bytes | None = None
@@ -441,3 +444,10 @@ class Ledger(ABC):
     @abstractmethod
     def letters(self) -> Letters:
         """What was given up, and what operators did about it."""
+
+    # The audit, and the receipts
+
+    @property
+    @abstractmethod
+    def proofs(self) -> Proofs:
+        """What must be in the bucket, and what is known of what is gone."""

@@ -40,6 +40,8 @@ from ebbmark.ledger.deliveries import Deliveries
 from ebbmark.ledger.letters import Letters
 from ebbmark.ledger.postgres_deliveries import PostgresDeliveries
 from ebbmark.ledger.postgres_letters import PostgresLetters
+from ebbmark.ledger.postgres_proofs import PostgresProofs
+from ebbmark.ledger.proofs import Proofs
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
 
@@ -415,6 +417,10 @@ class PostgresLedger(Ledger):
     @property
     def letters(self) -> Letters:
         return PostgresLetters(self._run)
+
+    @property
+    def proofs(self) -> Proofs:
+        return PostgresProofs(self._run)
 
 
 class _PostgresCandidacy(Candidacy):

@@ -7,9 +7,9 @@ select 1;
 
 -- name: open_job
 -- Nothing is returned when the idempotency hash, or in a repeated call the id, is taken.
-insert into jobs (id, token_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, upload_deadline,
+insert into jobs (id, token_hash, receipt_hash, recipe, logo_sha256, idempotency_hash, sealed_token, fingerprint, upload_deadline,
                   attempts)
-values (%(id)s, %(token_hash)s, %(recipe)s, %(logo_sha256)s, %(idempotency_hash)s, %(sealed_token)s,
+values (%(id)s, %(token_hash)s, %(receipt_hash)s, %(recipe)s, %(logo_sha256)s, %(idempotency_hash)s, %(sealed_token)s,
         %(fingerprint)s, now() + %(upload_deadline)s, array[%(attempt)s::uuid])
 on conflict do nothing
 returning *, now() as now;
@@ -393,6 +393,7 @@ union all select id, true, null from taken;
 with marked as (
   update jobs set
     state = 'expired',
+    listings = listings + 1,
     verified_at = case when expired_at <= now() - %(quiet)s then now() end,
     expired_at = coalesce(expired_at, now()),
     delete_at = coalesce(expired_at, now()) + %(quiet)s,
@@ -577,3 +578,66 @@ delete from dead_letters where id in (
 select reason, state, count(*)::int as letters,
   coalesce(max(now() - entered_at) filter (where state = 'open'), interval '0') as age
 from dead_letters group by reason, state order by reason, state;
+
+-- name: clock
+-- The one clock that decides.
+select now() as now;
+
+-- name: listings
+-- How often the prefix was seen empty.
+select listings from jobs where id = %(job)s;
+
+-- name: note_deletion
+-- Before anything is deleted, so that the counts survive who deletes; a deletion that is taken up again finds
+-- less, and counts nothing twice. What is found in a verified job makes it one that is not.
+with doubted as (
+  update jobs set verified_at = null, delete_at = now() + interval '30 s'
+  where id = %(job)s and verified_at is not null
+)
+insert into deletions (job, listing, originals, results, objects, bytes)
+select id, %(listing)s, %(originals)s, %(results)s, %(objects)s, %(bytes)s from jobs where id = %(job)s
+on conflict (job, listing) do update set
+  originals = greatest(deletions.originals, excluded.originals),
+  results = greatest(deletions.results, excluded.results),
+  objects = greatest(deletions.objects, excluded.objects),
+  bytes = greatest(deletions.bytes, excluded.bytes);
+
+-- name: receipt
+-- What was found counts as deleted once the prefix was seen empty after it.
+select j.state, j.created_at, j.completed_at, j.expires_at, j.expired_at, j.verified_at, now() as now,
+  (select started_at from audits where started_at >= j.verified_at) as audited_at,
+  coalesce(sum(d.originals), 0)::int as originals, coalesce(sum(d.results), 0)::int as results,
+  coalesce(sum(d.objects), 0)::int as objects, coalesce(sum(d.bytes), 0)::bigint as bytes
+from jobs j left join deletions d on d.job = j.id and d.listing < j.listings
+where j.receipt_hash = %(receipt_hash)s
+group by j.id;
+
+-- name: fates
+-- When a job should have been empty follows from its own times, whatever round it is in.
+select id, verified_at is not null as verified,
+  case state
+    when 'open' then upload_deadline + %(grace)s
+    when 'rendering' then deadline + %(ttl)s + %(grace)s
+    when 'expired' then expired_at + %(quiet)s
+    else expires_at + %(grace)s
+  end < now() - %(margin)s as overdue
+from jobs where id = any(%(jobs)s);
+
+-- name: expected
+-- Results of what is done and originals of what has not ended, while the links work.
+select p.job, p.n, p.epoch, p.state = 'done' as done, p.sha256
+from jobs j join photos p on p.job = j.id
+where j.state in ('open', 'rendering', 'complete') and (j.expires_at is null or j.expires_at > now())
+  and j.id between %(job)s and %(until)s and (j.id, p.n) > (%(job)s, %(n)s) and p.state <> 'failed'
+order by j.id, p.n limit %(limit)s;
+
+-- name: recheck
+-- Something is left of what should be empty: the deletion is due once more.
+update jobs set verified_at = null, delete_at = now() where id = any(%(jobs)s) and verified_at is not null;
+
+-- name: audited
+-- One row: the last audit that came to its end.
+insert into audits (started_at, ended_at, objects, bytes, findings)
+values (%(started_at)s, now(), %(objects)s, %(bytes)s, %(findings)s)
+on conflict (last) do update set started_at = excluded.started_at, ended_at = excluded.ended_at,
+  objects = excluded.objects, bytes = excluded.bytes, findings = excluded.findings;

@@ -32,9 +32,11 @@ from ebbmark.ledger import (
 )
 from ebbmark.ledger.deliveries import Deliveries, Webhook
 from ebbmark.ledger.letters import Letters
+from ebbmark.ledger.proofs import Audited, Contents, Proofs
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_deliveries import Delivery, MemoryDeliveries
 from ebbmark.testing.memory_letters import Letter, MemoryLetters
+from ebbmark.testing.memory_proofs import MemoryProofs
 
 S = TypeVar("S", bound=Struct)
 
@@ -74,6 +76,7 @@ class _Job(Struct, kw_only=True):
 
     id: UUID
     token_hash: bytes | None
+    receipt_hash: bytes | None
     recipe: bytes | None
     logo_sha256: bytes | None
     idempotency_hash: bytes | None
@@ -97,6 +100,8 @@ class _Job(Struct, kw_only=True):
     delete_at: datetime | None = None
     expired_at: datetime | None = None
     verified_at: datetime | None = None
+    listings: int = 0
+    deletions: dict[int, Contents] = field(default_factory=dict[int, Contents])
     photos: dict[int, _Photo] = field(default_factory=dict[int, _Photo])
     webhook: Webhook | None = None
     deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
@@ -126,6 +131,7 @@ class MemoryLedger(Ledger):
         self._watchers: list[asyncio.Queue[UUID | Hearing]] = []
         self._hearing = Hearing.CONNECTED
         self._leader: object | None = None
+        self._audits: list[Audited] = []
 
     def interrupt(self) -> None:
         """Cut the connection behind `changes`: nothing more is heard."""
@@ -537,6 +543,7 @@ class MemoryLedger(Ledger):
         if row.expired_at is not None and row.expired_at <= now - quiet:
             row.verified_at = now
         row.state = JobState.EXPIRED
+        row.listings += 1
         row.expired_at = row.expired_at or now
         row.delete_at = row.expired_at + quiet
         row.token_hash = row.recipe = row.logo_sha256 = None
@@ -570,6 +577,10 @@ class MemoryLedger(Ledger):
     @property
     def letters(self) -> Letters:
         return MemoryLetters(self._letters, self._jobs, self._answer)
+
+    @property
+    def proofs(self) -> Proofs:
+        return MemoryProofs(self._jobs, self._answer, self._audits)
 
     def take_the_lead(self, candidate: object) -> bool:
         """Return whether the candidate leads now."""

@@ -108,6 +108,8 @@ export class JobView {
     this.part("archive").hidden = !(complete && status.done);
     if (status.archive_url) this.part("archive").href = status.archive_url;
     this.part("delete").action = `${status.status_url}/delete`;
+    this.part("receipt").href = status.receipt_url;
+    this.part("receipt").hidden = false;
     this.countDown();
   }
 

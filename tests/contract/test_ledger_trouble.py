@@ -15,6 +15,7 @@ from ebbmark.errors import Unavailable
 from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
 from ebbmark.ledger.deliveries import Attempt, Deliveries, Webhook
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
+from ebbmark.ledger.proofs import Audited, Contents, Proofs
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.settings import Settings
 from ebbmark.testing import MemoryLedger
@@ -82,6 +83,18 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "mark_expired": lambda ledger: ledger.mark_expired(JOB, quiet=MINUTE),
     "expiry_announced": lambda ledger: ledger.expiry_announced(JOB),
     "forget": lambda ledger: ledger.forget(tombstone=MINUTE),
+    "proofs.clock": lambda ledger: ledger.proofs.clock(),
+    "proofs.listings": lambda ledger: ledger.proofs.listings(JOB),
+    "proofs.note": lambda ledger: ledger.proofs.note(JOB, 0, Contents()),
+    "proofs.receipt": lambda ledger: ledger.proofs.receipt(b"r"),
+    "proofs.fates": lambda ledger: ledger.proofs.fates(
+        [JOB], ttl=MINUTE, grace=MINUTE, quiet=MINUTE, margin=MINUTE
+    ),
+    "proofs.expected": lambda ledger: ledger.proofs.expected(after=(JOB, 0), until=JOB, limit=1),
+    "proofs.recheck": lambda ledger: ledger.proofs.recheck([JOB]),
+    "proofs.audited": lambda ledger: ledger.proofs.audited(
+        Audited(started_at=datetime(2026, 3, 1, tzinfo=UTC), objects=0, bytes=0, findings=0)
+    ),
     "deliveries.subscribe": lambda ledger: ledger.deliveries.subscribe(JOB, HOOK),
     "deliveries.enter": lambda ledger: ledger.deliveries.enter(),
     "deliveries.claim": lambda ledger: ledger.deliveries.claim(JOB, lease=MINUTE, farewell=MINUTE),
@@ -107,9 +120,10 @@ async def not_unavailable(ledger: Ledger) -> list[str]:
 
 
 def test_no_call_is_forgotten_here() -> None:
-    asked_otherwise = {"changes", "candidacy", "deliveries"}
+    asked_otherwise = {"changes", "candidacy", "deliveries", "proofs"}
     of_webhooks = {f"deliveries.{name}" for name in Deliveries.__abstractmethods__}
-    assert set(CALLS) == (Ledger.__abstractmethods__ - asked_otherwise) | of_webhooks
+    of_proofs = {f"proofs.{name}" for name in Proofs.__abstractmethods__}
+    assert set(CALLS) == (Ledger.__abstractmethods__ - asked_otherwise) | of_webhooks | of_proofs
 
 
 async def test_a_ledger_that_is_down_is_unavailable_and_nobody_leads() -> None:

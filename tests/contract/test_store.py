@@ -1,8 +1,8 @@
 """What every object store guarantees, in memory and on SeaweedFS."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +13,19 @@ import pytest
 
 from ebbmark.errors import Missing, Unavailable
 from ebbmark.settings import Store
-from ebbmark.store import STREAM_CHUNK, ObjectStore, S3Store, job_prefix, logo_key, original_key, result_key
+from ebbmark.store import (
+    STREAM_CHUNK,
+    Deleted,
+    ObjectStore,
+    S3Store,
+    Stored,
+    Unfinished,
+    job_of,
+    job_prefix,
+    logo_key,
+    original_key,
+    result_key,
+)
 from ebbmark.testing import MemoryStore
 from tests.contract.conftest import BOTH
 from tests.system import free_port
@@ -137,6 +149,39 @@ async def test_the_keys_of_a_job_are_listed_and_no_others(store: ObjectStore, jo
     assert list(await store.keys(job_prefix(uuid4()))) == []
 
 
+async def test_a_listing_tells_sizes_and_times_in_the_order_of_the_keys(
+    store: ObjectStore, job: UUID
+) -> None:
+    sizes = {result_key(job, 0, n): n * 1000 for n in (10, 2, 0)} | {original_key(job, 2, b"a" * 32): 7}
+    begun = datetime.now(UTC)
+    for key, size in sizes.items():
+        await store.put(key, bytes(size))
+    await store.put(original_key(uuid4(), 0, b"a" * 32), b"of another")
+    listed = [each async for page in store.listing(job_prefix(job)) for each in page]
+    assert [(each.key, each.size) for each in listed] == sorted(sizes.items())
+    assert all(abs(each.modified - begun) < timedelta(minutes=1) for each in listed)
+    assert [page async for page in store.listing(job_prefix(uuid4()))] == []
+
+
+async def test_a_long_listing_comes_in_pages(store: ObjectStore, job: UUID) -> None:
+    keys = [result_key(job, 0, n) for n in range(1003)]
+    for at in range(0, len(keys), 100):
+        await asyncio.gather(*(store.put(key, b"x") for key in keys[at : at + 100]))
+    pages = [page async for page in store.listing(job_prefix(job))]
+    assert [each.key for page in pages for each in page] == sorted(keys)
+    assert max(map(len, pages)) <= 1000
+
+
+async def test_deleting_keys_deletes_those_alone_and_may_be_repeated(store: ObjectStore, job: UUID) -> None:
+    kept, *goes = [result_key(job, 0, n) for n in range(3)]
+    for key in (kept, *goes):
+        await store.put(key, b"x")
+    for _ in range(2):
+        await store.delete([*goes, result_key(job, 7, 7)])
+    await store.delete([])
+    assert await store.keys(job_prefix(job)) == [kept]
+
+
 async def test_deleting_a_prefix_leaves_nothing_of_it_and_everything_else(
     store: ObjectStore, job: UUID
 ) -> None:
@@ -147,9 +192,9 @@ async def test_deleting_a_prefix_leaves_nothing_of_it_and_everything_else(
         some = range(hundred, min(hundred + 100, 1005))
         await asyncio.gather(*(store.put(result_key(job, 0, n), b"goes") for n in some))
     assert len(await store.keys(job_prefix(job))) == 1005
-    assert await store.delete_prefix(job_prefix(job)) == 1005
+    assert await store.delete_prefix(job_prefix(job)) == Deleted(1005, 1005 * len(b"goes"))
     assert list(await store.keys(job_prefix(job))) == []
-    assert await store.delete_prefix(job_prefix(job)) == 0
+    assert await store.delete_prefix(job_prefix(job)) == Deleted(0, 0)
     assert await store.get(other) == b"stays"
 
 
@@ -168,6 +213,29 @@ def test_keys_hold_ids_and_digests_only() -> None:
         f"jobs/{job}/results/1/3",
     ]
     assert all(key.startswith(job_prefix(job)) for key in keys)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "photo.jpg",
+        "jobs/",
+        "jobs/photo.jpg",
+        f"jobs/{UUID(int=7)}",
+        f"jobs/{UUID(int=7)}/",
+        f"jobs/{UUID(int=0xAB)}/x".upper().replace("JOBS", "jobs"),
+        f"jobs/{UUID(int=7).hex}/x",
+        f"other/{UUID(int=7)}/x",
+    ],
+)
+def test_a_key_that_nobody_here_makes_belongs_to_no_job(key: str) -> None:
+    assert job_of(key) is None
+
+
+def test_every_key_says_whose_it_is(job: UUID) -> None:
+    keys = [original_key(job, 3, b"a" * 32), logo_key(job, b"b" * 32), result_key(job, 1, 3)]
+    assert [job_of(key) for key in keys] == [job] * 3
 
 
 # The bucket itself
@@ -199,6 +267,37 @@ async def test_uploads_that_never_ended_are_deleted_too(
 
 
 @pytest.mark.servers
+async def test_uploads_that_never_ended_are_listed_and_can_be_aborted_one_by_one(
+    store_settings: Store,
+    bucket: Any,  # noqa: ANN401 - as above
+    job: UUID,
+) -> None:
+    store, keys = S3Store(store_settings), [result_key(job, 0, n) for n in range(2)]
+    for key in keys:
+        bucket.Object(key).initiate_multipart_upload().Part(1).upload(Body=b"x" * 1000)
+    first, second = await store.unfinished(job_prefix(job))
+    assert {first.key, second.key} == set(keys)
+    assert abs(first.started - datetime.now(UTC)) < timedelta(minutes=1)
+    for _ in range(2):
+        await store.abort(first)
+    assert await store.unfinished(job_prefix(job)) == [second]
+
+
+async def test_in_memory_uploads_that_never_ended_go_the_same_way(job: UUID) -> None:
+    store = MemoryStore()
+    store.uploads = [
+        Unfinished(result_key(each, 0, 0), str(n), datetime.now(UTC))
+        for n, each in enumerate([job, job, uuid4()])
+    ]
+    first, second, other = store.uploads
+    assert await store.unfinished(job_prefix(job)) == [first, second]
+    for _ in range(2):
+        await store.abort(first)
+    await store.delete_prefix(job_prefix(job))
+    assert await store.unfinished("") == [other]
+
+
+@pytest.mark.servers
 def test_the_bucket_has_a_lifecycle_as_a_backstop(bucket: Any) -> None:  # noqa: ANN401 - as above
     (rule,) = bucket.LifecycleConfiguration().rules
     assert (rule["Status"], rule["Expiration"]["Days"]) == ("Enabled", 1)
@@ -214,8 +313,20 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "get": lambda store: store.get("k"),
     "stream": lambda store: read(store, "k", 0, 1),
     "keys": lambda store: store.keys("k"),
+    "listing": lambda store: pages(store, "k"),
+    "delete": lambda store: store.delete(["k"]),
     "delete_prefix": lambda store: store.delete_prefix("k"),
+    "unfinished": lambda store: store.unfinished("k"),
+    "abort": lambda store: store.abort(Unfinished("k", "u", datetime.now(UTC))),
 }
+
+
+async def pages(store: ObjectStore, prefix: str) -> list[Sequence[Stored]]:
+    return [page async for page in store.listing(prefix)]
+
+
+def test_no_call_is_forgotten_here() -> None:
+    assert set(CALLS) == ObjectStore.__abstractmethods__
 
 
 async def assert_unavailable(store: ObjectStore, call: str) -> None:

@@ -318,7 +318,9 @@ def test_postgres_is_made_as_on_the_local_stack() -> None:
     local = (ROOT / "devstack" / "postgres.py").read_text("utf-8")
     for option in environment("postgres")["POSTGRES_INITDB_ARGS"].split():
         assert f'"{option}"' in local
-    assert f'"{SERVICES["postgres"]["command"][-1]}"' in local
+    server, *options = SERVICES["postgres"]["command"]
+    assert (server, set(options[::2]), len(options)) == ("postgres", {"-c"}, 4)
+    assert all(f'"{setting}"' in local for setting in options[1::2])
     user, database = environment("postgres")["POSTGRES_USER"], environment("postgres")["POSTGRES_DB"]
     assert environment("prepare")["EBBMARK_LEDGER_URL"] == f"postgresql://{user}@postgres:5432/{database}"
 

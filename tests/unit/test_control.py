@@ -6,9 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ebbmark.ledger import JobRow, Outcome, Wanted
+from ebbmark.ledger import JobRow, Outcome, PhotoRow, Wanted
 from ebbmark.states import JobState, PhotoState
 from ebbmark.topics import UPLOADS
+from ingest.remedies import retryable
 from ingest.tokens import token_hash
 from tests.people import photo
 from tests.unit.visits import END, FORM, House, Visit, field, file
@@ -201,6 +202,8 @@ async def test_other_options_wait_until_all_photos_have_ended(owner: Owner) -> N
         (b'{"photos": [-1]}', (422, "invalid-retry")),
         (b'{"photos": ["\xd9\xa3"]}', (422, "invalid-retry")),
         (b'{"photos": [[1]]}', (422, "invalid-retry")),
+        (b'{"photos": "' + b"9" * 5000 + b'"}', (422, "invalid-retry")),
+        (b'{"photos": ' + b"[" * 60_000, (422, "invalid-retry")),
         (b'{"width": 3}', (422, "no-operations")),
         (b'{"operations": "sharpen"}', (422, "unknown-operation")),
         (b'{"recipe": {"operations": 1}}', (422, "invalid-recipe")),
@@ -323,6 +326,26 @@ async def test_a_form_to_cancel_leads_back_to_the_page(owner: Owner) -> None:
 
 
 # What the status says of failed photos
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_without_an_original_no_code_is_worth_a_retry(size: int) -> None:
+    row = PhotoRow(
+        n=0,
+        name="a.jpg",
+        state=PhotoState.FAILED,
+        epoch=0,
+        sha256=b"",
+        size=size,
+        code="poison",
+        detail="",
+        width=None,
+        height=None,
+        result_size=None,
+        thumbnail_size=None,
+        result_type=None,
+    )
+    assert retryable(row) == bool(size)
 
 
 async def test_a_failed_photo_says_what_to_do_and_whether_a_retry_can_help(owner: Owner) -> None:

@@ -13,6 +13,7 @@ from ebbmark.imaging.operation import operations_schema
 from ebbmark.imaging.recipe import recipe_from_form
 from ebbmark.states import JobState, PhotoState
 from ingest import pages
+from ingest.schemas import ReceiptState
 
 LIMITS = pages.UploadLimits(files=500, file_bytes=25 * 1024**2, job_bytes=2 * 1024**3, ttl=timedelta(hours=1))
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;{{7*7}}.jpg"
@@ -104,8 +105,18 @@ def status(state: JobState, photos: list[dict[str, Any]]) -> dict[str, Any]:
         "status_url": URL,
         "events_url": f"{URL}/events",
         "archive_url": f"{URL}/archive" if complete else None,
+        "receipt_id": "BBBBBBBBBBBBBBBBBBBBBB",
+        "receipt_url": "/receipts/BBBBBBBBBBBBBBBBBBBBBB",
         "photos": photos,
         "server_time": "2026-01-01T10:02:00+00:00",
+    }
+
+
+def receipt(state: ReceiptState) -> dict[str, Any]:
+    moments = ("created_at", "completed_at", "links_die_at", "deleted_at", "verified_at", "audited_at")
+    counts = ("originals", "results", "objects", "bytes")
+    return {"state": state.value, **dict.fromkeys(moments), **dict.fromkeys(counts, 0)} | {
+        "created_at": "2026-01-01T10:00:00+00:00"
     }
 
 
@@ -136,6 +147,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "no options yet": lambda: retry_page(JobState.RENDERING),
     "expired": lambda: pages.gone_page("expired"),
     "unknown": lambda: pages.gone_page("unknown"),
+    "gone, with a receipt": lambda: pages.gone_page("expired", "/receipts/BBBBBBBBBBBBBBBBBBBBBB"),
+    **{f"receipt, {state}": lambda state=state: pages.receipt_page(receipt(state)) for state in ReceiptState},
     "problem": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE),
     "refused form": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE, of_form=True),
     "dead letters": pages.letters_page,

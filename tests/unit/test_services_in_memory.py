@@ -405,8 +405,10 @@ async def test_a_photo_that_is_cancelled_in_hand_and_wanted_again_is_rendered_an
     await world.door.cancel(job.id)
     assert (await world.job(job.id)).state is JobState.COMPLETE
     await world.door.retry(job.id, Again(frozenset({0})))
+    world.children.entered.clear()
     second = asyncio.create_task(world.renderer.handle(RenderPhoto(job=job.id, n=0, epoch=1)))
-    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await world.children.entered.wait()
     world.children.gate.set()
     await asyncio.gather(first, second)
     await world.deliver()
