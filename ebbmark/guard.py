@@ -257,5 +257,6 @@ class _Guard:
         self._given_up_in_a_row += 1
         metrics.MESSAGES_DEAD_IN_A_ROW.labels(self._topic).set(self._given_up_in_a_row)
         if self._given_up_in_a_row >= self._policy.brake:
-            log.error("braked", topic=self._topic, in_a_row=self._given_up_in_a_row, reason=reason)
+            if self._given_up_in_a_row == self._policy.brake:  # others in hand may get here, too
+                log.error("braked", topic=self._topic, in_a_row=self._policy.brake, reason=reason)
             raise Braked(f"{self._given_up_in_a_row} messages of {self._topic} in a row could not be handled")

@@ -8,6 +8,8 @@ from datetime import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from ebbmark.errors import MalformedEvent, Rejected, Unavailable
 from ebbmark.guard import Braked, Hand, Message, OrderedAcks, Policy, guarded
@@ -191,12 +193,18 @@ async def test_when_everything_fails_the_brake_stops_the_consumer_and_the_next_s
 
     while values:
         stream, starts = Partition(values), starts + 1
-        with suppress(Braked):
+        with suppress(Braked), capture_logs() as lines:
             await run(stream, handle, graves, policy=Policy(first_wait=0.0, longest_wait=0.0, brake=5))
             assert len(values) < 5, "it did not stop"
         assert len(stream.acked) >= min(4, len(values))
         values = values[len(stream.acked) :]
+        told = [(line["topic"], line["in_a_row"]) for line in lines if line["event"] == "braked"]
+        assert told == ([("t", 5)] if in_a_row() >= 5 else [])
     assert starts > 2
+
+
+def in_a_row() -> float:
+    return REGISTRY.get_sample_value("ebbmark_messages_dead_in_a_row", {"topic": "t"}) or 0.0
 
 
 async def test_a_success_between_failures_releases_the_brake() -> None:
@@ -210,6 +218,7 @@ async def test_a_success_between_failures_releases_the_brake() -> None:
     await run(stream, handle, graves, slots=1, policy=Policy(first_wait=0.0, longest_wait=0.0, brake=2))
     assert len(graves.buried) == 20
     assert stream.acked == list(range(40))
+    assert in_a_row() == 0
 
 
 async def test_no_more_messages_are_in_hand_than_there_are_slots() -> None:
