@@ -12,8 +12,10 @@ import pytest
 
 from devstack.supervisor import Stack
 from ebbmark.errors import Unavailable
+from ebbmark.events import DeadLetter
 from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
 from ebbmark.ledger.deliveries import Attempt, Deliveries, Webhook
+from ebbmark.ledger.letters import Letters
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
 from ebbmark.ledger.proofs import Audited, Contents, Proofs
 from ebbmark.settings import Ledger as LedgerSettings
@@ -41,6 +43,18 @@ ATTEMPT = Attempt(
     completed_at=None,
     expires_at=None,
     webhook=HOOK,
+)
+LETTER = DeadLetter(
+    reason="poison",
+    attempts=5,
+    first_seen=datetime(2026, 3, 1, tzinfo=UTC),
+    last_seen=datetime(2026, 3, 1, tzinfo=UTC),
+    topic="tasks.bulk",
+    partition=-1,
+    offset=-1,
+    original=b"{}",
+    job=JOB,
+    n=0,
 )
 CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "ready": lambda ledger: ledger.ready(),
@@ -95,6 +109,14 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "proofs.audited": lambda ledger: ledger.proofs.audited(
         Audited(started_at=datetime(2026, 3, 1, tzinfo=UTC), objects=0, bytes=0, findings=0)
     ),
+    "letters.enter": lambda ledger: ledger.letters.enter(LETTER),
+    "letters.find": lambda ledger: ledger.letters.find(limit=1),
+    "letters.original": lambda ledger: ledger.letters.original("l"),
+    "letters.redriven": lambda ledger: ledger.letters.redriven("l"),
+    "letters.resolve": lambda ledger: ledger.letters.resolve("l"),
+    "letters.settle": lambda ledger: ledger.letters.settle(),
+    "letters.forget": lambda ledger: ledger.letters.forget(retention=MINUTE),
+    "letters.stats": lambda ledger: ledger.letters.stats(),
     "deliveries.subscribe": lambda ledger: ledger.deliveries.subscribe(JOB, HOOK),
     "deliveries.enter": lambda ledger: ledger.deliveries.enter(),
     "deliveries.claim": lambda ledger: ledger.deliveries.claim(JOB, lease=MINUTE, farewell=MINUTE),
@@ -120,10 +142,12 @@ async def not_unavailable(ledger: Ledger) -> list[str]:
 
 
 def test_no_call_is_forgotten_here() -> None:
-    asked_otherwise = {"changes", "candidacy", "deliveries", "proofs"}
+    asked_otherwise = {"changes", "candidacy", "deliveries", "letters", "proofs"}
     of_webhooks = {f"deliveries.{name}" for name in Deliveries.__abstractmethods__}
+    of_letters = {f"letters.{name}" for name in Letters.__abstractmethods__}
     of_proofs = {f"proofs.{name}" for name in Proofs.__abstractmethods__}
-    assert set(CALLS) == (Ledger.__abstractmethods__ - asked_otherwise) | of_webhooks | of_proofs
+    own = Ledger.__abstractmethods__ - asked_otherwise
+    assert set(CALLS) == own | of_webhooks | of_letters | of_proofs
 
 
 async def test_a_ledger_that_is_down_is_unavailable_and_nobody_leads() -> None:
