@@ -7,6 +7,7 @@ from random import Random
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from ebbmark.errors import MalformedEvent
 from ebbmark.eventlog import create_topics
 from ebbmark.events import PhotoFailed, PhotoRendered
 from ebbmark.settings import Kafka
@@ -97,7 +98,10 @@ def confuse_statuses(kafka: Kafka, rng: Random, *, last: int) -> int:
     outcomes = read(kafka, STATUSES, last=last)
     stale: list[Raw] = []
     for raw in outcomes:
-        event = STATUSES.decode(raw.value)
+        try:
+            event = STATUSES.decode(raw.value)
+        except MalformedEvent:
+            continue  # garbage of ours
         if isinstance(event, PhotoRendered):
             for fence in {max(0, event.fence - 1), event.fence}:
                 failure = PhotoFailed(
