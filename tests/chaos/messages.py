@@ -103,16 +103,15 @@ def confuse_statuses(kafka: Kafka, rng: Random, *, last: int) -> int:
         except MalformedEvent:
             continue  # garbage of ours
         if isinstance(event, PhotoRendered):
-            for fence in {max(0, event.fence - 1), event.fence}:
-                failure = PhotoFailed(
-                    job=event.job,
-                    n=event.n,
-                    epoch=event.epoch,
-                    fence=fence,
-                    code="corrupt",
-                    detail="The file is damaged or breaks off.",
-                )
-                stale.append(replace(raw, value=STATUSES.encode(failure)))
+            failure = PhotoFailed(
+                job=event.job,
+                n=event.n,
+                epoch=event.epoch,
+                fence=max(0, event.fence - 1),
+                code="corrupt",
+                detail="The file is damaged or breaks off.",
+            )
+            stale.append(replace(raw, value=STATUSES.encode(failure)))
     mixed = outcomes + stale
     rng.shuffle(mixed)
     return publish(kafka, mixed)
