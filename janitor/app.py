@@ -12,7 +12,7 @@ from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Candidacy, Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
-from ebbmark.store import S3Store
+from ebbmark.store import ObjectStore, S3Store
 from ebbmark.topics import EXPIRATIONS
 from janitor import reconcile
 from janitor.deliveries import order_deliveries
@@ -35,10 +35,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="janitor"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
         candidacy = await stack.enter_async_context(ledger.candidacy())
-        expirer = Expirer(ledger, S3Store(settings.store), eventlog, quiet=settings.job.quiet)
+        store = S3Store(settings.store)
+        expirer = Expirer(ledger, store, eventlog, quiet=settings.job.quiet)
         consumer = Consumer("janitor", settings.kafka, eventlog)
         consumer.consume(EXPIRATIONS, expirer.handle, asyncio.Semaphore(_DELETIONS_AT_ONCE))
-        sweeping = asyncio.create_task(sweep_for_ever(settings, ledger, eventlog, candidacy))
+        sweeping = asyncio.create_task(sweep_for_ever(settings, ledger, store, eventlog, candidacy))
         try:
             await consumer.run(stop)
         finally:
@@ -47,11 +48,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def sweep_for_ever(
-    settings: Settings, ledger: Ledger, eventlog: EventLog, candidacy: Candidacy
+    settings: Settings, ledger: Ledger, store: ObjectStore, eventlog: EventLog, candidacy: Candidacy
 ) -> None:
     """Sweep as long as this process leads; a dependency that is down only delays what needs it."""
     every = settings.janitor.sweep.total_seconds()
-    sweeper = Sweeper(settings, ledger, eventlog)
+    sweeper = Sweeper(settings, ledger, store, eventlog)
     led = False
     while True:
         leads = await candidacy.leads()
@@ -73,6 +74,7 @@ class Sweeper:
         self,
         settings: Settings,
         ledger: Ledger,
+        store: ObjectStore,
         eventlog: EventLog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,7 +87,7 @@ class Sweeper:
         strikes, ttl = settings.worker.strikes, settings.job.ttl
         self._steps: Mapping[str, Callable[[], Awaitable[object]]] = {
             "end_leases": lambda: self._end_leases(strikes),
-            "give_up": lambda: reconcile.give_up(ledger, eventlog, strikes=strikes, ttl=ttl),
+            "give_up": lambda: reconcile.give_up(ledger, store, eventlog, strikes=strikes, ttl=ttl),
             "redispatch": lambda: reconcile.redispatch(ledger, eventlog, stale=settings.janitor.stale),
             "announce": lambda: reconcile.announce(ledger, eventlog),
             "expire": lambda: order_expirations(ledger, eventlog, grace=settings.job.grace),
