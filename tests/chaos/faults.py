@@ -307,7 +307,7 @@ def _catalogue() -> Mapping[str, Fault]:
                 act=_on(_freeze, name),
                 undo=_on(_thaw, name),
                 bites=_frozen(name),
-                holds=6.0,
+                holds=5.0,
                 passes=f"a zombie that wakes after its lease changes nothing; {KEPT}",
             ),
             Fault(
@@ -370,14 +370,14 @@ def _catalogue() -> Mapping[str, Fault]:
                 act=_on(_freeze_server, name),
                 undo=_on(_thaw_server, name),
                 bites=_not_ready,
-                holds=6.0,
+                holds=5.0,
                 passes=ANSWERED,
             ),
         ]
         skies = {
             "delay": (Weather(delay=0.4), 3.0),
             "reset": (Weather(resets=0.5), 3.0),
-            "cut": (Weather(holed=True), 6.0),
+            "cut": (Weather(holed=True), 5.0),
             "refuse": (Weather(refused=True), 3.0),
         }
         faults += [
