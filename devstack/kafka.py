@@ -15,6 +15,8 @@ from devstack.ports import HOST
 from devstack.process import Process, run
 
 PORTS = ("kafka", "kafka-controller")
+PROXIED_PORTS = ("kafka-proxied", "kafka-proxy")
+"""A second listener, and the port of whatever stands in front of it: clients are told of the latter."""
 _JVM = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 _FORMATTED_WITHIN = 60.0
 _METADATA = struct.pack(">hhihi", 3, 1, 1, -1, 0)  # version 1, of no topic: the brokers alone
@@ -22,14 +24,19 @@ _METADATA = struct.pack(">hhihi", 3, 1, 1, -1, 0)  # version 1, of no topic: the
 
 def settings(data: Path, ports: dict[str, int]) -> dict[str, str]:
     """Return the broker's configuration: one node, everything on loopback, quick to come back."""
+    proxied = "kafka-proxied" in ports
+    listener = f",PROXIED://{HOST}:{ports['kafka-proxied']}" if proxied else ""
+    advertised = f",PROXIED://{HOST}:{ports['kafka-proxy']}" if proxied else ""
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{HOST}:{ports['kafka-controller']}",
-        "listeners": f"PLAINTEXT://{HOST}:{ports['kafka']},CONTROLLER://{HOST}:{ports['kafka-controller']}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports['kafka']}",
+        "listeners": f"PLAINTEXT://{HOST}:{ports['kafka']},CONTROLLER://{HOST}:{ports['kafka-controller']}"
+        + listener,
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports['kafka']}{advertised}",
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+        + (",PROXIED:PLAINTEXT" if proxied else ""),
         "log.dirs": str(data / "log"),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",

@@ -111,13 +111,19 @@ class Stack:
         services: Sequence[str] = SERVERS,
         config: Path | None = None,
         halt: Halt | None = None,
+        proxied: bool = False,
     ) -> None:
-        """`config` is Prometheus's; it runs only when that and its program are there."""
+        """`config` is Prometheus's; it runs only when that and its program are there.
+
+        `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
+        `ports["kafka-proxy"]`, where something that passes it all on is to listen.
+        """
         self.data = Path(data).absolute()
         self.ports: dict[str, int] = {}
         self._services = list(services)
         self._config = config
         self._halt = halt or Halt()
+        self._proxied = proxied
         self._servers: dict[str, Server] = {}
         self._processes: dict[str, Process] = {}
         self._owned = ExitStack()
@@ -159,7 +165,8 @@ class Stack:
         try:
             if self._config is not None and "prometheus" not in self._services and prometheus.binary():
                 self._services.append("prometheus")
-            self.ports = self.choose_ports([port for name in self._services for port in _PORTS[name]])
+            wanted = [port for name in self._services for port in _PORTS[name]]
+            self.ports = self.choose_ports([*wanted, *(kafka.PROXIED_PORTS if self._proxied else ())])
             with ThreadPoolExecutor(len(self._services)) as pool:
                 prepared = dict(zip(self._services, pool.map(self._prepare, self._services), strict=True))
             for name, process in prepared.items():

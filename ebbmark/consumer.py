@@ -74,6 +74,8 @@ class Consumer:
             broker_heartbeat_interval=2.0,
             broker_rebalance_timeout=30.0,
             consumer_max_fetch_size=262_144,
+            # Topics that were wiped and made anew are found only when it looks; by default every 5 min.
+            consumer_metadata_max_age_ms=10_000,
             consumer_group_instance_id=f"{name}-{instance}" if instance else None,
             stream_buffer_maxsize=64,
             stream_wait_empty=False,  # the guard drains; Faust would wait without a bound

@@ -114,6 +114,10 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
+    async def described(self, key: str) -> Mapping[str, str]:
+        """Return the metadata of the object, as `put_new` does. Raises `Missing`."""
+
+    @abstractmethod
     async def get(self, key: str) -> bytes:
         """Return the whole object. Raises `Missing`."""
 
@@ -248,10 +252,17 @@ class S3Store(ObjectStore):
                 self._data, key, data, mode="create", attributes=dict(metadata), use_multipart=False
             )
         except obstore.exceptions.AlreadyExistsError:
-            earlier = await obstore.get_async(self._data, key)
-            kept = {str(name).lower(): str(value) for name, value in earlier.attributes.items()}
-            return {name: value for name, value in kept.items() if name not in _HTTP_HEADERS}
+            return await self._described(key)
         return metadata
+
+    @_translated
+    async def described(self, key: str) -> Mapping[str, str]:
+        return await self._described(key)
+
+    async def _described(self, key: str) -> Mapping[str, str]:
+        found = await obstore.get_async(self._data, key)
+        kept = {str(name).lower(): str(value) for name, value in found.attributes.items()}
+        return {name: value for name, value in kept.items() if name not in _HTTP_HEADERS}
 
     @_translated
     async def get(self, key: str) -> bytes:

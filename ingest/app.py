@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import signal
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -252,15 +253,21 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams when it is told to stop; it would wait for them otherwise."""
+    """Ends the event streams when it is told to stop; it would wait for them otherwise.
+
+    Uvicorn's own raises the signal again when it has drained: the process would die of it with what it holds
+    open, and never say 0.
+    """
 
     def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
         super().__init__(config)
         self._watch = watch
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del frame
         self._watch.close()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def serve(settings: Settings) -> None:

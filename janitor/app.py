@@ -12,7 +12,7 @@ from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Candidacy, Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
-from ebbmark.store import S3Store
+from ebbmark.store import ObjectStore, S3Store
 from ebbmark.topics import DEAD_LETTERS, EXPIRATIONS
 from janitor import reconcile
 from janitor.deliveries import order_deliveries
@@ -46,7 +46,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         keeper.consume(DEAD_LETTERS, Keeper(ledger).handle, asyncio.Semaphore(_LETTERS_AT_ONCE))
         leading = asyncio.Event()
         tasks = [
-            asyncio.create_task(sweep_for_ever(settings, ledger, eventlog, candidacy, leading)),
+            asyncio.create_task(sweep_for_ever(settings, ledger, store, eventlog, candidacy, leading)),
             asyncio.create_task(Rounds(settings, ledger, store).go_for_ever(leading)),
         ]
         try:
@@ -57,15 +57,20 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def sweep_for_ever(
-    settings: Settings, ledger: Ledger, eventlog: EventLog, candidacy: Candidacy, leading: asyncio.Event
+async def sweep_for_ever(  # noqa: PLR0917 - wiring
+    settings: Settings,
+    ledger: Ledger,
+    store: ObjectStore,
+    eventlog: EventLog,
+    candidacy: Candidacy,
+    leading: asyncio.Event,
 ) -> None:
     """Sweep as long as this process leads, which `leading` tells the others.
 
     A dependency that is down only delays what needs it.
     """
     every = settings.janitor.sweep.total_seconds()
-    sweeper = Sweeper(settings, ledger, eventlog)
+    sweeper = Sweeper(settings, ledger, store, eventlog)
     led = False
     while True:
         leads = await candidacy.leads()
@@ -91,6 +96,7 @@ class Sweeper:
         self,
         settings: Settings,
         ledger: Ledger,
+        store: ObjectStore,
         eventlog: EventLog,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,7 +109,7 @@ class Sweeper:
         strikes, ttl = settings.worker.strikes, settings.job.ttl
         self._steps: Mapping[str, Callable[[], Awaitable[object]]] = {
             "end_leases": lambda: self._end_leases(strikes),
-            "give_up": lambda: reconcile.give_up(ledger, eventlog, strikes=strikes, ttl=ttl),
+            "give_up": lambda: reconcile.give_up(ledger, store, eventlog, strikes=strikes, ttl=ttl),
             "redispatch": lambda: reconcile.redispatch(ledger, eventlog, stale=settings.janitor.stale),
             "announce": lambda: reconcile.announce(ledger, eventlog),
             "expire": lambda: order_expirations(ledger, eventlog, grace=settings.job.grace),

@@ -3,9 +3,11 @@
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
+from ebbmark.errors import Missing
 from ebbmark.eventlog import EventLog
 from ebbmark.events import DeadLetter, JobCompleted, RenderPhoto
 from ebbmark.ledger import GIVEN_UP, Abandoned, Ledger, Outcome
+from ebbmark.store import ObjectStore, result_key
 from ebbmark.topics import DEAD_LETTERS, JOBS, Topic, lane
 from observability import logs, metrics
 
@@ -29,13 +31,22 @@ async def redispatch(ledger: Ledger, eventlog: EventLog, *, stale: timedelta) ->
     return len(overdue)
 
 
-async def give_up(ledger: Ledger, eventlog: EventLog, *, strikes: int, ttl: timedelta) -> int:
-    """Fail what is out of strikes or time, and return how many.
+async def give_up(
+    ledger: Ledger, store: ObjectStore, eventlog: EventLog, *, strikes: int, ttl: timedelta
+) -> int:
+    """End what is out of strikes or time, and return how many failed.
 
+    What has a result was rendered, and only its status was lost or waits for a projector: it is done.
     The dead letters go first: one that is needless, since the photo ended in that very moment, is
     better than one that is lost.
     """
     abandoned = await ledger.given_up(strikes=strikes)
+    rendered = [outcome for each in abandoned if (outcome := await _rendered(store, each))]
+    if rendered:
+        await ledger.finish(rendered, ttl=ttl)
+        log.info("photos found rendered", photos=len(rendered))
+    found = {(outcome.job, outcome.n) for outcome in rendered}
+    abandoned = [each for each in abandoned if (each.job, each.n) not in found]
     if not abandoned:
         return 0
     await eventlog.publish(DEAD_LETTERS, [_dead_letter(each) for each in abandoned])
@@ -56,6 +67,24 @@ async def announce(ledger: Ledger, eventlog: EventLog) -> int:
         await ledger.announced(completions)
         metrics.JOBS_COMPLETED.inc(len(completions))
     return len(completions)
+
+
+async def _rendered(store: ObjectStore, photo: Abandoned) -> Outcome | None:
+    try:
+        kept = await store.described(result_key(photo.job, photo.epoch, photo.n))
+    except Missing:
+        return None
+    return Outcome(
+        job=photo.job,
+        n=photo.n,
+        epoch=photo.epoch,
+        fence=photo.fence,
+        width=int(kept["ebb-width"]),
+        height=int(kept["ebb-height"]),
+        size=int(kept["ebb-size"]),
+        thumbnail_size=int(kept["ebb-thumbnail"]),
+        media_type=kept["ebb-type"],
+    )
 
 
 def _outcome(photo: Abandoned) -> Outcome:

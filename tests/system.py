@@ -68,12 +68,17 @@ class System:
 
 
 @contextmanager
-def running(stack: Stack, settings: Settings, *, workers: int = 2) -> Iterator[System]:
-    """Run Ebbmark with these settings, prepared by its own command; leave in the thread it began in."""
+def running(
+    stack: Stack, settings: Settings, *, workers: int = 2, more: Mapping[str, str] | None = None
+) -> Iterator[System]:
+    """Run Ebbmark with these settings, prepared by its own command; leave in the thread it began in.
+
+    `more` are variables of its environment besides the settings.
+    """
     port = stack.choose_ports(["test-http"])["test-http"]
     http = msgspec.structs.replace(settings.http, host="127.0.0.1", port=port)
     settings = msgspec.structs.replace(settings, http=http)
-    env = process_environment(settings)
+    env = process_environment(settings) | dict(more or {})
     with ExitStack() as started:
         processes = {
             process.name: process

@@ -30,11 +30,14 @@ class MemoryStore(ObjectStore):
         if self.down:
             raise Unavailable("store-unavailable", "The object store does not answer.")
 
-    def _find(self, key: str) -> bytes:
+    def _found(self, key: str) -> _Object:
         self._answer()
         if key not in self._objects:
             raise Missing("object-missing", "The object is not in the store.")
-        return self._objects[key].data
+        return self._objects[key]
+
+    def _find(self, key: str) -> bytes:
+        return self._found(key).data
 
     async def prepare(self) -> None:
         self._answer()
@@ -51,6 +54,9 @@ class MemoryStore(ObjectStore):
         self._answer()
         new = _Object(bytes(data), dict(metadata), self._now())
         return self._objects.setdefault(key, new).metadata
+
+    async def described(self, key: str) -> Mapping[str, str]:
+        return self._found(key).metadata
 
     async def get(self, key: str) -> bytes:
         return self._find(key)

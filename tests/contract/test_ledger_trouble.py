@@ -15,7 +15,7 @@ from ebbmark.errors import Unavailable
 from ebbmark.events import DeadLetter
 from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
 from ebbmark.ledger.deliveries import Attempt, Deliveries, Webhook
-from ebbmark.ledger.letters import Letters
+from ebbmark.ledger.letters import Letters, Selection
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
 from ebbmark.ledger.proofs import Audited, Contents, Proofs
 from ebbmark.settings import Ledger as LedgerSettings
@@ -110,7 +110,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
         Audited(started_at=datetime(2026, 3, 1, tzinfo=UTC), objects=0, bytes=0, findings=0)
     ),
     "letters.enter": lambda ledger: ledger.letters.enter(LETTER),
-    "letters.find": lambda ledger: ledger.letters.find(limit=1),
+    "letters.find": lambda ledger: ledger.letters.find(Selection(), limit=1),
     "letters.original": lambda ledger: ledger.letters.original("l"),
     "letters.redriven": lambda ledger: ledger.letters.redriven("l"),
     "letters.resolve": lambda ledger: ledger.letters.resolve("l"),

@@ -81,6 +81,8 @@ async def test_what_is_not_there_is_missing(store: ObjectStore, key: str) -> Non
         await store.get(key)
     with pytest.raises(Missing):
         await anext(aiter(store.stream(key, 0, 10)))
+    with pytest.raises(Missing):
+        await store.described(key)
 
 
 async def test_the_first_writer_of_a_new_object_wins_and_is_described_to_the_others(
@@ -89,6 +91,7 @@ async def test_the_first_writer_of_a_new_object_wins_and_is_described_to_the_oth
     first = {"ebb-size": "5", "ebb-type": "image/png"}
     assert await store.put_new(key, b"first", first) == first
     assert await store.put_new(key, b"second", {"ebb-size": "6"}) == first
+    assert await store.described(key) == first
     assert await store.get(key) == b"first"
 
 

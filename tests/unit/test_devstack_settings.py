@@ -172,6 +172,13 @@ class TestServers:
         settings = kafka.settings(tmp_path, {"kafka": 1, "kafka-controller": 2})
         assert settings["listeners"] == "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
 
+    def test_whoever_asks_kafka_through_a_proxy_is_sent_to_the_proxy(self, tmp_path: Path) -> None:
+        ports = {"kafka": 1, "kafka-controller": 2, "kafka-proxied": 3, "kafka-proxy": 4}
+        settings = kafka.settings(tmp_path, ports)
+        assert settings["listeners"].endswith(",PROXIED://127.0.0.1:3")
+        assert settings["advertised.listeners"] == "PLAINTEXT://127.0.0.1:1,PROXIED://127.0.0.1:4"
+        assert settings["listener.security.protocol.map"].endswith(",PROXIED:PLAINTEXT")
+
     def test_no_cluster_id_looks_like_an_option(self) -> None:
         assert all(re.fullmatch(r"[\w][\w-]{21}", kafka.new_id()) for _ in range(1000))
 

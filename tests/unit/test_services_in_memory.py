@@ -107,7 +107,7 @@ class World:
 
     async def sweep(self) -> None:
         await self.ledger.end_leases(strikes=5)
-        await reconcile.give_up(self.ledger, self.log, strikes=5, ttl=self.settings.job.ttl)
+        await reconcile.give_up(self.ledger, self.store, self.log, strikes=5, ttl=self.settings.job.ttl)
         await reconcile.redispatch(self.ledger, self.log, stale=self.settings.janitor.stale)
         await reconcile.announce(self.ledger, self.log)
         await order_expirations(self.ledger, self.log, grace=self.settings.job.grace)
@@ -494,12 +494,32 @@ async def test_no_photo_is_given_up_before_its_dead_letter_is_in_the_log(world: 
     world.now += timedelta(hours=1)
     world.log.down = True
     with pytest.raises(Unavailable):
-        await reconcile.give_up(world.ledger, world.log, strikes=5, ttl=world.settings.job.ttl)
+        await reconcile.give_up(world.ledger, world.store, world.log, strikes=5, ttl=world.settings.job.ttl)
     assert (await world.photo(job.id)).state is PhotoState.QUEUED
     world.log.down = False
-    await reconcile.give_up(world.ledger, world.log, strikes=5, ttl=world.settings.job.ttl)
+    await reconcile.give_up(world.ledger, world.store, world.log, strikes=5, ttl=world.settings.job.ttl)
     assert (await world.photo(job.id)).code == "deadline"
     assert [letter.job for letter in world.log.events(DEAD_LETTERS)] == [job.id]
+
+
+async def test_what_was_rendered_is_done_though_nobody_hears_its_status(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    described = {
+        "ebb-width": "320",
+        "ebb-height": "240",
+        "ebb-size": "3",
+        "ebb-thumbnail": "1",
+        "ebb-type": "image/jpeg",
+    }
+    await world.store.put_new(result_key(job.id, 0, 0), b"abcd", described)
+    world.now += timedelta(hours=1)
+    assert not await reconcile.give_up(
+        world.ledger, world.store, world.log, strikes=5, ttl=world.settings.job.ttl
+    )
+    ended = await world.photo(job.id)
+    assert (ended.state, ended.code, ended.width, ended.result_size) == (PhotoState.DONE, None, 320, 3)
+    assert (await world.job(job.id)).state is JobState.COMPLETE
+    assert not world.log.events(DEAD_LETTERS)
 
 
 async def test_a_log_that_is_down_keeps_no_link_alive_and_delays_no_order_beyond_its_return(
@@ -507,7 +527,7 @@ async def test_a_log_that_is_down_keeps_no_link_alive_and_delays_no_order_beyond
 ) -> None:
     job, old = await world.accept(photo(320, 240)), await world.accept(photo(320, 240, seed=1))
     await world.ledger.expire_now(old.id)
-    sweeper = Sweeper(world.settings, world.ledger, world.log)
+    sweeper = Sweeper(world.settings, world.ledger, world.store, world.log)
     world.now += world.settings.janitor.stale
     world.log.down = True
     for _ in range(9):
@@ -520,7 +540,7 @@ async def test_a_log_that_is_down_keeps_no_link_alive_and_delays_no_order_beyond
 
 async def test_an_outage_of_the_ledger_ends_no_lease_of_the_living(world: World) -> None:
     clock = [0.0]
-    sweeper = Sweeper(world.settings, world.ledger, world.log, lambda: clock[0])
+    sweeper = Sweeper(world.settings, world.ledger, world.store, world.log, lambda: clock[0])
     lease = world.settings.worker.lease
 
     async def sweep_for(span: timedelta) -> None:

@@ -1,0 +1,44 @@
+"""Operations that harm the child that performs them, each in its own way."""
+
+import os
+import time
+from typing import ClassVar
+
+from PIL import Image
+
+from ebbmark.imaging.operation import Context, Operation
+
+
+class Crash(Operation, frozen=True):
+    """Ends the child as a fault in a decoder would."""
+
+    summary: ClassVar[str] = "Crash."
+
+    def edit(self, image: Image.Image, context: Context) -> Image.Image:
+        del image, context
+        os.abort()
+
+
+class Hang(Operation, frozen=True):
+    """Never returns."""
+
+    summary: ClassVar[str] = "Hang."
+
+    def edit(self, image: Image.Image, context: Context) -> Image.Image:
+        del context
+        while True:
+            time.sleep(1)
+            image.getbbox()
+
+
+class Bomb(Operation, frozen=True):
+    """Takes memory until there is no more for it."""
+
+    summary: ClassVar[str] = "Take all memory."
+
+    def edit(self, image: Image.Image, context: Context) -> Image.Image:
+        del context
+        held = []
+        while True:
+            held.append(bytes(64 * 1024**2))
+            image.getbbox()

@@ -1,0 +1,177 @@
+"""A random run: faults chosen by a seed under a steady load, each timed; at the end a verdict."""
+
+import os
+import platform
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+from devstack.process import say
+from tests.chaos.arena import Arena
+from tests.chaos.faults import CATALOGUE, Fault
+from tests.chaos.invariants import Onlooker, Verdict, as_json
+
+_BITES_WITHIN = 25.0
+
+
+@dataclass(frozen=True)
+class Struck:
+    """One fault as it went."""
+
+    fault: Fault
+    lasted: float
+    recovery: float | None
+    """Seconds from its undoing until a fresh job of six photos was complete; None when it never was."""
+    against: Sequence[str] = ()
+    """What was found wrong right after it."""
+
+    def __str__(self) -> str:
+        recovery = f"{self.recovery:5.1f} s" if self.recovery is not None else "  never"
+        return f"{self.fault.name:<26} {self.lasted:5.1f} s  back after {recovery}" + (
+            "  " + "; ".join(self.against[:3]) if self.against else ""
+        )
+
+
+def strike(
+    arena: Arena,
+    onlooker: Onlooker,
+    fault: Fault,
+    rng: Random,
+    *,
+    stretch: float = 1.0,
+    during: Callable[[], object] = lambda: None,
+) -> Struck:
+    """Do it, let it last, undo it, and time the recovery; `during` is called when it has begun."""
+    started = time.monotonic()
+    try:
+        fault.bites(arena)  # notes how things were
+        fault.act(arena, rng)
+        during()
+        bitten = arena.until(lambda: fault.bites(arena), within=_BITES_WITHIN)
+        arena.wait(fault.holds * stretch)
+    finally:
+        fault.undo(arena, rng)
+    lasted = time.monotonic() - started
+    recovery = arena.probe()
+    against = [] if bitten else ["it had no effect that could be seen"]
+    against += [f"{v.invariant}: {what}" for v in onlooker.meanwhile() for what in v.violations]
+    return Struck(fault, lasted, recovery, against)
+
+
+def choose(rng: Random, arena: Arena, mention: Callable[[str], None]) -> Iterator[Fault]:
+    """Yield faults for ever: all of them in one order, then all in another."""
+    while True:
+        round_ = list(CATALOGUE.values())
+        rng.shuffle(round_)
+        for fault in round_:
+            if lack := fault.lacks(arena):
+                mention(f"left out: {fault.name}: {lack}")
+            else:
+                yield fault
+
+
+def random_run(
+    arena: Arena, *, seed: int, minutes: float, faults: int, rate: float, pause: float = 2.0
+) -> dict[str, Any]:
+    """Run until the time is over and so many faults have struck; print as it goes, return the report."""
+    rng, onlooker = Random(seed), Onlooker(arena)
+    said: set[str] = set()
+
+    def once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    started, until = datetime.now(UTC), time.monotonic() + minutes * 60
+    say(f"seed {seed}, {minutes:g} min, at least {faults} faults, {rate:g} photos/s")
+    arena.client.start_sending(rate)
+    struck: list[Struck] = []
+    for fault in choose(rng, arena, once):
+        if time.monotonic() > until and len(struck) >= faults:
+            break
+        arena.wait(rng.uniform(0.5, 2) * pause)
+        struck.append(strike(arena, onlooker, fault, rng, stretch=rng.uniform(1, 3)))
+        say(f"{len(struck):>4}  {struck[-1]}")
+    arena.client.stop_sending()
+    arena.settled(arena.client.log)
+    verdicts = [_recovered(struck), *onlooker.finally_()]
+    say("")
+    for verdict in verdicts:
+        say(str(verdict))
+        for what in verdict.violations[:10]:
+            say(f"       {what}")
+    return _report(
+        arena,
+        seed=seed,
+        rate=rate,
+        started=started,
+        struck=struck,
+        verdicts=verdicts,
+        left_out=sorted(said),
+    )
+
+
+def _recovered(struck: Sequence[Struck]) -> Verdict:
+    found = [f"nothing went through after {each.fault.name}" for each in struck if each.recovery is None]
+    found += [f"after {each.fault.name}: {what}" for each in struck for what in each.against]
+    return Verdict("I1", "after every fault a fresh job goes through", len(struck), found)
+
+
+def _report(
+    arena: Arena,
+    *,
+    seed: int,
+    rate: float,
+    started: datetime,
+    struck: Sequence[Struck],
+    verdicts: Sequence[Verdict],
+    left_out: Sequence[str],
+) -> dict[str, Any]:
+    kinds: dict[str, list[float]] = {}
+    for each in struck:
+        kinds.setdefault(each.fault.kind, []).append(
+            -1.0 if each.recovery is None else round(each.recovery, 2)
+        )
+    client = arena.client
+    return {
+        "seed": seed,
+        "started": started.isoformat(timespec="seconds"),
+        "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
+        "machine": machine(),
+        "rate": rate,
+        "faults": len(struck),
+        "jobs": len(client.log),
+        "accepted": len(client.accepted),
+        "photos": sum(len(sent.photos) for sent in client.accepted),
+        "checked": sum(sent.state == "checked" for sent in client.log),
+        "counts": dict(sorted(client.counts.items())),
+        "states": dict(sorted(Counter(f"{sent.way} {sent.state}" for sent in client.log).items())),
+        "restarted": dict(arena.ended),
+        "longest_drain": round(max((took for _, took, _ in arena.drains), default=0.0), 1),
+        "recovery": kinds,
+        "passes": {each.fault.kind: each.fault.passes for each in struck},
+        "struck": [str(each) for each in struck],
+        "left_out": list(left_out),
+        "verdicts": as_json(verdicts),
+    }
+
+
+def machine() -> str:
+    """Say on what this runs, and which state of the code."""
+    commit = ""
+    with suppress(OSError):
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        )
+        commit = done.stdout.strip()
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    return (
+        f"{os.cpu_count()} cores, {gib:.0f} GiB, {platform.system()} {platform.release().partition('-')[0]}, "
+        f"Python {platform.python_version()}, commit {commit or 'unknown'}"
+    )

@@ -1,0 +1,81 @@
+"""What is planted against an invariant is found, and what mends it is seen, too."""
+
+from random import Random
+
+import pytest
+
+from tests.chaos.arena import Arena
+from tests.chaos.client import Sent
+from tests.chaos.invariants import Onlooker, Verdict
+from tests.chaos.photos import make
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def job(chaos: Arena) -> str:
+    """A job that has just completed, so that it lives for a minute."""
+    assert chaos.probe() is not None
+    ((job,),) = chaos.ledger(
+        "select id::text from jobs where state = 'complete' and done > 0 order by completed_at desc limit 1"
+    )
+    return job
+
+
+@pytest.fixture
+def onlooker(chaos: Arena, job: str) -> Onlooker:
+    """One who saw the job when all was well."""
+    del job
+    onlooker = Onlooker(chaos)
+    assert found(onlooker.meanwhile()) == set()
+    return onlooker
+
+
+def found(verdicts: list[Verdict]) -> set[str]:
+    return {verdict.invariant for verdict in verdicts if verdict.violations}
+
+
+def test_a_photo_that_is_not_done_any_more_is_found(chaos: Arena, onlooker: Onlooker, job: str) -> None:
+    change = "update photos set state = %s, result_size = result_size where job = %s and n = 0 returning 1"
+    chaos.ledger(change, "retrying", job)
+    seen = found(onlooker.meanwhile())
+    chaos.ledger(change, "done", job)
+    assert seen == {"I2", "I3", "I16"}
+    assert found(onlooker.meanwhile()) == set()
+
+
+def test_a_photo_that_ended_otherwise_is_found(chaos: Arena, onlooker: Onlooker, job: str) -> None:
+    change = "update photos set result_size = result_size + %s where job = %s and n = 0 returning 1"
+    chaos.ledger(change, 1, job)
+    seen = found(onlooker.meanwhile())
+    chaos.ledger(change, -1, job)
+    assert seen == {"I16"}
+
+
+def test_a_result_that_is_missing_or_another_is_found(chaos: Arena, onlooker: Onlooker, job: str) -> None:
+    place = {"Bucket": chaos.direct.store.bucket, "Key": f"jobs/{job}/results/0/0"}
+    kept = onlooker.s3.get_object(**place)
+    content = kept["Body"].read()
+    onlooker.s3.delete_object(**place)
+    assert found(onlooker.meanwhile()) == {"I3"}
+    onlooker.s3.put_object(**place, Body=content + b"!", Metadata=kept["Metadata"])
+    assert found(onlooker.meanwhile()) == {"I3"}
+    onlooker.s3.put_object(**place, Body=content, Metadata=kept["Metadata"])
+    assert found(onlooker.meanwhile()) == set()
+
+
+def test_a_client_says_what_it_sees(chaos: Arena) -> None:
+    client, rng = chaos.client, Random(1)
+    sent = Sent(-1, "form", [make(rng, "a", small=True), make(rng, "b", small=True)], "key")
+    row = {"n": 0, "state": "done", "code": None}
+    status = {"state": "complete", "version": 7, "total": 2, "done": 2, "failed": 0}
+    known = list(client.violations)
+    try:
+        client._judge(sent, status | {"photos": [row, row | {"n": 1}]})  # noqa: SLF001 - how it judges is what is tested
+        assert client.violations == known
+        client._judge(sent, status | {"photos": [row, row | {"n": 1, "state": "failed", "code": "poison"}]})  # noqa: SLF001
+        client._seen(sent, status)  # noqa: SLF001
+        client._seen(sent, status | {"version": 6})  # noqa: SLF001
+        assert [invariant for invariant, _ in client.violations[len(known) :]] == ["I1", "I2", "I7"]
+    finally:
+        client.violations[:] = known
