@@ -1,4 +1,4 @@
-"""The `ebbmark` command: every process of the system, and the client that sends it photos.
+"""The `ebbmark` command: every process of the system, and the clients that speak to it.
 
 Exit codes: 0 all well, 1 it ended by itself, some photos failed or an audit found something, 2 wrong
 usage or settings, 3 a dependency or the server is unavailable, 130 sending was interrupted.
@@ -21,14 +21,15 @@ from ebbmark.settings import Settings, SettingsError
 from observability import logs
 
 AGENTS = ("planner", "renderer", "projector", "notifier")
+_CLIENTS = {"send": "ebbmark.send", "dlq": "ebbmark.dlq"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code. Services are imported only when they run."""
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.command == "send":
-        return importlib.import_module("ebbmark.send").run(args)
+    if args.command in _CLIENTS:
+        return importlib.import_module(_CLIENTS[args.command]).run(args)
     try:
         settings = Settings.from_env()
     except SettingsError as exc:
@@ -84,8 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("topics", help="create the topics that are missing")
     commands.add_parser("prepare", help="migrate, topics, and the bucket with its lifecycle")
     send = commands.add_parser("send", help="send photos, wait, and download the results")
-    if "send" in sys.argv[1:2]:  # its flags come from the operations, which takes an import of them all
-        importlib.import_module("ebbmark.send").add_arguments(send)
+    dlq = commands.add_parser("dlq", help="list, show, redrive and resolve dead letters")
+    for name, client in (("send", send), ("dlq", dlq)):
+        if name in sys.argv[1:2]:  # flags that come from the operations take an import of them all
+            importlib.import_module(_CLIENTS[name]).add_arguments(client)
     return parser
 
 
@@ -154,7 +157,10 @@ def _until_signalled(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     # The policy reaches the threads too in which the Kafka client runs loops of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # pyright: ignore[reportDeprecated] - until 3.16
-    asyncio.run(until_signalled())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    # asyncio.run would wait for every task of Faust's to obey its cancellation; some never do.
+    loop.run_until_complete(until_signalled())
 
 
 if __name__ == "__main__":

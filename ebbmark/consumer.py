@@ -7,6 +7,7 @@ guard decides when a message is done, since Faust's own acks lose messages (see 
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,22 +17,25 @@ from typing import Any
 import faust
 from faust.types import EventT
 
+from ebbmark.errors import MalformedEvent, Unavailable
 from ebbmark.eventlog import EventLog
-from ebbmark.events import DeadLetter
+from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import Hand, Message, Slots, guarded
+from ebbmark.progress import Group, Stall
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
-from observability import logs
+from observability import logs, metrics
 
 log = logs.get(__name__)
 
-_ORIGINAL_BYTES = 16 * 1024
+_LOOKS = 6
+"""In the time after which a consumer that receives nothing is called stuck."""
 _DRAIN = 15.0
 """Seconds for what is in hand at SIGTERM; then it is given back. The process must be gone in 30."""
 _HASTE = 2.0
 """The same when the process ends because another of its consumers did."""
-_LEAVE = 3.0
-"""Seconds for the last commit and the farewell to the group."""
+_LEAVE = 2.5
+"""Seconds for the last commit, and for the farewell to the group."""
 
 
 class Stopped(Exception):
@@ -50,6 +54,8 @@ class Consumer:
         self._prefix = settings.prefix
         self._failure: asyncio.Future[None] | None = None
         self._hand = Hand()
+        self._topics: list[str] = []
+        self._settings = settings
         folder = Path(data or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self._app = faust.App(
@@ -75,7 +81,12 @@ class Consumer:
 
     def consume(self, topic: Topic[E], handle: Callable[[E], Awaitable[None]], slots: Slots) -> None:
         """Add a topic; call before `run`."""
+        self._topics.append(topic.name)
         source = self._app.topic(self._prefix + topic.name, value_serializer="raw", key_serializer="raw")
+
+        async def bury(message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
+            letter = dead_letter(topic, message, reason, attempts, first_seen)
+            await self._log.publish(DEAD_LETTERS, [letter])
 
         async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
             try:
@@ -84,43 +95,72 @@ class Consumer:
                     topic=topic.name,
                     decode=topic.decode,
                     handle=handle,
-                    give_up=self._bury,
+                    give_up=bury,
                     slots=slots,
                     hand=self._hand,
                 )
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - it ends the process, in `run`
                 self._fail(exc)
-                raise
+                # An agent that raises makes Faust crash, before what was acked is committed.
+                await asyncio.Event().wait()
 
         agent.__name__ = agent.__qualname__ = topic.name.replace(".", "_")
         self._app.agent(source, name=f"{self.name}.{topic.name}")(agent)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop`, then finish what is in hand or give it back: 22 s at most, 9 when cancelled.
+        """Consume until `stop`, then finish what is in hand or give it back: 24 s at most, 11 when cancelled.
 
         Raises:
             Stopped: the consumer ended by itself.
         """
         self._failure = asyncio.get_running_loop().create_future()
-        await self._app.start()
-        log.info("consuming", group=self._app.conf.id)
-        told, ended = (
-            asyncio.ensure_future(stop.wait()),
-            asyncio.ensure_future(self._app.wait_until_stopped()),
-        )
+        told = asyncio.ensure_future(stop.wait())
         try:
+            await self._app.start()
+            log.info("consuming", group=self._app.conf.id)
+            ended = asyncio.ensure_future(self._app.wait_until_stopped())
+            watching = asyncio.create_task(self._watch())
             await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            watching.cancel()
         finally:
             told.cancel()
-            ended.cancel()
             await self._leave(_DRAIN if stop.is_set() else _HASTE)
         if not stop.is_set():
             reason = self._failure.exception() if self._failure.done() else self._app.crash_reason
             raise Stopped(f"the consumer {self.name} stopped by itself") from reason
 
+    async def _watch(self) -> None:
+        """Fail the consumer when its partitions hold messages that it neither has in hand nor receives."""
+        patience = self._settings.stall.total_seconds()
+        group = Group(self._settings.bootstrap, self._app.conf.id)
+        stall = Stall(patience, time.monotonic)
+        taken = -1
+        while True:
+            await asyncio.sleep(patience / _LOOKS)
+            places = [(each.topic, each.partition) for each in self._app.consumer.assignment()]
+            try:
+                behind = await group.behind(places) if places else {}
+            except Unavailable:
+                stall.forget()
+                continue
+            for name in self._topics:
+                waiting = [
+                    end - at for (topic, _), (at, end) in behind.items() if topic == self._prefix + name
+                ]
+                metrics.CONSUMER_LAG.labels(self.name, name).set(sum(waiting))
+            idle, taken = self._hand.taken == taken and not self._hand.busy, self._hand.taken
+            if stuck := stall.judge(behind, idle=idle):
+                metrics.CONSUMERS_STUCK.labels(self.name).inc()
+                log.error("stuck", group=self._app.conf.id, places=[f"{t}/{p}" for t, p in stuck])
+                self._fail(Stopped(f"the consumer {self.name} receives nothing"))
+
     async def _leave(self, within: float) -> None:
         """Whatever is not acked comes again, so leaving may always be cut short."""
         drained = await self._hand.drain(within)
+        with suppress(Exception):
+            async with asyncio.timeout(_LEAVE):
+                await self._app.consumer.commit()
         with suppress(Exception):
             async with asyncio.timeout(_LEAVE):
                 await self._app.stop()
@@ -148,22 +188,27 @@ class Consumer:
                 ack=ack,
             )
 
-    async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
-        await self._log.publish(
-            DEAD_LETTERS,
-            [
-                DeadLetter(
-                    reason=reason,
-                    attempts=attempts,
-                    first_seen=first_seen,
-                    last_seen=datetime.now(UTC),
-                    topic=message.topic,
-                    partition=message.partition,
-                    offset=message.offset,
-                    original=(message.value or b"")[:_ORIGINAL_BYTES],
-                )
-            ],
-        )
+
+def dead_letter(
+    topic: Topic[E], message: Message, reason: str, attempts: int, first_seen: datetime
+) -> DeadLetter:
+    """Return what is written down of a message that was given up, with the ids that can be read from it."""
+    event: Event | None = None
+    with suppress(MalformedEvent):
+        event = topic.decode(message.value)
+    return DeadLetter(
+        reason=reason,
+        attempts=attempts,
+        first_seen=first_seen,
+        last_seen=datetime.now(UTC),
+        topic=topic.name,
+        partition=message.partition,
+        offset=message.offset,
+        original=(message.value or b"")[:ORIGINAL_BYTES],
+        job=getattr(event, "job", None),
+        n=getattr(event, "n", None),
+        epoch=getattr(event, "epoch", None),
+    )
 
 
 async def run_all(consumers: Sequence[Consumer], stop: asyncio.Event) -> None:

@@ -36,6 +36,15 @@ class EventLog(ABC):
         """
 
     @abstractmethod
+    async def republish(self, topic: Topic[E], value: bytes) -> None:
+        """Publish an event anew, byte for byte: fields that this version does not know stay in it.
+
+        Raises:
+            MalformedEvent: it is not an event of the topic.
+            Unavailable: it may be in the log all the same.
+        """
+
+    @abstractmethod
     async def ready(self) -> None:
         """Return when a broker answers. Raises `Unavailable`."""
 
@@ -141,13 +150,18 @@ class KafkaLog(EventLog):
         await self.close()
 
     async def publish(self, topic: Topic[E], events: Sequence[E]) -> None:
-        if not events:
+        await self._publish(topic, [(event, topic.encode(event)) for event in events])
+
+    async def republish(self, topic: Topic[E], value: bytes) -> None:
+        await self._publish(topic, [(topic.decode(value), value)])
+
+    async def _publish(self, topic: Topic[E], messages: Sequence[tuple[E, bytes]]) -> None:
+        if not messages:
             return
-        delivery = _Delivery(len(events))
+        delivery = _Delivery(len(messages))
         name = self._prefix + topic.name
         try:
-            for event in events:
-                value = topic.encode(event)
+            for event, value in messages:
                 self._producer.produce(
                     name,
                     value,

@@ -12,6 +12,11 @@ from msgspec import Meta, Struct
 
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """What fits the ledger's columns: a number beyond would fail the statement, and all that share it."""
+ORIGINAL_BYTES = 16 * 1024
+"""How much of a message a dead letter keeps."""
+
+_Word = Annotated[str, Meta(pattern=r"^[a-z0-9.-]*$", max_length=249)]
+_Time = Annotated[datetime, Meta(tz=True)]
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False, tag=True, tag_field="type"):
@@ -79,15 +84,20 @@ class NotifyReceiver(JobEvent, frozen=True, kw_only=True, gc=False):
 
 
 class DeadLetter(Event, frozen=True, kw_only=True, gc=False):
-    """A message or a photo that was given up: where it came from, how often it was tried, and why."""
+    """A message or a photo that was given up: where it came from, how often it was tried, and why.
 
-    reason: str
-    attempts: int
-    first_seen: datetime
-    last_seen: datetime
-    topic: str
-    partition: int
-    offset: int
-    original: bytes
+    `partition` and `offset` are -1 when the ledger gave up a photo, with no message in hand. `topic` is
+    without the installation's prefix. Of a longer `original` only the beginning is kept.
+    """
+
+    reason: _Word
+    attempts: Count
+    first_seen: _Time
+    last_seen: _Time
+    topic: _Word
+    partition: Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+    offset: Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+    original: Annotated[bytes, Meta(max_length=ORIGINAL_BYTES)]
     job: UUID | None = None
-    n: int | None = None
+    n: Count | None = None
+    epoch: Count | None = None

@@ -92,10 +92,18 @@ class Hand:
     def __init__(self) -> None:
         """Begin empty, and willing."""
         self.draining = False
+        self.taken = 0
+        """How many messages were ever taken in hand."""
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in hand."""
+        return bool(self._tasks)
 
     def hold(self, task: asyncio.Task[None]) -> None:
         """Count the task until it ends."""
+        self.taken += 1
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -223,7 +231,8 @@ class _Guard:
             while failures < self._policy.attempts:
                 try:
                     await patiently(lambda: self._handle(event), self._topic, self._policy)
-                except Braked:
+                except Braked as exc:
+                    log.error("braked", topic=self._topic, reason=str(exc))  # noqa: TRY400 - it says it all
                     raise
                 except Exception:
                     failures += 1
@@ -233,16 +242,20 @@ class _Guard:
                     await asyncio.sleep(_wait(failures, self._policy))
                 else:
                     self._given_up_in_a_row = 0
+                    metrics.MESSAGES_DEAD_IN_A_ROW.labels(self._topic).set(0)
                     metrics.MESSAGES.labels(self._topic, "handled").inc()
                     return
             await self._bury(message, "handler-failed", failures, first_seen)
 
     async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
-        self._given_up_in_a_row += 1
-        if self._given_up_in_a_row >= self._policy.brake:
-            raise Braked(f"{self._given_up_in_a_row} messages of {self._topic} in a row could not be handled")
         await patiently(
             lambda: self._give_up(message, reason, attempts, first_seen), self._topic, self._policy
         )
         metrics.MESSAGES.labels(self._topic, "dead").inc()
         log.warning("message given up", topic=self._topic, offset=message.offset, reason=reason)
+        # Counted only now, so that each start gets further than the one before, if only by so many.
+        self._given_up_in_a_row += 1
+        metrics.MESSAGES_DEAD_IN_A_ROW.labels(self._topic).set(self._given_up_in_a_row)
+        if self._given_up_in_a_row >= self._policy.brake:
+            log.error("braked", topic=self._topic, in_a_row=self._given_up_in_a_row, reason=reason)
+            raise Braked(f"{self._given_up_in_a_row} messages of {self._topic} in a row could not be handled")

@@ -33,6 +33,8 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
     """A job not sealed by then is abandoned and deleted."""
     deadline: timedelta = timedelta(minutes=30)
     """Photos not rendered by then, counted from the seal, fail."""
+    retry_within: timedelta = timedelta(hours=6)
+    """How long after a job was opened its failed photos may begin a new round."""
     tombstone: timedelta = timedelta(days=30)
     """How long the row of ids, counts and times outlives the job."""
     files: Positive = 500
@@ -96,6 +98,8 @@ class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
     replication: Positive = 1
     publish_timeout: timedelta = timedelta(seconds=8)
     """An event not acknowledged by then is reported as not published."""
+    stall: timedelta = timedelta(minutes=2)
+    """A consumer that has nothing in hand and is behind for so long ends its process, to be started anew."""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
@@ -200,6 +204,22 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
         return frozenset(int(each) for each in self.ports.split(","))
 
 
+class Operator(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may look after the system over HTTP."""
+
+    token: str = ""
+    """What operators show to see and redrive dead letters, 16 characters or more; nobody may without one."""
+
+    def __post_init__(self) -> None:
+        """Refuse a token that could be guessed, or that no header can carry."""
+        if self.token and not (len(self.token) >= 16 and self.token.isascii() and self.token.isprintable()):
+            raise ValueError(f"{PREFIX}OPERATOR_TOKEN: Expected 16 or more printable ASCII characters")
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Operator()"
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is written to standard error."""
 
@@ -223,6 +243,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     worker: Worker = field(default_factory=Worker)
     janitor: Janitor = field(default_factory=Janitor)
     webhook: Webhook = field(default_factory=Webhook)
+    operator: Operator = field(default_factory=Operator)
     log: Log = field(default_factory=Log)
 
     @classmethod

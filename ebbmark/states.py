@@ -2,7 +2,9 @@
 
 A job:    open → rendering → complete → expiring → expired
           open → expiring (abandoned), and any living state → expiring (deleted by its owner)
+          complete → rendering (failed photos begin a new round)
 A photo:  queued → rendering → done | failed, with rendering → retrying → queued in between
+          failed → queued (a new round)
 """
 
 from enum import StrEnum
@@ -23,7 +25,11 @@ class JobState(StrEnum):
 
 
 class PhotoState(StrEnum):
-    """`done` and `failed` are terminal: nothing moves a photo out of them."""
+    """`done` and `failed` are terminal: within a round nothing moves a photo out of them.
+
+    A cancelled photo is `failed` with the code `cancelled`, so that done + failed = total stays the sign
+    of a complete job.
+    """
 
     QUEUED = "queued"
     RENDERING = "rendering"

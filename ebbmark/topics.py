@@ -77,7 +77,8 @@ def _by_photo(event: PhotoEvent) -> str:
 
 
 def _dead_letter_key(event: DeadLetter) -> str:
-    return f"{event.job}/{event.n}" if event.job else f"{event.topic}/{event.partition}"
+    photo = event.job is not None and event.n is not None
+    return f"{event.job}/{event.n}" if photo else f"{event.topic}/{event.partition}"
 
 
 _DAY = timedelta(days=1)

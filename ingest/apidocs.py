@@ -80,6 +80,62 @@ def _seal_body() -> RequestBody:
     return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
 
 
+def _retry_body() -> RequestBody:
+    photos = Schema(
+        type=OpenAPIType.ARRAY,
+        items=Schema(type=OpenAPIType.INTEGER, minimum=0),
+        description="Numbers of failed photos; without them all that are `retryable` and were not cancelled.",
+    )
+    recipe = Schema(
+        type=OpenAPIType.OBJECT,
+        description='What to do this time, `{"operations": [{"operation": "grayscale"}]}`; the job keeps it. '
+        "Taken only while no photo is under way.",
+    )
+    operations = Schema(
+        type=OpenAPIType.STRING,
+        description="The same in short form: names in order; their parameters are further properties.",
+    )
+    json = Schema(
+        type=OpenAPIType.OBJECT, properties={"photos": photos, "recipe": recipe, "operations": operations}
+    )
+    logo = Schema(
+        type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="Another logo, with a recipe."
+    )
+    form = Schema(
+        type=OpenAPIType.OBJECT,
+        properties={"photos": _TEXT, "recipe": _TEXT, "operations": _TEXT, "logo": logo},
+    )
+    return RequestBody(
+        content={
+            "application/json": OpenAPIMediaType(schema=json),
+            "multipart/form-data": OpenAPIMediaType(schema=form),
+        },
+        required=False,
+    )
+
+
+def _redrive_body() -> RequestBody:
+    uuid = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID)
+    properties: dict[str, Reference | Schema] = {
+        "ids": Schema(type=OpenAPIType.ARRAY, items=_TEXT, min_items=1, max_items=200),
+        "reason": Schema(type=OpenAPIType.STRING, description="All open letters of this reason."),
+        "job": uuid,
+        "all": Schema(type=OpenAPIType.BOOLEAN, description="All open letters."),
+        "dry_run": Schema(type=OpenAPIType.BOOLEAN, description="Do nothing, tell what would come of it."),
+        "rate": Schema(type=OpenAPIType.NUMBER, minimum=0.1, maximum=1000, description="Letters a second."),
+        "force": Schema(
+            type=OpenAPIType.BOOLEAN, description="Redrive what was redriven before, however often."
+        ),
+        "cursor": Schema(type=OpenAPIType.INTEGER, minimum=0, description="Where the last answer left off."),
+    }
+    schema = Schema(
+        type=OpenAPIType.OBJECT,
+        properties=properties,
+        description="Exactly one of ids, reason, job and all.",
+    )
+    return RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)
+
+
 @dataclass
 class FormOperation(Operation):
     """An operation whose handler parses the form by itself."""
@@ -99,6 +155,19 @@ class SealOperation(Operation):
     """An operation whose body is a seal, of which we say ourselves what is wrong."""
 
     requestBody: RequestBody | None = field(default_factory=_seal_body)  # noqa: N815 - OpenAPI's spelling
+
+
+@dataclass
+class RetryOperation(Operation):
+    """An operation whose body may say which photos, and what else to do with them."""
+
+    requestBody: RequestBody | None = field(default_factory=_retry_body)  # noqa: N815 - OpenAPI's spelling
+
+
+class RedriveOperation(Operation):
+    """An operation whose body is a wish, of which we say ourselves what is wrong."""
+
+    requestBody: RequestBody | None = field(default_factory=_redrive_body)  # noqa: N815 - OpenAPI's spelling
 
 
 @get("/docs", include_in_schema=False)

@@ -17,6 +17,7 @@ from litestar.datastructures import CacheControlHeader, State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 from litestar.types import (
     ASGIApp,
@@ -41,9 +42,13 @@ from ingest import connections, pages, problems, schemas
 from ingest.apidocs import assets_router, docs_page
 from ingest.backlog import Backlog
 from ingest.clients import Places, Rate
+from ingest.control import CONTROL_ROUTES
+from ingest.deadletters import LETTER_ROUTES
 from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
+from ingest.operators import Operators
 from ingest.receipts import RECEIPT_ROUTES
+from ingest.redrive import Redriver
 from ingest.routes import JOB_ROUTES
 from ingest.services import HELD, Services
 from ingest.stream import Watch
@@ -188,6 +193,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             Unavailable("too-many-downloads", "Many downloads are under way; try again in a moment."),
         ),
     )
+    operators, redriver = Operators(settings.operator.token), Redriver(ledger, eventlog, settings)
 
     @asynccontextmanager
     async def watching(_: Litestar) -> AsyncGenerator[None]:
@@ -202,7 +208,9 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
     return _Application(
         route_handlers=[
             *JOB_ROUTES,
+            *CONTROL_ROUTES,
             *DELIVERY_ROUTES,
+            *LETTER_ROUTES,
             *RECEIPT_ROUTES,
             healthz,
             readyz,
@@ -220,6 +228,8 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "log_": Provide(lambda: eventlog, sync_to_thread=False),
+            "operators": Provide(lambda: operators, sync_to_thread=False),
+            "redriver": Provide(lambda: redriver, sync_to_thread=False),
         },
         exception_handlers={
             EbbmarkError: problems.on_error,
@@ -233,8 +243,9 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             version="1",
             description="Send photos, have them marked, take the results; an hour later they are gone.",
             render_plugins=[],
+            components=Components(security_schemes={"operator": SecurityScheme("http", scheme="bearer")}),
         ),
-        state=State({"watch": services.watch}),
+        state=State({"watch": services.watch, "operators": operators}),
         logging_config=None,
         debug=False,
     )

@@ -18,7 +18,7 @@ from ebbmark.errors import Conflict, LimitExceeded, Rejected, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import PhotoUploaded
 from ebbmark.imaging.codec import sniff
-from ebbmark.ledger import JobRow, Ledger, NewJob, NewPhoto, PhotoRow
+from ebbmark.ledger import CANCELLED, JobRow, Ledger, NewJob, NewPhoto, PhotoRow, Wanted
 from ebbmark.ledger.deliveries import Webhook
 from ebbmark.settings import Settings
 from ebbmark.states import JobState, PhotoState
@@ -26,6 +26,7 @@ from ebbmark.store import ObjectStore, logo_key, original_key
 from ebbmark.topics import UPLOADS
 from ingest import tokens
 from ingest.names import safe_name
+from ingest.rounds import Again, require_retried, to_retry
 from ingest.uploads import Spool
 from observability import metrics
 
@@ -292,6 +293,57 @@ class Door:
             await self._ledger.abandon(opened.job.id, opened.attempt)
         except Unavailable:
             return  # its upload deadline will do it
+
+    async def retry(self, job: UUID, again: Again) -> None:
+        """Begin a new round for failed photos, and order their rendering.
+
+        Without a choice those begin it that may fare better and were not cancelled. To repeat the call is
+        harmless. What cannot be ordered now, the janitor orders.
+
+        Raises:
+            Conflict: nothing of it can be retried, or not any more, or not by another recipe just now.
+            Rejected: there is no photo of one of the numbers.
+        """
+        before = await self._ledger.snapshot(job)
+        if before is None or not before.job.live:
+            raise Conflict("job-gone", "The job was deleted in the meantime.")
+        if again.recipe == before.job.recipe and again.logo_sha256 in {None, before.job.logo_sha256}:
+            again = Again(again.photos)
+        wanted = to_retry(before.photos, again.photos)
+        orders = await self._ledger.redrive(
+            [Wanted(job=job, n=row.n, epoch=row.epoch) for row in wanted],
+            recipe=again.recipe,
+            logo_sha256=again.logo_sha256,
+            within=self._settings.job.retry_within,
+            stale=self._settings.janitor.stale,
+            deadline=self._settings.job.deadline,
+        )
+        if not orders:
+            require_retried(
+                await self._ledger.snapshot(job) or before, again, self._settings.job.retry_within
+            )
+            return
+        metrics.PHOTOS_RETRIED.inc(len(orders))
+        with suppress(Unavailable):
+            await self._order(job, [(order.n, order.epoch) for order in orders])
+
+    async def cancel(self, job: UUID, n: int | None = None) -> None:
+        """Cancel photo `n`, or all that have not ended. To repeat the call is harmless.
+
+        Raises:
+            Conflict: the photo has ended otherwise.
+            Rejected: there is no such photo.
+        """
+        cancelled = await self._ledger.cancel(job, None if n is None else [n], ttl=self._settings.job.ttl)
+        metrics.PHOTOS_CANCELLED.inc(len(cancelled))
+        if n is None or cancelled:
+            return
+        snapshot = await self._ledger.snapshot(job)
+        row = next((row for row in snapshot.photos if row.n == n), None) if snapshot else None
+        if row is None:
+            raise Rejected("unknown-photo", "There is no photo of this number.")
+        if row.code != CANCELLED:
+            raise Conflict("photo-ended", "This photo is done or failed already.")
 
     async def delete(self, job: UUID) -> None:
         """Kill the links at once, and have everything deleted."""

@@ -9,7 +9,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import jinja2
+import msgspec
 from msgspec import Struct
+
+from ebbmark.ledger import CANCELLED
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -82,18 +85,61 @@ def _environment() -> jinja2.Environment:
 
 def upload_page(operations: Sequence[Mapping[str, Any]], limits: UploadLimits) -> str:
     """Return the page that takes photos, with a form for every operation, plugins included."""
-    rank = {name: place for place, name in enumerate(_ORDER)}
-    ordered = sorted(operations, key=lambda each: (rank.get(each["name"], len(rank)), each["name"]))
     return _ENVIRONMENT.get_template("upload.html").render(
-        operations=ordered, limits=limits, places=_PLACES, year=datetime.now(UTC).year
+        operations=_ordered(operations),
+        chosen={"watermark": {}},
+        limits=limits,
+        places=_PLACES,
+        year=datetime.now(UTC).year,
     )
 
 
 def job_page(status: Mapping[str, Any]) -> str:
     """Return a job's page as of the status JSON; scripts keep it live, and without them it reloads."""
     return _ENVIRONMENT.get_template("job.html").render(
-        job=status, words=_WORDS, counts=_counts(status), title=_title(status), pause=_pause(status)
+        job=status,
+        words=_WORDS,
+        counts=_counts(status),
+        title=_title(status),
+        pause=_pause(status),
+        faults=_faults(status),
     )
+
+
+def retry_page(
+    operations: Sequence[Mapping[str, Any]],
+    status: Mapping[str, Any],
+    *,
+    recipe: bytes | None,
+    has_logo: bool,
+) -> str:
+    """Return the form that retries failed photos with other options; it shows those of the last time."""
+    steps: list[dict[str, Any]] = msgspec.json.decode(recipe)["operations"] if recipe else []
+    chosen = {step["operation"]: step for step in steps}
+    return _ENVIRONMENT.get_template("retry.html").render(
+        operations=_ordered([_with_defaults(each, chosen.get(each["name"], {})) for each in operations]),
+        chosen=chosen,
+        has_logo=has_logo,
+        job=status,
+        photos=[photo for photo in status["photos"] if photo["retryable"] and photo["code"] != CANCELLED],
+        places=_PLACES,
+        year=datetime.now(UTC).year,
+    )
+
+
+def _with_defaults(operation: Mapping[str, Any], step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the operation with what a recipe says in place of its defaults."""
+    parameters = operation["parameters"]
+    properties = {
+        name: {**schema, "default": step[name]} if name in step else schema
+        for name, schema in parameters["properties"].items()
+    }
+    return {**operation, "parameters": {**parameters, "properties": properties}}
+
+
+def _ordered(operations: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    rank = {name: place for place, name in enumerate(_ORDER)}
+    return sorted(operations, key=lambda each: (rank.get(each["name"], len(rank)), each["name"]))
 
 
 def gone_page(kind: Literal["unknown", "expired"], receipt_url: str | None = None) -> str:
@@ -143,6 +189,11 @@ def problem_page(status: int, title: str, detail: str, code: str, *, of_form: bo
     )
 
 
+def letters_page() -> str:
+    """Return the operators' page of dead letters: the same for everybody, its scripts fetch the rest."""
+    return _ENVIRONMENT.get_template("deadletters.html").render()
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1024**2:g} MB"
 
@@ -169,6 +220,24 @@ def _counts(status: Mapping[str, Any]) -> str:
     total = status["total"] if status["total"] is not None else len(status["photos"])
     failed = f", {status['failed']} failed" if status["failed"] else ""
     return f"{status['done']} of {total} done{failed}"
+
+
+def _faults(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the failed photos in groups that share what happened and what to do, the largest first."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for photo in status["photos"]:
+        if photo["state"] == "failed":
+            groups.setdefault((photo["code"], photo["detail"]), []).append(photo)
+    return [
+        {
+            "code": code,
+            "detail": detail,
+            "fix": photos[0]["fix"],
+            "photos": photos,
+            "retryable": [photo["n"] for photo in photos if photo["retryable"]],
+        }
+        for (code, detail), photos in sorted(groups.items(), key=lambda group: -len(group[1]))
+    ]
 
 
 def _pause(status: Mapping[str, Any]) -> int:

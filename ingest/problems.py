@@ -22,6 +22,9 @@ STATUS_BY_CODE = {
     "unknown-job": 404,
     "unknown-photo": 404,
     "unknown-event": 404,
+    "unknown-letter": 404,
+    "operator-token-unset": 403,
+    "operator-token-wrong": 401,
     "unknown-receipt": 404,
     "job-expired": 410,
     "job-not-complete": 409,
@@ -69,6 +72,8 @@ def on_error(request: AnyRequest, error: EbbmarkError) -> Response[bytes]:
     response = _answer(request, status_of(error), error.code, error.detail)
     if isinstance(error, OutOfRange):
         response.headers["content-range"] = f"bytes */{error.size}"
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["www-authenticate"] = "Bearer"
     if error.retry_after is not None:
         response.headers["retry-after"] = str(max(1, ceil(error.retry_after)))
     return response

@@ -10,13 +10,16 @@ from msgspec import Meta, Struct
 from ebbmark.ledger import PhotoRow, Snapshot
 from ebbmark.ledger.deliveries import DeliveryRow
 from ebbmark.states import JobState, PhotoState
+from ingest.remedies import remedy_of, retryable
 from ingest.tokens import receipt_id
 
 
 class Photo(Struct, frozen=True, kw_only=True):
     """One photo of a job.
 
-    The result's fields are null until it is done, `code` and `detail` unless it failed.
+    The result's fields are null until it is done, `code`, `detail` and `fix` unless it failed. What is
+    `retryable` may fare better in a new round, maybe with other options; what is failed and not
+    retryable has to be sent anew.
     """
 
     n: int
@@ -24,6 +27,8 @@ class Photo(Struct, frozen=True, kw_only=True):
     state: PhotoState
     code: str | None
     detail: str | None
+    fix: str | None
+    retryable: bool
     width: int | None
     height: int | None
     bytes: int | None
@@ -140,6 +145,15 @@ class Received(Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+class Remedy(Struct, frozen=True, kw_only=True):
+    """What a failed photo's code means, what to do about it, and whether a new round can help."""
+
+    code: str
+    meaning: str
+    fix: str
+    retryable: bool
+
+
 class Seal(Struct, frozen=True, kw_only=True):
     """Says that all photos are there, and how many that is."""
 
@@ -226,6 +240,8 @@ def _photo(url: str, row: PhotoRow) -> Photo:
         state=row.state,
         code=row.code,
         detail=row.detail,
+        fix=remedy_of(row.code).fix if row.state is PhotoState.FAILED else None,
+        retryable=retryable(row),
         width=row.width,
         height=row.height,
         bytes=row.result_size,

@@ -169,18 +169,29 @@ async def pieces(request: Request[object, object, State], patience: Patience) ->
         raise Aborted("upload-aborted", "The client went away.") from exc
 
 
-async def small_body(request: Request[object, object, State], patience: Patience) -> bytes:
+async def small_body(
+    request: Request[object, object, State], patience: Patience, *, most: int = _SMALL_BODY
+) -> bytes:
     """Return a body that is not expected to be large.
 
     Raises:
         LimitExceeded: it is.
     """
-    body = b""
     async with aclosing(pieces(request, patience)) as coming:
-        async for chunk in coming:
-            body += chunk
-            if len(body) > _SMALL_BODY:
-                raise LimitExceeded("body-too-large", "The body is too long for what it should say.")
+        return await gathered(coming, most)
+
+
+async def gathered(coming: AsyncIterator[bytes], most: int) -> bytes:
+    """Return a body in one piece.
+
+    Raises:
+        LimitExceeded: it is longer than that.
+    """
+    body = b""
+    async for chunk in coming:
+        body += chunk
+        if len(body) > most:
+            raise LimitExceeded("body-too-large", "The body is too long for what it should say.")
     return body
 
 

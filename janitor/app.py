@@ -6,30 +6,32 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Literal
 
-from ebbmark.consumer import Consumer
+from ebbmark.consumer import Consumer, run_all
 from ebbmark.errors import Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Candidacy, Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
 from ebbmark.store import S3Store
-from ebbmark.topics import EXPIRATIONS
+from ebbmark.topics import DEAD_LETTERS, EXPIRATIONS
 from janitor import reconcile
 from janitor.deliveries import order_deliveries
 from janitor.expire import Expirer, order_expirations
+from janitor.letters import Keeper, keep_letters
 from janitor.rounds import Rounds
 from observability import exporter, logs, metrics
 
 log = logs.get(__name__)
 
 _DELETIONS_AT_ONCE = 4
+_LETTERS_AT_ONCE = 8
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Sweep as the leader, delete as anyone, until `stop`.
 
     Raises:
-        Stopped: the consumer ended by itself.
+        Stopped: a consumer ended by itself.
     """
     exporter.serve(settings.janitor.metrics_host, settings.janitor.metrics_port)
     async with AsyncExitStack() as stack:
@@ -40,13 +42,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         expirer = Expirer(ledger, store, eventlog, quiet=settings.job.quiet)
         consumer = Consumer("janitor", settings.kafka, eventlog)
         consumer.consume(EXPIRATIONS, expirer.handle, asyncio.Semaphore(_DELETIONS_AT_ONCE))
+        keeper = Consumer("dead-letters", settings.kafka, eventlog)
+        keeper.consume(DEAD_LETTERS, Keeper(ledger).handle, asyncio.Semaphore(_LETTERS_AT_ONCE))
         leading = asyncio.Event()
         tasks = [
             asyncio.create_task(sweep_for_ever(settings, ledger, eventlog, candidacy, leading)),
             asyncio.create_task(Rounds(settings, ledger, store).go_for_ever(leading)),
         ]
         try:
-            await consumer.run(stop)
+            await run_all([consumer, keeper], stop)
         finally:
             for task in tasks:
                 task.cancel()
@@ -73,8 +77,9 @@ async def sweep_for_ever(
             leading.set()
             metrics.SWEEPS.labels(await sweeper.sweep()).inc()
         else:
+            for gauge in (metrics.DELIVERY_AGE, metrics.DEAD_LETTERS_OPEN, metrics.DEAD_LETTER_AGE):
+                gauge.set(0)  # only who looks knows
             leading.clear()
-            metrics.DELIVERY_AGE.set(0)  # only who looks knows
             metrics.AUDIT_FINDINGS.clear()
         await asyncio.sleep(every)
 
@@ -103,6 +108,7 @@ class Sweeper:
             "announce": lambda: reconcile.announce(ledger, eventlog),
             "expire": lambda: order_expirations(ledger, eventlog, grace=settings.job.grace),
             "tell": lambda: order_deliveries(ledger, eventlog, farewell=settings.webhook.farewell),
+            "letters": lambda: keep_letters(ledger),
             "forget": lambda: ledger.forget(tombstone=settings.job.tombstone),
         }
 

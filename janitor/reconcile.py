@@ -83,4 +83,5 @@ def _dead_letter(photo: Abandoned) -> DeadLetter:
         original=order,
         job=photo.job,
         n=photo.n,
+        epoch=photo.epoch,
     )

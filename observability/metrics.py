@@ -33,6 +33,14 @@ UPLOADS_REFUSED = Counter(
     "Uploads and photos refused at the door, by code. A sudden rise of one code: a client went wrong.",
     ["code"],
 )
+PHOTOS_RETRIED = Counter(
+    "ebbmark_photos_retried_total",
+    "Failed photos that their owners sent round again. Rising: see by which code photos fail.",
+)
+PHOTOS_CANCELLED = Counter(
+    "ebbmark_photos_cancelled_total",
+    "Photos that their owners cancelled. Rising: people wait too long; add workers.",
+)
 WATCHERS = Gauge(
     "ebbmark_watchers", "Open event streams. Far above the number of users: a client reconnects in a loop."
 )
@@ -53,6 +61,23 @@ MESSAGES_OPEN = Gauge(
     "ebbmark_messages_open",
     "Messages being handled. At zero while lag grows: the consumer is stuck.",
     ["topic"],
+)
+MESSAGES_DEAD_IN_A_ROW = Gauge(
+    "ebbmark_messages_dead_in_a_row",
+    "Messages given up with none handled between. At 20 the process stops: the fault is ours, see its log.",
+    ["topic"],
+)
+
+CONSUMER_LAG = Gauge(
+    "ebbmark_consumer_lag_messages",
+    "Messages of this process's partitions that are not committed yet. Growing for minutes: add workers.",
+    ["group", "topic"],
+)
+CONSUMERS_STUCK = Counter(
+    "ebbmark_consumers_stuck_total",
+    "Consumers that ended their process since they were behind and received nothing. More than one an hour: "
+    "look at the broker.",
+    ["group"],
 )
 
 # The worker renders
@@ -112,6 +137,24 @@ DELIVERY_AGE = Gauge(
     "ebbmark_delivery_age_seconds",
     "For how long the longest undelivered event has been due, in the leading janitor. "
     "Growing while attempts are few: run a notifier.",
+)
+
+# Dead letters
+
+DEAD_LETTERS = Counter(
+    "ebbmark_dead_letters_total",
+    "Messages and photos that were given up, by reason, as the janitors entered them. "
+    "Rising: `ebbmark dlq list`.",
+    ["reason"],
+)
+DEAD_LETTERS_OPEN = Gauge(
+    "ebbmark_dead_letters_open",
+    "Dead letters nobody has redriven or resolved, in the leading janitor. Above zero: see the runbook.",
+)
+DEAD_LETTER_AGE = Gauge(
+    "ebbmark_dead_letter_age_seconds",
+    "For how long the oldest open dead letter has been there, in the leading janitor. "
+    "Above an hour: nobody looks.",
 )
 
 # The janitor

@@ -6,8 +6,12 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError as FutureCancelled
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +26,9 @@ from observability import metrics
 _PR_SET_PDEATHSIG = 1
 _FILE_BYTES = 64 * 1024**2
 _OPEN_FILES = 64
+_LOOK_EVERY = 2.0
+_TAKEN_WITHIN = 10.0
+"""Seconds in which a child that has nothing to do takes up a photo, even one that is only just starting."""
 
 
 class ChildLost(Exception):
@@ -34,11 +41,17 @@ class ChildLost(Exception):
 
 
 class PoolLost(Exception):
-    """No child can be started any more: the fork server is gone, or the pool is closing."""
+    """No child can be started any more."""
 
 
 class RenderPool:
-    """As many children as cores; each is replaced when it dies, hangs, or has done its share."""
+    """As many children as cores; each is replaced when it dies, hangs, or has done its share.
+
+    A child that is killed while it waits for work takes the pool with it, since it dies with the pool's
+    lock in its hand; so does the fork server. One that is killed in the moment it is handed a photo
+    loses it without a word. In all these cases there is a new pool, and what was under way is begun
+    again, once.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Start nothing yet."""
@@ -47,18 +60,26 @@ class RenderPool:
         self._timeout = worker.child_timeout.total_seconds()
         self._limits = Limits(bytes=settings.photo.bytes, pixels=settings.photo.pixels)
         # Fork is not safe under the threads of this process, and spawn pays the imports anew each time.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["processors.pool", "ebbmark.imaging.warm"])
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["processors.pool", "ebbmark.imaging.warm"])
         os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
-        self._pool = pebble.ProcessPool(
+        self._photos_a_child = worker.child_photos
+        self._memory = worker.child_memory
+        self._pool = self._make()
+        self._flying: dict[Future[Any], float] = {}
+        self._watching: asyncio.Task[None] | None = None
+
+    def _make(self) -> pebble.ProcessPool:
+        return pebble.ProcessPool(
             max_workers=self.children,
-            max_tasks=worker.child_photos,
+            max_tasks=self._photos_a_child,
             initializer=_confine,
-            initargs=(worker.child_memory,),
-            context=context,  # pyright: ignore[reportArgumentType] - typeshed spells Pipe differently
+            initargs=(self._memory,),
+            context=self._context,  # pyright: ignore[reportArgumentType] - typeshed spells Pipe differently
         )
 
     async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch())
         # The first children start now, not under the first photo.
         await asyncio.gather(*(self._run(_noop, within=60) for _ in range(self.children)))
         return self
@@ -66,8 +87,11 @@ class RenderPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         self._pool.stop()
-        await asyncio.to_thread(self._pool.join)
+        with suppress(RuntimeError):
+            await asyncio.to_thread(self._pool.join)
 
     async def render(
         self, original: bytes, recipe: bytes, logo: bytes | None, facts: Mapping[str, str]
@@ -91,15 +115,31 @@ class RenderPool:
         )
 
     async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
+        for last in (False, True):
+            pool = self._pool
+            try:
+                return await self._run_in(pool, call, args, within)
+            except _Broken as exc:
+                self._replace(pool)
+                if last:
+                    raise (ChildLost("broken") if exc.begun else PoolLost) from exc
+        raise AssertionError
+
+    async def _run_in(
+        self, pool: pebble.ProcessPool, call: Callable[..., Any], args: tuple[object, ...], within: float
+    ) -> Any:  # noqa: ANN401 - the child's
         try:
-            future = self._pool.schedule(call, args=args, timeout=within)
-        except RuntimeError as exc:  # pebble's word for a pool that broke or was closed
-            raise PoolLost(str(exc)) from exc
+            future = pool.schedule(call, args=args, timeout=within)
+        except RuntimeError as exc:  # pebble's word for a pool that broke
+            raise _Broken(begun=False) from exc
+        self._flying[future] = time.monotonic()
         try:
             return await asyncio.wrap_future(future)
         except TimeoutError as exc:
             metrics.CHILDREN_LOST.labels("timeout").inc()
             raise ChildLost("timeout") from exc
+        except BrokenProcessPool as exc:
+            raise _Broken(begun=True) from exc
         except (pebble.ProcessExpired, FutureCancelled) as exc:
             metrics.CHILDREN_LOST.labels("died").inc()
             raise ChildLost("died") from exc
@@ -108,6 +148,40 @@ class RenderPool:
         except Exception as exc:  # an operation's own bug; what it says may quote the photo
             metrics.CHILDREN_LOST.labels("failed").inc()
             raise ChildLost(type(exc).__name__) from exc
+        finally:
+            self._flying.pop(future, None)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            oldest = time.monotonic() - _TAKEN_WITHIN
+            waiting = [f for f, since in self._flying.items() if since < oldest and not f.running()]
+            busy = sum(f.running() for f in self._flying)
+            if busy < self.children and any(not f.done() for f in waiting):
+                self._replace(self._pool)
+
+    def _replace(self, broken: pebble.ProcessPool) -> None:
+        if broken is not self._pool:
+            return  # another photo has seen to it
+        metrics.CHILDREN_LOST.labels("broken").inc()
+        self._pool = self._make()
+        for future in self._flying:
+            if not future.done():
+                future.set_exception(BrokenProcessPool())
+        threading.Thread(target=_bury, args=(broken,), name="broken-pool", daemon=True).start()
+
+
+class _Broken(Exception):
+    def __init__(self, *, begun: bool) -> None:
+        super().__init__()
+        self.begun = begun
+
+
+def _bury(pool: pebble.ProcessPool) -> None:
+    """End what is left of a broken pool, in a thread, for it may wait for what never comes."""
+    with suppress(Exception):
+        pool.stop()
+        pool.join()
 
 
 def _noop() -> None:

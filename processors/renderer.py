@@ -57,7 +57,7 @@ class Renderer:
         self._pool = pool
         self._settings = settings
         self._claimant = uuid4()
-        self._held: dict[tuple[UUID, int], Claim] = {}
+        self._held: dict[tuple[UUID, int, int], Claim] = {}
         self._claim: Coalesced[Wanted, Claim] = Coalesced(self._claim_all)
         self._logos: OrderedDict[tuple[UUID, bytes], bytes] = OrderedDict()
 
@@ -78,7 +78,7 @@ class Renderer:
         Raises:
             Braked: no photo can be rendered in this process any more.
         """
-        place = (order.job, order.n)
+        place = (order.job, order.n, order.epoch)
         claim = None if place in self._held else await self._claimed(order)
         if claim is None or place in self._held:
             metrics.CLAIMS_REFUSED.inc()

@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from ebbmark.ledger.deliveries import Deliveries
+from ebbmark.ledger.letters import Letters
 from ebbmark.ledger.proofs import Proofs
 from ebbmark.states import JobState, PhotoState
 
@@ -37,7 +38,10 @@ class NewJob(Struct, frozen=True, kw_only=True):
 
 
 class NewPhoto(Struct, frozen=True, kw_only=True):
-    """An uploaded original, or (with a `code`) an upload that was refused and is told as failed."""
+    """An uploaded original, or (with a `code`) an upload that was refused and is told as failed.
+
+    `size` is what the store keeps: never 0 for an original, always 0 for a refused upload.
+    """
 
     n: int
     name: str
@@ -172,6 +176,10 @@ GIVEN_UP = {
 }
 """What a photo's owner reads when the ledger gave it up."""
 
+CANCELLED = "cancelled"
+"""The code of a photo that failed because its owner did not want it any more."""
+CANCELLED_DETAIL = "This photo was cancelled before it was done."
+
 
 class Hearing(Enum):
     """Whether changes are heard."""
@@ -296,6 +304,41 @@ class Ledger(ABC):
         before may have been missed. `LOST`, maybe again and again, says that none is heard until then.
         """
 
+    # The user and the operator
+
+    @abstractmethod
+    async def redrive(
+        self,
+        photos: Sequence[Wanted],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        within: timedelta | None = None,
+        stale: timedelta,
+        deadline: timedelta,
+    ) -> Sequence[Wanted]:
+        """Begin a new round for failed photos; return them as they are now, for their orders.
+
+        They are queued with `epoch + 1` and no strikes, and dispatched anew when nobody claimed them after
+        `stale`. Each job they belong to renders again, with `epoch + 1` and a new deadline, until it is
+        complete once more. A recipe, and a logo with it, replaces the job's for all that is rendered
+        from here on. Refused, and not in the answer: what is not failed in the very epoch that is given,
+        so repeating the call does nothing; what was refused at the door, for there is no original; what
+        is not of a sealed job whose links are alive, or was opened longer ago than `within`; and, with a
+        recipe, what is of a job that is not complete, for one round is rendered by one recipe.
+        """
+
+    @abstractmethod
+    async def cancel(
+        self, job: UUID, photos: Sequence[int] | None = None, *, ttl: timedelta
+    ) -> Sequence[int]:
+        """Fail the photos of a living job that have not ended, or those `n` of them; return which they were.
+
+        They fail with the code `CANCELLED` and are counted as failed; with the last photo of a sealed job it
+        is complete. A claimed photo is cancelled too: no claim, lease or outcome of this epoch counts
+        any more.
+        """
+
     # The renderer
 
     @abstractmethod
@@ -394,6 +437,13 @@ class Ledger(ABC):
     @abstractmethod
     def deliveries(self) -> Deliveries:
         """Whom jobs tell of their end, and what became of it."""
+
+    # The operator
+
+    @property
+    @abstractmethod
+    def letters(self) -> Letters:
+        """What was given up, and what operators did about it."""
 
     # The audit, and the receipts
 

@@ -19,6 +19,8 @@ from psycopg.rows import dict_row
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import (
+    CANCELLED,
+    CANCELLED_DETAIL,
     Abandoned,
     Candidacy,
     Claim,
@@ -35,7 +37,9 @@ from ebbmark.ledger import (
     Wanted,
 )
 from ebbmark.ledger.deliveries import Deliveries
+from ebbmark.ledger.letters import Letters
 from ebbmark.ledger.postgres_deliveries import PostgresDeliveries
+from ebbmark.ledger.postgres_letters import PostgresLetters
 from ebbmark.ledger.postgres_proofs import PostgresProofs
 from ebbmark.ledger.proofs import Proofs
 from ebbmark.ledger.roles import grant
@@ -298,6 +302,42 @@ class PostgresLedger(Ledger):
             yield Hearing.LOST
             await asyncio.sleep(1)
 
+    async def redrive(
+        self,
+        photos: Sequence[Wanted],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        within: timedelta | None = None,
+        stale: timedelta,
+        deadline: timedelta,
+    ) -> Sequence[Wanted]:
+        rows = await self._run(
+            "redrive",
+            **_columns(photos, Wanted),
+            recipe=recipe,
+            logo_sha256=logo_sha256,
+            within=within,
+            stale=stale,
+            deadline=deadline,
+            channel=self._channel,
+        )
+        return [_as(Wanted, row) for row in rows]
+
+    async def cancel(
+        self, job: UUID, photos: Sequence[int] | None = None, *, ttl: timedelta
+    ) -> Sequence[int]:
+        rows = await self._run(
+            "cancel",
+            job=job,
+            photos=None if photos is None else list(photos),
+            code=CANCELLED,
+            detail=CANCELLED_DETAIL,
+            ttl=ttl,
+            channel=self._channel,
+        )
+        return [row["n"] for row in rows]
+
     async def claim(
         self, wanted: Sequence[Wanted], *, claimant: UUID, lease: timedelta, strikes: int
     ) -> Sequence[Claim]:
@@ -375,6 +415,10 @@ class PostgresLedger(Ledger):
     @property
     def deliveries(self) -> Deliveries:
         return PostgresDeliveries(self._run)
+
+    @property
+    def letters(self) -> Letters:
+        return PostgresLetters(self._run)
 
     @property
     def proofs(self) -> Proofs:

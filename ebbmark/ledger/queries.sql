@@ -169,6 +169,70 @@ with job as (
 )
 select pg_notify(%(channel)s, id::text) from job;
 
+-- name: redrive
+-- A new round for what has failed. A repeat finds other epochs and does nothing; what was refused at the door
+-- has no original, which its size of 0 says. With another recipe only what is complete begins anew, so that
+-- no photo is under way by the old one.
+with wanted as (
+  select distinct * from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[]) as given (job, n, epoch)
+), locked as (
+  select id from jobs
+  where id in (select job from wanted)
+    and ((state = 'rendering' and %(recipe)s::bytea is null) or (state = 'complete' and expires_at > now()))
+    and (%(within)s::interval is null or created_at > now() - %(within)s::interval)
+  order by id for update
+), again as (
+  update photos p set
+    state = 'queued', epoch = p.epoch + 1, strikes = 0, dispatches = 0, lease_until = null, claimant = null,
+    code = null, detail = null, dispatch_at = now() + %(stale)s
+  from wanted w join locked on locked.id = w.job
+  where p.job = w.job and p.n = w.n and p.epoch = w.epoch and p.state = 'failed' and p.size > 0
+  returning p.job, p.n, p.epoch
+), counted as (
+  select job, count(*) as photos from again group by job
+), moved as (
+  update jobs j set
+    state = 'rendering', completed_at = null, expires_at = null, deadline = now() + %(deadline)s,
+    recipe = coalesce(%(recipe)s, j.recipe),
+    logo_sha256 = coalesce(%(logo_sha256)s, j.logo_sha256),
+    failed = j.failed - c.photos,
+    epoch = j.epoch + 1,
+    version = version + 1
+  from counted c where j.id = c.job
+  returning j.id
+)
+select again.job, n, epoch, pg_notify(%(channel)s, moved.id::text)
+from again join moved on moved.id = again.job order by again.job, n;
+
+-- name: cancel
+-- What has not ended fails at once, so that done and failed stay all there is to count; what a worker still says
+-- of it is absorbed like any late outcome.
+with locked as (
+  select id from jobs where id = %(job)s and state in ('open', 'rendering') for update
+), ended as (
+  update photos p set
+    state = 'failed', code = %(code)s, detail = %(detail)s, lease_until = null, claimant = null, dispatch_at = null
+  from locked
+  where p.job = locked.id and p.state not in ('done', 'failed')
+    and (%(photos)s::int[] is null or p.n = any(%(photos)s::int[]))
+  returning p.n
+), counted as (
+  select count(*) as photos from ended
+), moved as (
+  update jobs j set
+    failed = j.failed + c.photos,
+    version = version + 1,
+    state = case when j.state = 'rendering' and j.done + j.failed + c.photos = j.total
+      then 'complete' else j.state end,
+    completed_at = case when j.state = 'rendering' and j.done + j.failed + c.photos = j.total
+      then now() else j.completed_at end,
+    expires_at = case when j.state = 'rendering' and j.done + j.failed + c.photos = j.total
+      then now() + %(ttl)s else j.expires_at end
+  from counted c, locked where j.id = locked.id and c.photos > 0
+  returning j.id
+)
+select n, pg_notify(%(channel)s, moved.id::text) from moved, ended order by n;
+
 -- name: claim
 -- Before any byte is decoded. What is not returned must not be rendered. A claimant that asks for what it
 -- holds has lost the answer: it gets the same claim again.
@@ -250,8 +314,8 @@ with outcome as (
 select id as job, epoch, done, failed, completed, pg_notify(%(channel)s, id::text) from moved;
 
 -- name: announced
--- JobCompleted of these epochs is in the log.
-update jobs set announced_epoch = given.epoch
+-- JobCompleted of these epochs is in the log; a note that comes late takes nothing back.
+update jobs set announced_epoch = greatest(announced_epoch, given.epoch)
 from unnest(%(job)s::uuid[], %(epoch)s::int[]) as given (job, epoch)
 where jobs.id = given.job;
 
@@ -457,6 +521,63 @@ update deliveries set next_attempt_at = now(), due_since = now(), dispatched_at 
 where job = %(job)s and event = %(event)s
 returning event, kind, epoch, attempts, occurred_at, attempted_at, next_attempt_at, status, outcome, delivered_at,
   given_up_at;
+
+-- name: enter_letter
+-- A repeat changes nothing: neither what became of it, nor when it was entered.
+insert into dead_letters (id, subject, reason, topic, partition, "offset", original, job, n, epoch, attempts,
+                          first_seen, last_seen)
+values (%(id)s, %(subject)s, %(reason)s, %(topic)s, %(partition)s, %(offset)s, %(original)s, %(job)s, %(n)s,
+        %(epoch)s, %(attempts)s, %(first_seen)s, %(last_seen)s)
+on conflict (id) do nothing
+returning id;
+
+-- name: find_letters
+-- The last entered first, each with how its photo stands now.
+select d.id, d.place, d.reason, d.state, d.topic, d.partition, d."offset", d.job, d.n, d.epoch, d.attempts,
+  d.first_seen, d.last_seen, d.entered_at, d.redriven_at, now() - d.entered_at as age,
+  (select sum(same.redrives)::int from dead_letters same where same.subject = d.subject) as redrives,
+  octet_length(d.original) as size, substring(d.original from 1 for %(preview)s) as preview,
+  coalesce(j.state in ('open', 'rendering', 'complete') and (j.expires_at is null or j.expires_at > now()), false)
+    as job_lives,
+  j.state as job_state,
+  p.state as photo_state, p.epoch as photo_epoch
+from dead_letters d
+left join jobs j on j.id = d.job
+left join photos p on p.job = d.job and p.n = d.n
+where (%(ids)s::text[] is null or d.id = any(%(ids)s)) and (%(reason)s::text is null or d.reason = %(reason)s)
+  and (%(job)s::uuid is null or d.job = %(job)s) and (%(state)s::text is null or d.state = %(state)s)
+  and (%(before)s::bigint is null or d.place < %(before)s)
+order by d.place desc limit %(limit)s;
+
+-- name: letter_original
+-- All that is kept of it.
+select original from dead_letters where id = %(id)s;
+
+-- name: redriven_letter
+-- It went round again.
+update dead_letters set state = 'redriven', redrives = redrives + 1, redriven_at = now() where id = %(id)s;
+
+-- name: resolve_letter
+-- It needs no more.
+update dead_letters set state = 'resolved' where id = %(id)s returning id;
+
+-- name: settle_letters
+-- The photo went on without an operator: its owner retried it, or its result came after all.
+update dead_letters d set state = 'resolved' from photos p
+where d.state = 'open' and d.partition < 0 and p.job = d.job and p.n = d.n
+  and (p.epoch > d.epoch or p.state = 'done');
+
+-- name: forget_letters
+-- Kept for as long as the topic keeps them, and no longer.
+delete from dead_letters where id in (
+  select id from dead_letters where entered_at < now() - %(retention)s order by entered_at limit 500
+);
+
+-- name: letter_counts
+-- By reason and state.
+select reason, state, count(*)::int as letters,
+  coalesce(max(now() - entered_at) filter (where state = 'open'), interval '0') as age
+from dead_letters group by reason, state order by reason, state;
 
 -- name: clock
 -- The one clock that decides.

@@ -17,6 +17,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "deliveries": "select, update",
             "deletions": "select",
             "audits": "select",
+            "dead_letters": "select, update",
         },
         "worker": {
             "jobs": "select, update",
@@ -31,6 +32,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "deliveries": "select, insert, update",
             "deletions": "select, insert, update",
             "audits": "select, insert, update",
+            "dead_letters": "select, insert, update, delete",
         },
     }
 )

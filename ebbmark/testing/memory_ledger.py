@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -13,6 +13,8 @@ from msgspec import Struct, field
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import (
+    CANCELLED,
+    CANCELLED_DETAIL,
     Abandoned,
     Candidacy,
     Claim,
@@ -29,9 +31,11 @@ from ebbmark.ledger import (
     Wanted,
 )
 from ebbmark.ledger.deliveries import Deliveries, Webhook
+from ebbmark.ledger.letters import Letters
 from ebbmark.ledger.proofs import Audited, Contents, Proofs
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_deliveries import Delivery, MemoryDeliveries
+from ebbmark.testing.memory_letters import Letter, MemoryLetters
 from ebbmark.testing.memory_proofs import MemoryProofs
 
 S = TypeVar("S", bound=Struct)
@@ -123,6 +127,7 @@ class MemoryLedger(Ledger):
         self.down = False
         self._now = now
         self._jobs: dict[UUID, _Job] = {}
+        self._letters: dict[str, Letter] = {}
         self._watchers: list[asyncio.Queue[UUID | Hearing]] = []
         self._hearing = Hearing.CONNECTED
         self._leader: object | None = None
@@ -317,6 +322,61 @@ class MemoryLedger(Ledger):
         finally:
             self._watchers.remove(watcher)
 
+    async def redrive(
+        self,
+        photos: Sequence[Wanted],
+        *,
+        recipe: bytes | None = None,
+        logo_sha256: bytes | None = None,
+        within: timedelta | None = None,
+        stale: timedelta,
+        deadline: timedelta,
+    ) -> Sequence[Wanted]:
+        now = self._answer()
+        wanted, again = set(photos), list[_Photo]()
+        for job in self._jobs.values():
+            failed = [photo for photo in job.photos.values() if _may_begin_anew(photo, wanted)]
+            young = within is None or job.created_at > now - within
+            if failed and young and _may_render_again(job, now, recipe):
+                job.state = JobState.RENDERING
+                job.completed_at = job.expires_at = None
+                job.deadline = now + deadline
+                job.recipe = recipe or job.recipe
+                job.logo_sha256 = logo_sha256 or job.logo_sha256
+                job.failed -= len(failed)
+                job.epoch += 1
+                self._changed(job)
+                again += failed
+        for photo in again:
+            photo.state = PhotoState.QUEUED
+            photo.epoch += 1
+            photo.strikes = photo.dispatches = 0
+            photo.lease_until = photo.claimant = photo.code = photo.detail = None
+            photo.dispatch_at = now + stale
+        return sorted((_as(Wanted, photo) for photo in again), key=lambda each: (each.job, each.n))
+
+    async def cancel(
+        self, job: UUID, photos: Sequence[int] | None = None, *, ttl: timedelta
+    ) -> Sequence[int]:
+        now = self._answer()
+        row = self._jobs.get(job)
+        if row is None or row.state not in _FILLING:
+            return []
+        ended = [
+            photo
+            for n, photo in sorted(row.photos.items())
+            if photo.state not in TERMINAL_PHOTO_STATES and (photos is None or n in photos)
+        ]
+        for photo in ended:
+            photo.state, photo.code, photo.detail = PhotoState.FAILED, CANCELLED, CANCELLED_DETAIL
+            photo.lease_until = photo.claimant = photo.dispatch_at = None
+        row.failed += len(ended)
+        if ended:
+            if row.state is JobState.RENDERING and row.done + row.failed == row.total:
+                row.complete(now, ttl)
+            self._changed(row)
+        return [photo.n for photo in ended]
+
     async def claim(
         self, wanted: Sequence[Wanted], *, claimant: UUID, lease: timedelta, strikes: int
     ) -> Sequence[Claim]:
@@ -390,8 +450,8 @@ class MemoryLedger(Ledger):
     async def announced(self, completions: Sequence[Completion]) -> None:
         self._answer()
         for each in completions:
-            if each.job in self._jobs:
-                self._jobs[each.job].announced_epoch = each.epoch
+            if job := self._jobs.get(each.job):
+                job.announced_epoch = max(each.epoch, job.announced_epoch or 0)
 
     @asynccontextmanager
     async def candidacy(self) -> AsyncGenerator[Candidacy]:
@@ -515,6 +575,10 @@ class MemoryLedger(Ledger):
         return MemoryDeliveries(self._jobs, self._answer)
 
     @property
+    def letters(self) -> Letters:
+        return MemoryLetters(self._letters, self._jobs, self._answer)
+
+    @property
     def proofs(self) -> Proofs:
         return MemoryProofs(self._jobs, self._answer, self._audits)
 
@@ -559,6 +623,15 @@ def _enter(job: _Job, photos: Sequence[NewPhoto], now: datetime, stale: timedelt
         )
         job.failed += refused
         job.bytes += photo.size
+
+
+def _may_begin_anew(photo: _Photo, wanted: Collection[Wanted]) -> bool:
+    return photo.state is PhotoState.FAILED and photo.size > 0 and _as(Wanted, photo) in wanted
+
+
+def _may_render_again(job: _Job, now: datetime, recipe: bytes | None) -> bool:
+    alive = job.state is JobState.COMPLETE and not _past(job.expires_at, now)
+    return alive or (job.state is JobState.RENDERING and recipe is None)
 
 
 def _past(moment: datetime | None, now: datetime) -> bool:

@@ -36,15 +36,22 @@ class MemoryLog(EventLog):
             return
         self._answer()
         for event in events:
-            value = topic.encode(event)
-            self.records.append(
-                Record(
-                    topic=topic.name,
-                    key=topic.key(event),
-                    value=value,
-                    headers=dict(headers(event, value, source=self._source)),
-                )
+            self._append(topic, event, topic.encode(event))
+
+    async def republish(self, topic: Topic[E], value: bytes) -> None:
+        event = topic.decode(value)
+        self._answer()
+        self._append(topic, event, value)
+
+    def _append(self, topic: Topic[E], event: E, value: bytes) -> None:
+        self.records.append(
+            Record(
+                topic=topic.name,
+                key=topic.key(event),
+                value=value,
+                headers=dict(headers(event, value, source=self._source)),
             )
+        )
 
     async def ready(self) -> None:
         self._answer()

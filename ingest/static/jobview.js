@@ -1,7 +1,9 @@
 // The live view of one job, from its first photo to its deletion.
 
+import { Bell } from "./bell.js";
 import { insist } from "./http.js";
 import { Tiles } from "./tiles.js";
+import { drawTray } from "./tray.js";
 
 const POLL = 3000;
 const ANNOUNCE = 10_000;
@@ -18,6 +20,8 @@ export class JobView {
     this.ended = new AbortController();
     const { signal } = this.ended;
     this.part("delete").addEventListener("submit", (event) => this.confirmDelete(event), { signal });
+    this.bell = new Bell(this.part("bell"), signal);
+    this.root.addEventListener("submit", (event) => this.act(event), { signal });
     this.part("only").addEventListener("click", () => this.onlyFailed(), { signal });
     if (navigator.clipboard) {
       this.part("copy").hidden = false;
@@ -77,7 +81,8 @@ export class JobView {
     if (this.status && status.version < this.status.version) return; // a late answer
     this.status = status;
     this.offset = Date.parse(status.server_time) - Date.now();
-    for (const photo of status.photos) this.tiles.draw(photo);
+    for (const photo of status.photos) this.tiles.draw(photo, status.status_url);
+    drawTray((name) => this.part(name), status);
     const listed = new Set(status.photos.map((photo) => photo.n));
     const unlisted = [...this.tiles.refused].filter((n) => !listed.has(n)).length;
     const total = this.sending?.total ?? (status.total ?? status.photos.length) + unlisted;
@@ -97,6 +102,9 @@ export class JobView {
         : "None of the photos could be done";
     this.part("title").textContent = title;
     this.announce(complete ? `${title}: ${counts}` : counts, complete);
+    this.bell.see(complete, title, counts);
+    this.part("cancel").hidden = status.state !== "rendering";
+    this.part("cancel").action = `${status.status_url}/cancel`;
     this.part("archive").hidden = !(complete && status.done);
     if (status.archive_url) this.part("archive").href = status.archive_url;
     this.part("delete").action = `${status.status_url}/delete`;
@@ -145,6 +153,28 @@ export class JobView {
     setTimeout(() => { this.part("copy").textContent = "Copy link"; }, 2000);
   }
 
+  // Retry and cancel: plain forms, which the server answers with the job as it is then.
+  async act(event) {
+    const form = event.target;
+    if (!("act" in form.dataset)) return;
+    event.preventDefault();
+    const button = form.querySelector("button");
+    button.disabled = true;
+    try {
+      const fields = new URLSearchParams(new FormData(form));
+      const onWait = () => this.notice("The server does not answer; trying again …");
+      const headers = { accept: "application/json" };
+      const status = await insist("POST", form.action, fields, { tries: TRIES, headers, onWait });
+      this.notice(null);
+      this.show(status);
+      if (this.source?.readyState === EventSource.CLOSED) this.follow(this.statusUrl);
+    } catch (problem) {
+      this.notice(problem.message);
+    } finally {
+      button.disabled = false;
+    }
+  }
+
   confirmDelete(event) {
     event.preventDefault();
     const dialog = this.part("confirm");
@@ -178,6 +208,7 @@ export class JobView {
   follow(statusUrl) {
     this.statusUrl = statusUrl;
     const source = new EventSource(`${statusUrl}/events`);
+    this.source = source;
     let lost = 0;
     const found = () => {
       clearTimeout(lost);

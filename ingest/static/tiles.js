@@ -76,6 +76,7 @@ export class Tiles {
 
   fail(tile, code, detail) {
     tile.dataset.state = "failed";
+    tile.dataset.code = code;
     this.dropLocal(tile);
     const reason = document.createElement("span");
     reason.className = "reason";
@@ -85,12 +86,15 @@ export class Tiles {
     tile.querySelector(".state").replaceChildren(reason, stable);
   }
 
-  draw(photo) {
+  draw(photo, jobUrl) {
     const tile = this.tile(photo.n);
-    if (tile.dataset.state === photo.state && tile.dataset.drawn) return;
+    const drawing = `${photo.state} ${photo.code ?? ""}`;
+    if (tile.dataset.drawn === drawing) return;
     tile.dataset.state = photo.state;
-    tile.dataset.drawn = "yes";
+    tile.dataset.drawn = drawing;
+    delete tile.dataset.code;
     this.name(tile, photo.name);
+    this.offerCancel(tile, photo, jobUrl);
     if (photo.state === "failed") {
       this.fail(tile, photo.code, photo.detail);
     } else if (photo.state === "done") {
@@ -98,6 +102,24 @@ export class Tiles {
     } else {
       tile.querySelector(".state").textContent = WORDS[photo.state] ?? photo.state;
     }
+  }
+
+  offerCancel(tile, photo, jobUrl) {
+    const ended = photo.state === "done" || photo.state === "failed";
+    const offered = tile.querySelector("form");
+    if (ended) offered?.remove();
+    if (ended || offered) return;
+    const form = document.createElement("form");
+    form.method = "post";
+    form.action = `${jobUrl}/photos/${photo.n}/cancel`;
+    form.className = "cancel";
+    form.dataset.act = "";
+    const button = document.createElement("button");
+    button.className = "quiet";
+    button.textContent = "Cancel";
+    button.setAttribute("aria-label", `Cancel ${photo.name}`);
+    form.append(button);
+    tile.append(form);
   }
 
   finish(tile, photo) {

@@ -48,14 +48,14 @@ async def _side_door(settings: LedgerSettings) -> psycopg.AsyncConnection:
 async def on_postgres(settings: LedgerSettings) -> AsyncGenerator[Bench]:
     """Begin with an empty ledger; nobody else may use the schema."""
     async with PostgresLedger(settings) as ledger, await _side_door(settings) as connection:
-        await connection.execute("truncate jobs, audits cascade")
+        await connection.execute("truncate jobs, dead_letters, audits cascade")
         yield _bench(ledger, connection, settings.schema)
 
 
 def _bench(ledger: PostgresLedger, connection: psycopg.AsyncConnection, schema: str) -> Bench:
     async def advance(delta: timedelta) -> None:
         """Move every moment the ledger remembers into the past, for nobody can move the server's clock."""
-        for table in ("jobs", "photos", "deliveries", "deletions", "audits"):
+        for table in ("jobs", "photos", "deliveries", "dead_letters", "deletions", "audits"):
             cursor = await connection.execute(
                 "select column_name from information_schema.columns where table_name = %s"
                 " and table_schema = current_schema() and data_type = 'timestamp with time zone'",

@@ -11,10 +11,11 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from ebbmark.ledger import Claim, Outcome, Snapshot, Wanted
+from ebbmark.ledger import Claim, Outcome, PhotoRow, Snapshot, Wanted
 from ebbmark.states import TERMINAL_PHOTO_STATES, JobState, PhotoState
 from tests.contract.benches import Bench
 from tests.contract.ledgers import (
+    OTHER_RECIPE,
     RECIPE,
     done,
     failed,
@@ -43,7 +44,8 @@ class World:
     fences: dict[tuple[UUID, int], tuple[int, UUID]] = field(
         default_factory=dict[tuple[UUID, int], tuple[int, UUID]]
     )
-    completed: set[UUID] = field(default_factory=set[UUID])
+    recipes: dict[tuple[UUID, int, int], bytes] = field(default_factory=dict[tuple[UUID, int, int], bytes])
+    completed: set[tuple[UUID, int]] = field(default_factory=set[tuple[UUID, int]])
     last: dict[UUID, Snapshot] = field(default_factory=dict[UUID, Snapshot])
 
 
@@ -91,6 +93,8 @@ class Take:
             assert claim.fence > fence or again, "a fence was used twice"
             assert claim.strikes <= STRIKES
             world.fences[claim.job, claim.n] = (claim.fence, self.worker)
+            recipe = world.recipes.setdefault((claim.job, claim.n, claim.epoch), claim.recipe)
+            assert claim.recipe == recipe, "one round was rendered by two recipes"
         world.claims += sorted(claims, key=lambda each: each.n)
         return [*sorted(claims, key=lambda each: each.n)]
 
@@ -138,9 +142,46 @@ class Finish:
             outcomes.append(done(claim) if well else failed(claim))
         completions = await world.bench.ledger.finish(outcomes, ttl=121 * HALF)
         for each in completions:
-            assert each.job not in world.completed, "a job was completed twice"
-            world.completed.add(each.job)
+            assert (each.job, each.epoch) not in world.completed, "a round was completed twice"
+            world.completed.add((each.job, each.epoch))
         return [*sorted(completions, key=lambda each: each.job)]
+
+
+@dataclass(frozen=True)
+class Redrive:
+    """Begin a new round for what failed in a certain one."""
+
+    job: UUID
+    photos: frozenset[int]
+    epoch: int
+    recipe: bytes | None
+
+    async def take(self, world: World) -> Seen:
+        wanted = [Wanted(job=self.job, n=n, epoch=self.epoch) for n in sorted(self.photos)]
+        again = await world.bench.ledger.redrive(
+            wanted, recipe=self.recipe, stale=3 * HALF, deadline=41 * HALF
+        )
+        before = world.last.get(self.job)
+        assert not again or (before is not None and before.job.live)
+        for each in again:
+            assert each.epoch == self.epoch + 1
+            was = before.photos[[photo.n for photo in before.photos].index(each.n)] if before else None
+            assert was is not None
+            assert (was.state, was.epoch) == (PhotoState.FAILED, self.epoch)
+            assert was.size, "what was refused at the door came back"
+        return [*again]
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Cancel some photos, or all that have not ended."""
+
+    job: UUID
+    photos: frozenset[int] | None
+
+    async def take(self, world: World) -> Seen:
+        photos = None if self.photos is None else sorted(self.photos)
+        return [*await world.bench.ledger.cancel(self.job, photos, ttl=121 * HALF)]
 
 
 @dataclass(frozen=True)
@@ -188,19 +229,22 @@ class Wait:
         return []
 
 
-Step = Add | Seal | Take | Renew | Release | Finish | Delete | Mark | Sweep | Wait
+Step = Add | Seal | Take | Renew | Release | Finish | Redrive | Cancel | Delete | Mark | Sweep | Wait
 
 _jobs = st.sampled_from(JOBS)
 _photos = st.frozensets(st.integers(0, PHOTOS - 1), min_size=1)
+_epochs = st.sampled_from([0, 0, 0, 0, 1, 1, 2])
 _index = st.integers(0, 6)
 _few = st.lists(st.tuples(_index, st.sampled_from([True, True, False])), min_size=1, max_size=6).map(tuple)
 _LIKELY: list[tuple[int, st.SearchStrategy[Step]]] = [
     (6, st.builds(Add, _jobs, _photos, st.sampled_from([False, False, False, True]))),
     (3, st.builds(Seal, _jobs, st.sampled_from([0, 0, 0, 1]))),
-    (9, st.builds(Take, _jobs, _photos, st.sampled_from([0, 0, 0, 0, 0, 1]), st.sampled_from(WORKERS))),
+    (9, st.builds(Take, _jobs, _photos, _epochs, st.sampled_from(WORKERS))),
     (2, st.builds(Renew, st.lists(_index, min_size=1, max_size=3).map(tuple))),
     (3, st.builds(Release, _index, st.sampled_from([-1, 0, 1, 1]), st.sampled_from([1, 7]))),
     (6, st.builds(Finish, _few)),
+    (4, st.builds(Redrive, _jobs, _photos, _epochs, st.sampled_from([None, None, OTHER_RECIPE]))),
+    (2, st.builds(Cancel, _jobs, st.none() | _photos)),
     (1, st.builds(Delete, _jobs)),
     (2, st.builds(Mark, _jobs)),
     (5, st.just(Sweep())),
@@ -245,13 +289,25 @@ def check(now: Snapshot, before: Snapshot | None) -> None:
     if before is None:
         return
     assert now.job.version >= before.job.version
+    assert now.job.epoch >= before.job.epoch
     if now.job.version == before.job.version:
-        assert now.job.state is before.job.state
+        assert (now.job.state, now.job.epoch) == (before.job.state, before.job.epoch)
+    if now.job.state is JobState.RENDERING and before.job.state is JobState.COMPLETE:
+        assert now.job.epoch == before.job.epoch + 1
     later = {photo.n: photo for photo in now.photos}
     for photo in before.photos:
         assert photo.n in later
-        if photo.state in TERMINAL_PHOTO_STATES:
-            assert (later[photo.n].state, later[photo.n].code) == (photo.state, photo.code)
+        check_photo(later[photo.n], photo)
+
+
+def check_photo(now: PhotoRow, before: PhotoRow) -> None:
+    """Assert that what has ended stays as it is, but for a new round of what failed."""
+    assert now.epoch in {before.epoch, before.epoch + 1}
+    if now.epoch > before.epoch:
+        assert before.state is PhotoState.FAILED
+        assert (now.state, now.code) == (PhotoState.QUEUED, None)
+    elif before.state in TERMINAL_PHOTO_STATES:
+        assert (now.state, now.code, now.result_size) == (before.state, before.code, before.result_size)
 
 
 def timeless(snapshot: Snapshot) -> object:

@@ -20,6 +20,7 @@ from ebbmark.ledger import (
 from tests.contract.benches import Bench
 
 RECIPE = b'[{"op":"grayscale"}]'
+OTHER_RECIPE = b'[{"op":"sepia"}]'
 TTL = timedelta(hours=1)
 LEASE = timedelta(minutes=1)
 STALE = timedelta(seconds=90)
@@ -41,7 +42,7 @@ def new_photo(n: int, **changes: object) -> NewPhoto:
 
 
 def refused_photo(n: int) -> NewPhoto:
-    return new_photo(n, code="not-an-image", detail="This is not a photo.")
+    return new_photo(n, size=0, code="not-an-image", detail="This is not a photo.")
 
 
 async def open_with(ledger: Ledger, photos: int | Sequence[NewPhoto], **changes: object) -> UUID:
@@ -78,6 +79,25 @@ async def claim(
     """Claim as a worker nobody has seen before, or as a certain one."""
     wanted = [Wanted(job=job, n=n, epoch=epoch) for n in photos]
     return await ledger.claim(wanted, claimant=claimant or uuid4(), lease=LEASE, strikes=STRIKES)
+
+
+async def redrive(
+    ledger: Ledger, job: UUID, *photos: int, epoch: int = 0, recipe: bytes | None = None
+) -> Sequence[int]:
+    """Begin a new round for these photos; return those it was begun for."""
+    again = await ledger.redrive(
+        [Wanted(job=job, n=n, epoch=epoch) for n in photos], recipe=recipe, stale=STALE, deadline=DEADLINE
+    )
+    assert all((each.job, each.epoch) == (job, epoch + 1) for each in again)
+    return [each.n for each in again]
+
+
+async def failed_with(ledger: Ledger, photos: int, *bad: int) -> UUID:
+    """Take a job all the way to complete, with these photos failed."""
+    job = await sealed_with(ledger, photos)
+    claims = await claim(ledger, job, *range(photos))
+    await finish(ledger, *(failed(each) if each.n in bad else done(each) for each in claims))
+    return job
 
 
 async def redispatch(ledger: Ledger, *, stale: timedelta = STALE, limit: int = 100) -> Sequence[Wanted]:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from msgspec import Struct
 
 from devstack.supervisor import Stack
-from ebbmark.errors import Unavailable
+from ebbmark.errors import MalformedEvent, Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog, create_topics
 from ebbmark.events import (
     DeadLetter,
@@ -166,6 +166,23 @@ async def test_an_event_published_again_keeps_its_id(bench: LogBench, job: UUID)
     assert first != other
 
 
+async def test_an_event_is_published_anew_byte_for_byte(bench: LogBench, job: UUID) -> None:
+    await bench.log.publish(EXPRESS, [RenderPhoto(job=job, n=3)])
+    of_a_later_version = b'{"later": 1, "type": "RenderPhoto", "n": 3,  "job": "%s"}' % str(job).encode()
+    await bench.log.republish(EXPRESS, of_a_later_version)
+    first, again = await bench.of_job(EXPRESS, job)
+    assert again.value == of_a_later_version
+    assert (again.key, again.partition) == (first.key, first.partition)
+    assert again.headers["ce_type"] == b"RenderPhoto"
+    assert again.headers["ce_source"] == b"ebbmark/test"
+
+
+async def test_what_is_no_event_of_the_topic_is_not_published_anew(bench: LogBench, job: UUID) -> None:
+    with pytest.raises(MalformedEvent):
+        await bench.log.republish(EXPRESS, EXPIRATIONS.encode(ExpireJob(job=job)))
+    assert await bench.of_job(EXPRESS, job) == []
+
+
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 SOME_OF_EACH: list[tuple[Topic[Event], Callable[[UUID], Event], str]] = [
     (UPLOADS, lambda job: PhotoUploaded(job=job, n=3), "{job}"),
@@ -195,6 +212,7 @@ SOME_OF_EACH: list[tuple[Topic[Event], Callable[[UUID], Event], str]] = [
             original=b"\x00" * 16_384,
             job=job,
             n=3,
+            epoch=1,
         ),
         "{job}/3",
     ),
@@ -235,6 +253,8 @@ async def test_a_log_that_is_down_is_unavailable() -> None:
     log.down = True
     with pytest.raises(Unavailable):
         await log.publish(UPLOADS, uploads(uuid4(), 1))
+    with pytest.raises(Unavailable):
+        await log.republish(UPLOADS, UPLOADS.encode(uploads(uuid4(), 1)[0]))
     with pytest.raises(Unavailable):
         await log.ready()
 

@@ -23,6 +23,7 @@ from tests.contract.histories import check, timeless
 from tests.contract.ledgers import (
     LEASE,
     MOMENT,
+    OTHER_RECIPE,
     QUIET,
     STALE,
     TTL,
@@ -31,6 +32,7 @@ from tests.contract.ledgers import (
     failed,
     new_job,
     new_photo,
+    redrive,
     refused_photo,
     seal,
     see,
@@ -92,6 +94,18 @@ async def _sweep(ledger: Ledger, _: Sequence[Claim]) -> object:
     return sorted(each.n for each in await take_back(ledger))
 
 
+async def _redrive(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await redrive(ledger, JOB, 0, 1, 2)
+
+
+async def _redrive_otherwise(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await redrive(ledger, JOB, 0, 1, 2, recipe=OTHER_RECIPE)
+
+
+async def _cancel(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await ledger.cancel(JOB, [0, 2], ttl=TTL)
+
+
 async def _delete(ledger: Ledger, _: Sequence[Claim]) -> object:
     return await ledger.expire_now(JOB)
 
@@ -114,6 +128,9 @@ ACTS: list[Act] = [
     _release,
     _claim,
     _sweep,
+    _redrive,
+    _redrive_otherwise,
+    _cancel,
     _delete,
     _abandon,
     _mark,
@@ -121,10 +138,11 @@ ACTS: list[Act] = [
 
 
 class Scene(Struct, frozen=True):
-    """A job of three claimed photos."""
+    """A job of three claimed photos, or of one done and two failed."""
 
     sealed: bool
     leases_ended: bool
+    complete: bool = False
 
     async def set(self, bench: Bench) -> Sequence[Claim]:
         await bench.ledger.open_job(new_job(id=JOB))
@@ -134,6 +152,8 @@ class Scene(Struct, frozen=True):
             await seal(bench.ledger, JOB, 3)
         if self.leases_ended:
             await bench.advance(LEASE + MOMENT)
+        if self.complete:
+            await bench.ledger.finish([failed(claims[0]), failed(claims[1]), done(claims[2])], ttl=TTL)
         return claims
 
 
@@ -142,12 +162,18 @@ def _name(act: Act) -> str:
 
 
 OPEN, SEALED, LEASES_ENDED = Scene(False, False), Scene(True, False), Scene(True, True)
+COMPLETE = Scene(True, False, complete=True)
+OF_ROUNDS: set[Act] = {_redrive, _redrive_otherwise, _cancel}
 
 CASES = [
     pytest.param(scene, first, second, id=f"{_name(first)} and {_name(second)}, {name}")
     for name, scene in {"open": OPEN, "sealed": SEALED, "leases ended": LEASES_ENDED}.items()
     for first, second in itertools.product(ACTS, repeat=2)
     if scene is not LEASES_ENDED or {first, second} & {_claim, _sweep}
+] + [
+    pytest.param(COMPLETE, first, second, id=f"{_name(first)} and {_name(second)}, complete")
+    for first, second in itertools.product(ACTS, repeat=2)
+    if {first, second} & OF_ROUNDS
 ]
 
 

@@ -11,13 +11,15 @@ from psycopg.conninfo import make_conninfo
 
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
 from ebbmark.ledger.roles import RIGHTS, role
-from ebbmark.settings import Ledger
+from ebbmark.settings import Ledger as LedgerSettings
 from tests.contract.test_ledger_trouble import CALLS
 
 pytestmark = pytest.mark.servers
 
 CALLED = {
     "ingest": {
+        *("redrive", "cancel"),
+        *(f"letters.{name}" for name in ("find", "original", "redriven", "resolve", "stats")),
         *("ready", "open_job", "find_job", "read_job", "look", "add_photos", "backlog", "submit", "seal"),
         *("snapshot", "snapshot_by_token", "expire_now", "abandon", "proofs.receipt"),
         *("deliveries.subscribe", "deliveries.log", "deliveries.replay"),
@@ -32,6 +34,7 @@ CALLED = {
         *("expire_due", "mark_expired", "expiry_announced", "forget"),
         *("deliveries.enter", "deliveries.end", "deliveries.oldest", "deliveries.due"),
         *(name for name in CALLS if name.startswith("proofs.")),
+        *(f"letters.{name}" for name in ("enter", "settle", "forget", "stats")),
     },
 }
 FORBIDDEN: list[tuple[str, LiteralString]] = [
@@ -39,6 +42,7 @@ FORBIDDEN: list[tuple[str, LiteralString]] = [
     ("worker", "insert into jobs (id, upload_deadline) values (gen_random_uuid(), now())"),
     ("worker", "delete from photos"),
     ("worker", "select * from audits"),
+    ("worker", "select * from dead_letters"),
     ("ingest", "delete from jobs"),
     ("ingest", "delete from photos"),
     ("ingest", "update deletions set bytes = 0"),
@@ -53,7 +57,7 @@ FORBIDDEN: list[tuple[str, LiteralString]] = [
 
 
 @pytest.fixture(scope="module")
-def roles(room: object, ledger_settings: Ledger) -> Iterator[dict[str, Ledger]]:
+def roles(room: object, ledger_settings: LedgerSettings) -> Iterator[dict[str, LedgerSettings]]:
     """The settings of each service."""
     del room
     passwords = {f"{service}_password": f"of the {service}" for service in RIGHTS}
@@ -80,14 +84,16 @@ def test_every_call_is_somebody_s() -> None:
 
 
 @pytest.mark.parametrize("service", RIGHTS)
-async def test_a_service_can_do_its_part(roles: dict[str, Ledger], service: str) -> None:
+async def test_a_service_can_do_its_part(roles: dict[str, LedgerSettings], service: str) -> None:
     async with PostgresLedger(roles[service]) as ledger:
         for name in sorted(CALLED[service]):
             await CALLS[name](ledger)
 
 
 @pytest.mark.parametrize("service", RIGHTS)
-async def test_a_janitor_can_lead_and_everybody_hear_changes(roles: dict[str, Ledger], service: str) -> None:
+async def test_a_janitor_can_lead_and_everybody_hear_changes(
+    roles: dict[str, LedgerSettings], service: str
+) -> None:
     async with PostgresLedger(roles[service]) as ledger, ledger.changes() as changes:
         await anext(changes)
         async with ledger.candidacy() as candidacy:
@@ -96,7 +102,7 @@ async def test_a_janitor_can_lead_and_everybody_hear_changes(roles: dict[str, Le
 
 @pytest.mark.parametrize(("service", "statement"), FORBIDDEN)
 def test_a_service_cannot_do_what_is_not_its_part(
-    roles: dict[str, Ledger], service: str, statement: LiteralString
+    roles: dict[str, LedgerSettings], service: str, statement: LiteralString
 ) -> None:
     with (
         psycopg.connect(conninfo(roles[service])) as connection,
@@ -105,7 +111,7 @@ def test_a_service_cannot_do_what_is_not_its_part(
         connection.execute(statement)
 
 
-def test_every_table_is_spoken_of(ledger_settings: Ledger) -> None:
+def test_every_table_is_spoken_of(ledger_settings: LedgerSettings) -> None:
     with psycopg.connect(conninfo(ledger_settings)) as connection:
         tables = {
             name
@@ -116,7 +122,9 @@ def test_every_table_is_spoken_of(ledger_settings: Ledger) -> None:
     assert {name for rights in RIGHTS.values() for name in rights} == tables - {"migrations"}
 
 
-def test_a_password_is_kept_as_a_digest(roles: dict[str, Ledger], ledger_settings: Ledger) -> None:
+def test_a_password_is_kept_as_a_digest(
+    roles: dict[str, LedgerSettings], ledger_settings: LedgerSettings
+) -> None:
     with psycopg.connect(conninfo(ledger_settings)) as connection:
         kept = connection.execute(
             "select rolpassword from pg_authid where rolname = any(%s)",

@@ -14,12 +14,14 @@ from devstack.supervisor import Stack
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
 from ebbmark.ledger.deliveries import Attempt, Deliveries, Webhook
+from ebbmark.ledger.letters import Letters, Selection
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
 from ebbmark.ledger.proofs import Audited, Contents, Proofs
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.settings import Settings
 from ebbmark.testing import MemoryLedger
 from tests.contract.ledgers import RECIPE, new_job, new_photo, open_with
+from tests.contract.test_ledger_letters import message
 from tests.system import free_port
 
 JOB = UUID(int=1)
@@ -65,6 +67,8 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "snapshot_by_token": lambda ledger: ledger.snapshot_by_token(b"t"),
     "expire_now": lambda ledger: ledger.expire_now(JOB),
     "abandon": lambda ledger: ledger.abandon(JOB, JOB),
+    "redrive": lambda ledger: ledger.redrive([Wanted(job=JOB, n=0, epoch=0)], stale=MINUTE, deadline=MINUTE),
+    "cancel": lambda ledger: ledger.cancel(JOB, ttl=MINUTE),
     "claim": lambda ledger: ledger.claim(
         [Wanted(job=JOB, n=0, epoch=0)], claimant=JOB, lease=MINUTE, strikes=5
     ),
@@ -93,6 +97,14 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "proofs.audited": lambda ledger: ledger.proofs.audited(
         Audited(started_at=datetime(2026, 3, 1, tzinfo=UTC), objects=0, bytes=0, findings=0)
     ),
+    "letters.enter": lambda ledger: ledger.letters.enter(message()),
+    "letters.find": lambda ledger: ledger.letters.find(Selection(), limit=1),
+    "letters.original": lambda ledger: ledger.letters.original("a"),
+    "letters.redriven": lambda ledger: ledger.letters.redriven("a"),
+    "letters.resolve": lambda ledger: ledger.letters.resolve("a"),
+    "letters.settle": lambda ledger: ledger.letters.settle(),
+    "letters.forget": lambda ledger: ledger.letters.forget(retention=timedelta(days=7)),
+    "letters.stats": lambda ledger: ledger.letters.stats(),
     "deliveries.subscribe": lambda ledger: ledger.deliveries.subscribe(JOB, HOOK),
     "deliveries.enter": lambda ledger: ledger.deliveries.enter(),
     "deliveries.claim": lambda ledger: ledger.deliveries.claim(JOB, lease=MINUTE, farewell=MINUTE),
@@ -118,10 +130,12 @@ async def not_unavailable(ledger: Ledger) -> list[str]:
 
 
 def test_no_call_is_forgotten_here() -> None:
-    asked_otherwise = {"changes", "candidacy", "deliveries", "proofs"}
+    asked_otherwise = {"changes", "candidacy", "deliveries", "letters", "proofs"}
     of_webhooks = {f"deliveries.{name}" for name in Deliveries.__abstractmethods__}
     of_proofs = {f"proofs.{name}" for name in Proofs.__abstractmethods__}
-    assert set(CALLS) == (Ledger.__abstractmethods__ - asked_otherwise) | of_webhooks | of_proofs
+    of_letters = {f"letters.{name}" for name in Letters.__abstractmethods__}
+    parts = of_webhooks | of_proofs | of_letters
+    assert set(CALLS) == (Ledger.__abstractmethods__ - asked_otherwise) | parts
 
 
 async def test_a_ledger_that_is_down_is_unavailable_and_nobody_leads() -> None:

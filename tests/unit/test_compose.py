@@ -132,7 +132,7 @@ def test_they_may_finish_what_they_have_in_hand() -> None:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_their_settings_can_be_read(name: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
-    text = "within the file"
+    text = "written in a file"
     secret.write_text(f"{text}\n", "utf-8")
     env = {
         key: str(secret) if key.endswith("_FILE") else value
@@ -141,6 +141,7 @@ def test_their_settings_can_be_read(name: str, tmp_path: Path) -> None:
     }
     settings = Settings.from_env(env)
     assert settings.ledger.password == settings.store.access_key == settings.store.secret_key == text
+    assert settings.operator.token == (text if name == "ingest" else ""), "nobody else needs it"
 
 
 def test_every_setting_of_the_local_stack_is_made_here_too(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_secrets_come_from_files_alone() -> None:
         assert secret == {"file": f"./deploy/secrets/{name}"}
     for name in SERVICES:
         for key, value in environment(name).items():
-            if re.search(r"PASSWORD|SECRET|ACCESS_KEY", key):
+            if re.search(r"PASSWORD|SECRET|ACCESS_KEY|TOKEN", key):
                 assert key.endswith("_FILE")
                 assert value.startswith("/run/secrets/")
                 assert value.removeprefix("/run/secrets/") in SERVICES[name]["secrets"]

@@ -21,11 +21,13 @@ from ebbmark.cli import AGENTS
 from ebbmark.imaging.operation import catalogue, operations_schema
 from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
 from ebbmark.imaging.render import render
-from ebbmark.ledger import GIVEN_UP
+from ebbmark.ledger import CANCELLED, GIVEN_UP
 from ebbmark.settings import Settings, variables
 from ebbmark.states import JobState, PhotoState
 from ebbmark.topics import TOPICS, Topic
 from ingest.problems import STATUS_BY_CODE, status_of
+from ingest.redrive import REFUSED
+from ingest.remedies import REMEDIES
 from tests.unit.imaging.photos import flat, opened, saved
 
 ROOT = Path(__file__).parents[2]
@@ -166,8 +168,15 @@ def documented() -> dict[str, list[str]]:
 
 
 def test_every_error_code_has_its_line_and_every_line_its_code() -> None:
-    known = raised(*SERVICES).keys() | answered() | STATUS_BY_CODE.keys() | GIVEN_UP.keys()
+    known = raised(*SERVICES).keys() | answered() | STATUS_BY_CODE.keys() | GIVEN_UP.keys() | {CANCELLED}
     assert sorted(documented()) == sorted(known)
+
+
+def test_the_fixes_of_failed_photos_are_those_that_are_told() -> None:
+    (table,) = tables(section("docs/errors.md", "## What the page says of a failed photo"))
+    told = [[f"`{code}`", r.meaning, r.fix, "yes" if r.retryable else "no"] for code, r in REMEDIES.items()]
+    assert table == told == sorted(told)
+    assert {code for code, row in documented().items() if "photo" in row[0]} == REMEDIES.keys()
 
 
 def test_every_code_of_the_command_line_has_its_line() -> None:
@@ -186,7 +195,7 @@ def test_the_status_of_a_code_is_the_one_that_is_answered() -> None:
 def test_a_code_of_the_door_has_a_status_and_one_of_a_photo_says_so() -> None:
     rows = documented()
     assert [given for given in raised("ingest") if not re.search(r"\d{3}", rows[given][0])] == []
-    photos = {*raised("ebbmark/imaging"), *raised("processors"), *GIVEN_UP, "file-too-large"}
+    photos = {*raised("ebbmark/imaging"), *raised("processors"), *GIVEN_UP, CANCELLED, "file-too-large"}
     assert {given for given, row in rows.items() if "photo" in row[0]} == photos
 
 
@@ -196,6 +205,11 @@ def test_every_reason_of_a_dead_letter_has_its_line() -> None:
     given = [word(call.args[places[called(call)]]) for _, call in calls("ebbmark") if called(call) in places]
     reasons = {*GIVEN_UP, *filter(None, given)}
     assert sorted(row[0].strip("`") for row in table) == sorted(reasons)
+
+
+def test_every_reason_not_to_redrive_has_its_line() -> None:
+    (table,) = tables(section("docs/errors.md", "## Why a dead letter is not redriven"))
+    assert [row[0].strip("`") for row in table] == sorted(REFUSED)
 
 
 def test_every_metric_stands_in_the_operating_manual_with_its_help_and_labels() -> None:

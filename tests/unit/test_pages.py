@@ -64,14 +64,24 @@ class Seen(HTMLParser):
         return [attributes for tag, attributes in self.elements if tag in tags]
 
 
-def photo(n: int, state: PhotoState, name: str = "a.jpg", detail: str = "It is no photo.") -> dict[str, Any]:
+def photo(
+    n: int,
+    state: PhotoState,
+    name: str = "a.jpg",
+    detail: str = "It is no photo.",
+    *,
+    code: str = "unsupported-format",
+    retryable: bool = False,
+) -> dict[str, Any]:
     done, failed = state is PhotoState.DONE, state is PhotoState.FAILED
     return {
         "n": n,
         "name": name,
         "state": state.value,
-        "code": "unsupported-format" if failed else None,
+        "code": code if failed else None,
         "detail": detail if failed else None,
+        "fix": "Convert it." if failed else None,
+        "retryable": failed and retryable,
         "width": 640 if done else None,
         "height": 480 if done else None,
         "bytes": 1000 if done else None,
@@ -121,17 +131,27 @@ def hostile_plugin() -> dict[str, Any]:
     }
 
 
+def retry_page(
+    state: JobState, recipe: bytes | None = None, *, has_logo: bool = True, code: str = HOSTILE
+) -> str:
+    failed = photo(0, PhotoState.FAILED, HOSTILE, HOSTILE, code=code, retryable=True)
+    return pages.retry_page(operations_schema(), status(state, [failed]), recipe=recipe, has_logo=has_logo)
+
+
 EVERY_PHOTO = [photo(n, state, HOSTILE, HOSTILE) for n, state in enumerate(PhotoState)]
 PAGES: dict[str, Callable[[], str]] = {
     "upload": lambda: pages.upload_page([*operations_schema(), PLUGIN, hostile_plugin()], LIMITS),
     "open job": lambda: pages.job_page(status(JobState.OPEN, EVERY_PHOTO)),
     "complete job": lambda: pages.job_page(status(JobState.COMPLETE, EVERY_PHOTO)),
+    "options": lambda: retry_page(JobState.COMPLETE),
+    "no options yet": lambda: retry_page(JobState.RENDERING),
     "expired": lambda: pages.gone_page("expired"),
     "unknown": lambda: pages.gone_page("unknown"),
     "gone, with a receipt": lambda: pages.gone_page("expired", "/receipts/BBBBBBBBBBBBBBBBBBBBBB"),
     **{f"receipt, {state}": lambda state=state: pages.receipt_page(receipt(state)) for state in ReceiptState},
     "problem": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE),
     "refused form": lambda: pages.problem_page(422, HOSTILE, HOSTILE, HOSTILE, of_form=True),
+    "dead letters": pages.letters_page,
     "fault": lambda: pages.problem_page(503, HOSTILE, "", HOSTILE),
 }
 
@@ -214,6 +234,90 @@ def test_a_job_tells_how_far_it_is_and_when_it_ends() -> None:
     assert "None of the photos could be done" in nothing.text
 
 
+def forms_to(page: str, action: str) -> int:
+    """Return how many forms that a person can see lead there."""
+    return sum(
+        each.get("action") == f"{URL}/{action}" and "hidden" not in each for each in Seen(page).all("form")
+    )
+
+
+def test_what_failed_lies_in_a_tray_in_groups_with_what_to_do() -> None:
+    photos = [
+        photo(0, PhotoState.FAILED, "a.jpg", "It is broken.", code="corrupt"),
+        photo(1, PhotoState.FAILED, "b.jpg", "Again and again.", code="poison", retryable=True),
+        photo(2, PhotoState.FAILED, "c.jpg", "Again and again.", code="poison", retryable=True),
+        photo(3, PhotoState.DONE, "d.jpg"),
+    ]
+    page = pages.job_page(status(JobState.COMPLETE, photos))
+    tray = page.split("data-tray ")[1].split("</section>")[0]
+    assert re.findall(r"<strong>(.*?)</strong> <code>(.*?)</code>", tray) == [
+        ("Again and again.", "poison"),
+        ("It is broken.", "corrupt"),
+    ]
+    assert re.findall(r"<bdi>(.*?)</bdi>", tray) == ["b.jpg", "c.jpg", "a.jpg"]
+    assert tray.count("Convert it.") == 2
+    assert ("3 failed" in tray, forms_to(page, "retry")) == (True, 2)
+    assert {"type": "hidden", "name": "photos", "value": "1,2"} in Seen(page).all("input")
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "retryable", "forms"),
+    [
+        (JobState.COMPLETE, "poison", True, 1),
+        (JobState.COMPLETE, "corrupt", False, 0),
+        (JobState.RENDERING, "poison", True, 1),
+        (JobState.OPEN, "poison", True, 0),
+        (JobState.COMPLETE, "cancelled", True, 1),
+    ],
+)
+def test_a_retry_is_offered_where_it_can_help(
+    state: JobState, code: str, forms: int, *, retryable: bool
+) -> None:
+    failed = photo(0, PhotoState.FAILED, code=code, retryable=retryable)
+    page = pages.job_page(status(state, [failed, photo(1, PhotoState.DONE)]))
+    assert forms_to(page, "retry") == forms
+    offered = [
+        each for each in Seen(page).all("a") if each["href"] == f"{URL}/retry" and "hidden" not in each
+    ]
+    assert bool(offered) == (state is JobState.COMPLETE and code == "poison")
+
+
+def test_a_page_without_failures_shows_no_tray() -> None:
+    page = pages.job_page(status(JobState.COMPLETE, [photo(0, PhotoState.DONE)]))
+    assert [each for each in Seen(page).all("section") if "data-tray" in each and "hidden" in each]
+
+
+@pytest.mark.parametrize("state", [JobState.OPEN, JobState.RENDERING, JobState.COMPLETE])
+def test_what_has_not_ended_can_be_cancelled_one_by_one_and_together(state: JobState) -> None:
+    photos = [photo(n, each) for n, each in enumerate(PhotoState)]
+    page = pages.job_page(status(state, photos))
+    assert [forms_to(page, f"photos/{n}/cancel") for n in range(5)] == [1, 1, 1, 0, 0]
+    assert forms_to(page, "cancel") == (state is JobState.RENDERING)
+
+
+def test_the_options_of_a_retry_are_those_of_the_last_time() -> None:
+    wanted = recipe_from_form(
+        ["watermark", "resize"],
+        {"text": "© <me>", "position": "tiled", "watermark.size": "0.2", "width": "320"},
+    )
+    seen = Seen(retry_page(JobState.COMPLETE, wanted.to_json(), has_logo=False, code="poison"))
+    inputs = seen.all("input")
+    ticked = {each["value"] for each in inputs if each.get("name") == "operations" and "checked" in each}
+    assert ticked == {"watermark", "resize"}
+    assert "© <me>" in seen.text
+    assert [each["value"] for each in inputs if each.get("name") == "position" and "checked" in each] == [
+        "tiled"
+    ]
+    assert [each["value"] for each in inputs if each.get("id") == "watermark-size"] == ["0.2"]
+    assert [each["value"] for each in inputs if each.get("id") == "resize-width"] == ["320"]
+    assert "keep_logo" not in {each.get("name") for each in inputs}
+    assert "1 failed photo will be rendered again" in seen.text
+
+
+def test_other_options_are_not_offered_for_what_was_cancelled() -> None:
+    assert "Nothing to retry" in Seen(retry_page(JobState.COMPLETE, code="cancelled")).text
+
+
 def form_of(*operations: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the names of the fields that a page's form has for each operation, in order."""
     fields: dict[str, list[str]] = {}
@@ -287,6 +391,16 @@ def test_without_scripts_a_page_of_many_photos_reloads_less_often_and_at_a_click
     assert {"href": URL} in seen.all("a")
     assert f"every {seconds} seconds" in seen.text
     assert {"href": URL} not in Seen(pages.job_page(status(JobState.COMPLETE, photos))).all("a")
+
+
+def test_nothing_that_an_operator_types_can_get_into_an_address() -> None:
+    seen = Seen(pages.letters_page())
+    assert [each for each in seen.all("input", "select", "button") if "name" in each] == []
+    assert [each for each in seen.all("form") if {"action", "method"} & set(each)] == []
+    (token,) = [each for each in seen.all("input") if each.get("type") == "password"]
+    assert token["autocomplete"] == "off"
+    script = (pages.STATIC_FOLDER / "deadletters.js").read_text()
+    assert not re.search(r"localStorage|sessionStorage|indexedDB|cookie|location|history|innerHTML", script)
 
 
 def contrast(one: str, other: str) -> float:

@@ -20,6 +20,7 @@ from ebbmark.store import job_prefix, result_key
 from ebbmark.testing import MemoryLedger, MemoryLog, MemoryStore
 from ebbmark.topics import BULK, DEAD_LETTERS, EXPIRATIONS, EXPRESS, JOBS, STATUSES, UPLOADS
 from ingest.jobs import Door
+from ingest.rounds import Again
 from ingest.uploads import Spool
 from janitor import reconcile
 from janitor.app import Sweeper
@@ -394,6 +395,62 @@ async def test_an_order_repeated_while_its_photo_is_in_hand_is_dropped(world: Wo
     world.children.gate.set()
     await first
     assert world.children.rendered == 1
+
+
+async def test_a_photo_that_is_cancelled_in_hand_and_wanted_again_is_rendered_anew(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    world.children.gate.clear()
+    first = asyncio.create_task(world.renderer.handle(RenderPhoto(job=job.id, n=0)))
+    await world.children.entered.wait()
+    await world.door.cancel(job.id)
+    assert (await world.job(job.id)).state is JobState.COMPLETE
+    await world.door.retry(job.id, Again(frozenset({0})))
+    world.children.entered.clear()
+    second = asyncio.create_task(world.renderer.handle(RenderPhoto(job=job.id, n=0, epoch=1)))
+    async with asyncio.timeout(20):
+        await world.children.entered.wait()
+    world.children.gate.set()
+    await asyncio.gather(first, second)
+    await world.deliver()
+    row = await world.photo(job.id)
+    assert (row.state, row.epoch) == (PhotoState.DONE, 1)
+    for epoch in (0, 1):
+        assert await world.store.get(result_key(job.id, epoch, 0))
+    assert [(each.epoch, each.done) for each in world.log.events(JOBS)] == [(1, 1)]
+
+
+async def test_what_a_late_worker_stored_of_a_cancelled_photo_goes_with_the_job(world: World) -> None:
+    job = await world.accept(photo(320, 240))
+    world.children.gate.clear()
+    handling = asyncio.create_task(world.renderer.handle(RenderPhoto(job=job.id, n=0)))
+    await world.children.entered.wait()
+    await world.door.cancel(job.id, 0)
+    world.children.gate.set()
+    await handling
+    await world.deliver()
+    row = await world.photo(job.id)
+    assert (row.state, row.code) == (PhotoState.FAILED, "cancelled")
+    assert await world.store.get(result_key(job.id, 0, 0))
+    await world.ledger.expire_now(job.id)
+    await world.expirer.handle(ExpireJob(job=job.id))
+    assert await world.store.keys(job_prefix(job.id)) == []
+
+
+async def test_a_photo_that_killed_its_child_is_done_when_it_is_retried_after_the_fix(world: World) -> None:
+    job = await world.accept(photo(320, 240), photo(320, 240, seed=1))
+    world.children.deadly = photo(320, 240)
+    for _ in range(10):
+        await world.deliver()
+        world.now += timedelta(minutes=2)
+        await world.sweep()
+    assert (await world.photo(job.id)).code == "poison"
+    world.children.deadly = b""
+    await world.door.retry(job.id, Again())
+    await world.deliver()
+    row = await world.job(job.id)
+    assert (row.state, row.done, row.failed, row.epoch) == (JobState.COMPLETE, 2, 0, 1)
+    told = [each for each in world.log.events(JOBS) if isinstance(each, JobCompleted)]
+    assert [(each.epoch, each.done, each.failed) for each in told] == [(0, 1, 1), (1, 2, 0)]
 
 
 async def test_a_lease_is_kept_for_as_long_as_its_photo_is_in_hand(world: World) -> None:

@@ -1,0 +1,77 @@
+"""The rendering children, real ones: whatever is killed, the next photo is rendered."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+import msgspec
+import psutil
+import pytest
+
+from ebbmark.imaging.recipe import parse_recipe
+from ebbmark.settings import Settings, Worker
+from processors.pool import ChildLost, RenderPool
+from tests.people import eventually, photo
+
+RECIPE = parse_recipe('{"operations": [{"operation": "grayscale"}]}').to_json()
+
+
+@pytest.fixture
+async def pool() -> AsyncGenerator[RenderPool]:
+    settings = msgspec.structs.replace(Settings(), worker=Worker(children=2))
+    async with RenderPool(settings) as running:
+        yield running
+
+
+def fork_servers() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "forkserver" in " ".join(each.cmdline())]
+
+
+def children() -> list[psutil.Process]:
+    return [child for server in fork_servers() for child in server.children()]
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    assert processes
+    for each in processes:
+        each.send_signal(signal.SIGKILL)
+    eventually(lambda: all(map(dead, processes)), bool)
+
+
+def dead(process: psutil.Process) -> bool:
+    # Not waited for: the fork server is multiprocessing's to reap, which it takes for its sign of death.
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+async def render(pool: RenderPool, seed: int = 0) -> int:
+    async with asyncio.timeout(60):
+        return (await pool.render(photo(320, 240, seed=seed), RECIPE, None, {})).width
+
+
+async def test_children_killed_while_they_wait_are_replaced(pool: RenderPool) -> None:
+    for _ in range(3):
+        kill(children())
+        assert await asyncio.gather(*(render(pool, seed) for seed in range(4))) == [320] * 4
+
+
+async def test_a_killed_fork_server_is_replaced(pool: RenderPool) -> None:
+    kill(fork_servers())
+    assert await asyncio.gather(*(render(pool, seed) for seed in range(4))) == [320] * 4
+
+
+async def test_a_child_that_dies_under_its_photo_costs_that_photo_only(pool: RenderPool) -> None:
+    with pytest.raises(ChildLost):
+        async with asyncio.timeout(60):
+            await pool._run(os.abort, within=30)  # noqa: SLF001 - no photo is known that does this
+    assert await render(pool) == 320
+
+
+async def test_a_child_that_hangs_is_killed(pool: RenderPool) -> None:
+    with pytest.raises(ChildLost, match="timeout"):
+        async with asyncio.timeout(60):
+            await pool._run(signal.pause, within=0.5)  # noqa: SLF001 - no photo is known that does this
+    assert await render(pool) == 320
