@@ -111,6 +111,12 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
     schema: str = "ebbmark"
     connections: Positive = 8
     """Largest pool of one process."""
+    ingest_password: str = ""
+    """Of the role that `migrate` makes for ingest, named by the schema and `_ingest`; none when empty."""
+    worker_password: str = ""
+    """Of the workers' role, `…_worker`."""
+    janitor_password: str = ""
+    """Of the janitors' role, `…_janitor`."""
 
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):

@@ -147,7 +147,7 @@ def gone_page(kind: Literal["unknown", "expired"], receipt_url: str | None = Non
     if kind == "expired":
         title, detail = (
             "These photos are deleted",
-            "Their hour is over, or their owner deleted them. Nothing is left.",
+            "Their hour is over, or their owner deleted them. The last bytes go within minutes.",
         )
     else:
         title, detail = "There is nothing here", "The link is wrong, or what it led to is deleted."

@@ -42,6 +42,7 @@ from ebbmark.ledger.postgres_deliveries import PostgresDeliveries
 from ebbmark.ledger.postgres_letters import PostgresLetters
 from ebbmark.ledger.postgres_proofs import PostgresProofs
 from ebbmark.ledger.proofs import Proofs
+from ebbmark.ledger.roles import grant
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
 
@@ -95,7 +96,7 @@ def conninfo(settings: LedgerSettings) -> str:
 
 
 def migrate(settings: LedgerSettings) -> list[str]:
-    """Apply the migrations that are missing, in order, under a lock; return their names.
+    """Apply the migrations that are missing, in order, under a lock; then the roles. Return their names.
 
     Raises:
         Unavailable: the database does not answer.
@@ -118,6 +119,7 @@ def migrate(settings: LedgerSettings) -> list[str]:
                     connection.execute(script.read_text("utf-8").encode())
                     connection.execute("insert into migrations (name) values (%s)", [script.name])
                     applied.append(script.name)
+            grant(connection, settings)
     except psycopg.OperationalError as exc:
         raise Unavailable("ledger-unavailable", "The database does not answer.") from exc
     return applied

@@ -1,12 +1,17 @@
 """After the end of all jobs the disks are searched for what people sent: photos, names and words."""
 
+import asyncio
+import json
+import re
 import secrets
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import boto3
 import msgspec
@@ -18,8 +23,10 @@ from psycopg import sql
 from devstack import seaweedfs
 from ebbmark.ledger.postgres import conninfo
 from ebbmark.settings import Job, Settings, Webhook
+from ebbmark.store import S3Store, original_key
+from janitor.audit import KINDS
 from tests.people import Person, eventually, opened, photo, saved_as
-from tests.system import System
+from tests.system import System, process_environment
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 
@@ -173,3 +180,42 @@ def test_no_disk_holds_a_byte_of_a_photo_and_the_ledger_holds_no_word(
         for command in ("vacuum full", "select pg_switch_wal()", "checkpoint"):
             connection.execute(command.encode())
     assert files_with(WORDS, *disks) == set()
+
+
+def audited(system: System) -> tuple[int, dict[str, int]]:
+    """Run the operator's command; return its exit code and what it found of each kind."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "ebbmark.cli", "audit", "--json"],
+        env=process_environment(system.settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode in {0, 1}, ran.stderr
+    return ran.returncode, json.loads(ran.stdout)["findings"]
+
+
+def measured(system: System) -> dict[str, float]:
+    """Return what the janitor's metrics say of its last audit, by kind."""
+    with urllib.request.urlopen(system.processes["janitor"].url, timeout=10) as answer:  # noqa: S310 - ours
+        text = answer.read().decode()
+    found = re.findall(r'^ebbmark_audit_findings\{kind="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    return {kind: float(count) for kind, count in found}
+
+
+def test_the_operator_is_told_what_is_wrong_and_the_janitor_sees_to_it(running_system: System) -> None:
+    system, store = running_system, running_system.settings.store
+    well = dict.fromkeys(KINDS, 0)
+    assert audited(system) == (0, well)
+    eventually(lambda: measured(system), lambda seen: seen == well)
+    system.processes["janitor"].pause()  # or it might be quicker
+    try:
+        asyncio.run(S3Store(store).put(original_key(uuid4(), 0, b"a" * 32), b"left over"))
+        asyncio.run(S3Store(store).put("holiday.jpg", b"somebody's"))
+        assert audited(system) == (1, well | {"orphan": 1, "foreign": 1})
+    finally:
+        system.processes["janitor"].resume()
+    eventually(lambda: measured(system)["foreign"], lambda seen: seen == 1)
+    eventually(lambda: asyncio.run(S3Store(store).keys("")), lambda keys: keys == ["holiday.jpg"])
+    eventually(lambda: measured(system), lambda seen: seen == well | {"foreign": 1})
+    asyncio.run(S3Store(store).delete(["holiday.jpg"]))

@@ -12,7 +12,6 @@ import pytest
 
 from devstack.supervisor import Stack
 from ebbmark.errors import Unavailable
-from ebbmark.events import DeadLetter
 from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
 from ebbmark.ledger.deliveries import Attempt, Deliveries, Webhook
 from ebbmark.ledger.letters import Letters, Selection
@@ -22,6 +21,7 @@ from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.settings import Settings
 from ebbmark.testing import MemoryLedger
 from tests.contract.ledgers import RECIPE, new_job, new_photo, open_with
+from tests.contract.test_ledger_letters import message
 from tests.system import free_port
 
 JOB = UUID(int=1)
@@ -43,18 +43,6 @@ ATTEMPT = Attempt(
     completed_at=None,
     expires_at=None,
     webhook=HOOK,
-)
-LETTER = DeadLetter(
-    reason="poison",
-    attempts=5,
-    first_seen=datetime(2026, 3, 1, tzinfo=UTC),
-    last_seen=datetime(2026, 3, 1, tzinfo=UTC),
-    topic="tasks.bulk",
-    partition=-1,
-    offset=-1,
-    original=b"{}",
-    job=JOB,
-    n=0,
 )
 CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "ready": lambda ledger: ledger.ready(),
@@ -109,13 +97,13 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "proofs.audited": lambda ledger: ledger.proofs.audited(
         Audited(started_at=datetime(2026, 3, 1, tzinfo=UTC), objects=0, bytes=0, findings=0)
     ),
-    "letters.enter": lambda ledger: ledger.letters.enter(LETTER),
+    "letters.enter": lambda ledger: ledger.letters.enter(message()),
     "letters.find": lambda ledger: ledger.letters.find(Selection(), limit=1),
-    "letters.original": lambda ledger: ledger.letters.original("l"),
-    "letters.redriven": lambda ledger: ledger.letters.redriven("l"),
-    "letters.resolve": lambda ledger: ledger.letters.resolve("l"),
+    "letters.original": lambda ledger: ledger.letters.original("a"),
+    "letters.redriven": lambda ledger: ledger.letters.redriven("a"),
+    "letters.resolve": lambda ledger: ledger.letters.resolve("a"),
     "letters.settle": lambda ledger: ledger.letters.settle(),
-    "letters.forget": lambda ledger: ledger.letters.forget(retention=MINUTE),
+    "letters.forget": lambda ledger: ledger.letters.forget(retention=timedelta(days=7)),
     "letters.stats": lambda ledger: ledger.letters.stats(),
     "deliveries.subscribe": lambda ledger: ledger.deliveries.subscribe(JOB, HOOK),
     "deliveries.enter": lambda ledger: ledger.deliveries.enter(),
@@ -144,10 +132,10 @@ async def not_unavailable(ledger: Ledger) -> list[str]:
 def test_no_call_is_forgotten_here() -> None:
     asked_otherwise = {"changes", "candidacy", "deliveries", "letters", "proofs"}
     of_webhooks = {f"deliveries.{name}" for name in Deliveries.__abstractmethods__}
-    of_letters = {f"letters.{name}" for name in Letters.__abstractmethods__}
     of_proofs = {f"proofs.{name}" for name in Proofs.__abstractmethods__}
-    own = Ledger.__abstractmethods__ - asked_otherwise
-    assert set(CALLS) == own | of_webhooks | of_letters | of_proofs
+    of_letters = {f"letters.{name}" for name in Letters.__abstractmethods__}
+    parts = of_webhooks | of_proofs | of_letters
+    assert set(CALLS) == (Ledger.__abstractmethods__ - asked_otherwise) | parts
 
 
 async def test_a_ledger_that_is_down_is_unavailable_and_nobody_leads() -> None:

@@ -18,6 +18,7 @@ import yaml
 from devstack import kafka, seaweedfs, services
 from devstack.supervisor import SERVERS, Endpoints
 from ebbmark.cli import AGENTS, main
+from ebbmark.ledger.roles import RIGHTS, role
 from ebbmark.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +174,23 @@ def test_secrets_come_from_files_alone() -> None:
     assert not re.search(r"://[^/\s:@]+:[^/\s@]+@", TEXT)
 
 
+@pytest.mark.parametrize("name", sorted(set(OURS) - {"prepare"}))
+def test_a_service_has_a_role_of_its_own_in_the_database_and_no_other_s_password(name: str) -> None:
+    service = SERVICES[name]["command"][0]
+    assert environment(name)["EBBMARK_LEDGER_URL"] == (
+        f"postgresql://{role(Settings().ledger, service)}@postgres:5432/ebbmark"
+    )
+    passwords = [secret for secret in SERVICES[name]["secrets"] if secret.startswith("ledger")]
+    assert passwords == [f"ledger_{service}_password"]
+    assert environment(name)["EBBMARK_LEDGER_PASSWORD_FILE"] == f"/run/secrets/{passwords[0]}"
+
+
+def test_the_roles_are_made_with_the_passwords_that_the_services_have() -> None:
+    for service in RIGHTS:
+        given = environment("prepare")[f"EBBMARK_LEDGER_{service.upper()}_PASSWORD_FILE"]
+        assert given == environment(service)["EBBMARK_LEDGER_PASSWORD_FILE"]
+
+
 def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     script = tmp_path / "make-secrets"
@@ -284,7 +302,20 @@ def test_seaweedfs_is_started_as_on_the_local_stack(tmp_path: Path) -> None:
     mine = json.loads((tmp_path / "local" / "s3.json").read_text("utf-8"))
     credentials = {"accessKey": "store_access_key-1", "secretKey": "store_secret_key-1"}
     mine["identities"][0]["credentials"] = [credentials]
-    assert config == mine
+    owner, *others = config["identities"]
+    assert [owner] == mine["identities"]
+    assert {each["name"] for each in others} == set(RIGHTS)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_service_has_keys_of_its_own_to_the_bucket_and_no_other_s(tmp_path: Path, name: str) -> None:
+    config, _ = started_seaweedfs(tmp_path)
+    files = [environment(name)[f"EBBMARK_STORE_{key}_KEY_FILE"] for key in ("ACCESS", "SECRET")]
+    keys = [file.removeprefix("/run/secrets/") for file in files]
+    identity = "ebbmark" if name == "prepare" else SERVICES[name]["command"][0]
+    (credentials,) = next(each for each in config["identities"] if each["name"] == identity)["credentials"]
+    assert list(credentials.values()) == [f"{key}-1" for key in keys]
+    assert [secret for secret in SERVICES[name]["secrets"] if secret.startswith("store")] == keys
 
 
 def test_seaweedfs_shows_only_its_s3_gateway(tmp_path: Path) -> None:
