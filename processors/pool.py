@@ -67,6 +67,7 @@ class RenderPool:
         self._memory = worker.child_memory
         self._pool = self._make()
         self._flying: dict[Future[Any], float] = {}
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watching: asyncio.Task[None] | None = None
 
     def _make(self) -> pebble.ProcessPool:
@@ -133,8 +134,12 @@ class RenderPool:
         except RuntimeError as exc:  # pebble's word for a pool that broke
             raise _Broken(begun=False) from exc
         self._flying[future] = time.monotonic()
+        broken, outcome = self._broken, asyncio.wrap_future(future)
         try:
-            return await asyncio.wrap_future(future)
+            await asyncio.wait([outcome, broken], return_when=asyncio.FIRST_COMPLETED)
+            if not outcome.done():
+                raise _Broken(begun=True)  # noqa: TRY301 - told by the pool, not by the future
+            return outcome.result()
         except TimeoutError as exc:
             metrics.CHILDREN_LOST.labels("timeout").inc()
             raise ChildLost("timeout") from exc
@@ -150,6 +155,7 @@ class RenderPool:
             raise ChildLost(type(exc).__name__) from exc
         finally:
             self._flying.pop(future, None)
+            outcome.add_done_callback(_heard) if broken.done() else outcome.cancel()
 
     async def _watch(self) -> None:
         while True:
@@ -165,9 +171,9 @@ class RenderPool:
             return  # another photo has seen to it
         metrics.CHILDREN_LOST.labels("broken").inc()
         self._pool = self._make()
-        for future in self._flying:
-            if not future.done():
-                future.set_exception(BrokenProcessPool())
+        # Their futures are the old pool's, which may still come to speak of them.
+        self._broken.set_result(None)
+        self._broken = asyncio.get_running_loop().create_future()
         threading.Thread(target=_bury, args=(broken,), name="broken-pool", daemon=True).start()
 
 
@@ -175,6 +181,12 @@ class _Broken(Exception):
     def __init__(self, *, begun: bool) -> None:
         super().__init__()
         self.begun = begun
+
+
+def _heard(outcome: "asyncio.Future[Any]") -> None:
+    """Take note of what nobody waits for any more."""
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 def _bury(pool: pebble.ProcessPool) -> None:
