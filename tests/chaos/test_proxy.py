@@ -96,14 +96,14 @@ def test_a_refusal_resets_old_and_new_connections(proxy: Proxy) -> None:
         proxy.set(Weather(refused=True))
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
-    with closing(connect(proxy)) as connection, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), closing(connect(proxy)) as connection:
         connection.recv(1)
 
 
 def test_resets_come_again_and_end_with_the_weather(proxy: Proxy) -> None:
     proxy.set(Weather(resets=0.05))
     for _ in range(2):
-        with closing(connect(proxy)) as connection, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), closing(connect(proxy)) as connection:
             connection.recv(1)
     proxy.set(Weather())
     with closing(connect(proxy)) as connection:
@@ -113,7 +113,7 @@ def test_resets_come_again_and_end_with_the_weather(proxy: Proxy) -> None:
 def test_a_server_that_is_gone_is_a_reset() -> None:
     with (
         Proxy(free_port(), free_port()) as nowhere,
-        closing(connect(nowhere)) as connection,
         pytest.raises(ConnectionResetError),
+        closing(connect(nowhere)) as connection,
     ):
         connection.recv(1)
