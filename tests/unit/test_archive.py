@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingest.archive import Entry, WrongLengthError, archive, length, whole
+from tests.conftest import missing
 
 MOMENT = datetime(2026, 3, 1, 12, 34, 56, tzinfo=UTC)
 FILES = {
@@ -54,7 +55,7 @@ async def test_the_length_is_known_and_every_file_comes_out_as_it_went_in(tmp_pa
 )
 async def test_other_programs_find_nothing_wrong_with_it(tmp_path: Path, command: list[str]) -> None:
     if shutil.which(command[0]) is None:
-        pytest.skip(f"There is no {command[0]} here.")
+        missing(f"There is no {command[0]} here.")
     path = await written(tmp_path / "a.zip", entries())
     read = subprocess.run([*command, path], capture_output=True, check=False, text=True)  # noqa: ASYNC221 - it is short
     assert (read.returncode, read.stderr) == (0, "")
