@@ -7,7 +7,6 @@ guard decides when a message is done, since Faust's own acks lose messages (see 
 
 import asyncio
 import tempfile
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,19 +16,16 @@ from typing import Any
 import faust
 from faust.types import EventT
 
-from ebbmark.errors import MalformedEvent, Unavailable
+from ebbmark.errors import MalformedEvent
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import Hand, Message, Slots, guarded
-from ebbmark.progress import Group, Stall
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
-from observability import logs, metrics
+from observability import logs
 
 log = logs.get(__name__)
 
-_LOOKS = 6
-"""In the time after which a consumer that receives nothing is called stuck."""
 _DRAIN = 15.0
 """Seconds for what is in hand at SIGTERM; then it is given back. The process must be gone in 30."""
 _HASTE = 2.0
@@ -54,8 +50,6 @@ class Consumer:
         self._prefix = settings.prefix
         self._failure: asyncio.Future[None] | None = None
         self._hand = Hand()
-        self._topics: list[str] = []
-        self._settings = settings
         folder = Path(data or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self._app = faust.App(
@@ -83,7 +77,6 @@ class Consumer:
 
     def consume(self, topic: Topic[E], handle: Callable[[E], Awaitable[None]], slots: Slots) -> None:
         """Add a topic; call before `run`."""
-        self._topics.append(topic.name)
         source = self._app.topic(self._prefix + topic.name, value_serializer="raw", key_serializer="raw")
 
         async def bury(message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
@@ -121,41 +114,14 @@ class Consumer:
             await self._app.start()
             log.info("consuming", group=self._app.conf.id)
             ended = asyncio.ensure_future(self._app.wait_until_stopped())
-            watching = asyncio.create_task(self._watch())
             await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
-            watching.cancel()
         finally:
             told.cancel()
             await self._leave(_DRAIN if stop.is_set() else _HASTE)
         if not stop.is_set():
             reason = self._failure.exception() if self._failure.done() else self._app.crash_reason
             raise Stopped(f"the consumer {self.name} stopped by itself") from reason
-
-    async def _watch(self) -> None:
-        """Fail the consumer when its partitions hold messages that it neither has in hand nor receives."""
-        patience = self._settings.stall.total_seconds()
-        group = Group(self._settings.bootstrap, self._app.conf.id)
-        stall = Stall(patience, time.monotonic)
-        taken = -1
-        while True:
-            await asyncio.sleep(patience / _LOOKS)
-            places = [(each.topic, each.partition) for each in self._app.consumer.assignment()]
-            try:
-                behind = await group.behind(places) if places else {}
-            except Unavailable:
-                stall.forget()
-                continue
-            for name in self._topics:
-                waiting = [
-                    end - at for (topic, _), (at, end) in behind.items() if topic == self._prefix + name
-                ]
-                metrics.CONSUMER_LAG.labels(self.name, name).set(sum(waiting))
-            idle, taken = self._hand.taken == taken and not self._hand.busy, self._hand.taken
-            if stuck := stall.judge(behind, idle=idle):
-                metrics.CONSUMERS_STUCK.labels(self.name).inc()
-                log.error("stuck", group=self._app.conf.id, places=[f"{t}/{p}" for t, p in stuck])
-                self._fail(Stopped(f"the consumer {self.name} receives nothing"))
 
     async def _leave(self, within: float) -> None:
         """Whatever is not acked comes again, so leaving may always be cut short."""

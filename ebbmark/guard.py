@@ -92,18 +92,10 @@ class Hand:
     def __init__(self) -> None:
         """Begin empty, and willing."""
         self.draining = False
-        self.taken = 0
-        """How many messages were ever taken in hand."""
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def busy(self) -> bool:
-        """Whether anything is in hand."""
-        return bool(self._tasks)
 
     def hold(self, task: asyncio.Task[None]) -> None:
         """Count the task until it ends."""
-        self.taken += 1
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -98,8 +98,6 @@ class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
     replication: Positive = 1
     publish_timeout: timedelta = timedelta(seconds=8)
     """An event not acknowledged by then is reported as not published."""
-    stall: timedelta = timedelta(minutes=2)
-    """A consumer that has nothing in hand and is behind for so long ends its process, to be started anew."""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):

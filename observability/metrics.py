@@ -68,18 +68,6 @@ MESSAGES_DEAD_IN_A_ROW = Gauge(
     ["topic"],
 )
 
-CONSUMER_LAG = Gauge(
-    "ebbmark_consumer_lag_messages",
-    "Messages of this process's partitions that are not committed yet. Growing for minutes: add workers.",
-    ["group", "topic"],
-)
-CONSUMERS_STUCK = Counter(
-    "ebbmark_consumers_stuck_total",
-    "Consumers that ended their process since they were behind and received nothing. More than one an hour: "
-    "look at the broker.",
-    ["group"],
-)
-
 # The worker renders
 
 STAGE_SECONDS = Histogram(
