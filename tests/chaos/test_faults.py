@@ -9,7 +9,7 @@ from tests.chaos.faults import CATALOGUE
 from tests.chaos.invariants import Onlooker
 from tests.chaos.run import strike
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.servers, pytest.mark.chaos, pytest.mark.timeout(240)]
 
 KINDS = {fault.kind: fault for fault in reversed(CATALOGUE.values())}
 

@@ -5,7 +5,7 @@ import pytest
 from tests.chaos.arena import Arena
 from tests.chaos.run import random_run
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.servers, pytest.mark.chaos, pytest.mark.timeout(400)]
 
 
 def test_after_a_few_faults_under_load_every_invariant_holds(chaos: Arena) -> None:
