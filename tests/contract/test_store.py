@@ -315,6 +315,7 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "put_new": lambda store: store.put_new("k", b"x", {}),
     "get": lambda store: store.get("k"),
     "stream": lambda store: read(store, "k", 0, 1),
+    "described": lambda store: store.described("k"),
     "keys": lambda store: store.keys("k"),
     "listing": lambda store: pages(store, "k"),
     "delete": lambda store: store.delete(["k"]),
