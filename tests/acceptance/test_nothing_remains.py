@@ -92,7 +92,9 @@ def files_with(word: str, *folders: Path) -> set[str]:
     found = subprocess.run(
         ["grep", "-rlaF", "--", word, *map(str, folders)], capture_output=True, text=True, check=False
     )
-    assert found.returncode in {0, 1}, found.stderr
+    # The topics of another module's tests may be going while we look: what is gone holds nothing.
+    wrong = [line for line in found.stderr.splitlines() if not line.endswith("No such file or directory")]
+    assert not wrong
     return set(found.stdout.splitlines())
 
 
