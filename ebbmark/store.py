@@ -14,6 +14,7 @@ from uuid import UUID
 import boto3
 import botocore.config
 import botocore.exceptions
+import msgspec
 import obstore
 import obstore.exceptions
 from msgspec import Struct
@@ -89,6 +90,36 @@ class Deleted(Struct, frozen=True):
 
     objects: int = 0
     bytes: int = 0
+
+
+class Described(Struct, frozen=True, kw_only=True):
+    """What a result says of itself, in the metadata of its object: pixels, bytes, and its media type."""
+
+    width: int
+    height: int
+    size: int
+    thumbnail_size: int
+    media_type: str
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as the object carries it."""
+        return {name: str(getattr(self, field)) for field, name in _DESCRIBED.items()}
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, str]) -> "Described":
+        """Return what the object carries."""
+        return msgspec.convert(
+            {field: metadata[name] for field, name in _DESCRIBED.items()}, cls, strict=False
+        )
+
+
+_DESCRIBED = {
+    "width": "ebb-width",
+    "height": "ebb-height",
+    "size": "ebb-size",
+    "thumbnail_size": "ebb-thumbnail",
+    "media_type": "ebb-type",
+}
 
 
 class ObjectStore(ABC):

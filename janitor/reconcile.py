@@ -3,11 +3,13 @@
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import asdict
+
 from ebbmark.errors import Missing
 from ebbmark.eventlog import EventLog
 from ebbmark.events import DeadLetter, JobCompleted, RenderPhoto
 from ebbmark.ledger import GIVEN_UP, Abandoned, Ledger, Outcome
-from ebbmark.store import ObjectStore, result_key
+from ebbmark.store import Described, ObjectStore, result_key
 from ebbmark.topics import DEAD_LETTERS, JOBS, Topic, lane
 from observability import logs, metrics
 
@@ -79,11 +81,7 @@ async def _rendered(store: ObjectStore, photo: Abandoned) -> Outcome | None:
         n=photo.n,
         epoch=photo.epoch,
         fence=photo.fence,
-        width=int(kept["ebb-width"]),
-        height=int(kept["ebb-height"]),
-        size=int(kept["ebb-size"]),
-        thumbnail_size=int(kept["ebb-thumbnail"]),
-        media_type=kept["ebb-type"],
+        **asdict(Described.read(kept)),
     )
 
 

@@ -14,6 +14,8 @@ from pathlib import PurePath
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from msgspec.structs import asdict
+
 from ebbmark.errors import Rejected, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import PhotoFailed, PhotoRendered, RenderPhoto
@@ -21,7 +23,7 @@ from ebbmark.guard import Braked, patiently
 from ebbmark.imaging.render import Rendered
 from ebbmark.ledger import Claim, Ledger, Wanted
 from ebbmark.settings import Worker
-from ebbmark.store import ObjectStore, logo_key, original_key, result_key
+from ebbmark.store import Described, ObjectStore, logo_key, original_key, result_key
 from ebbmark.topics import STATUSES
 from observability import logs, metrics
 from processors.coalesce import Coalesced
@@ -143,11 +145,7 @@ class Renderer:
             n=claim.n,
             epoch=claim.epoch,
             fence=claim.fence,
-            width=int(kept["ebb-width"]),
-            height=int(kept["ebb-height"]),
-            size=int(kept["ebb-size"]),
-            thumbnail_size=int(kept["ebb-thumbnail"]),
-            media_type=kept["ebb-type"],
+            **asdict(Described.read(kept)),
         )
 
     async def _claim_all(self, wanted: Sequence[Wanted]) -> Mapping[Wanted, Claim]:
@@ -185,10 +183,10 @@ def _facts(claim: Claim) -> dict[str, str]:
 
 
 def _describe(rendered: Rendered) -> dict[str, str]:
-    return {
-        "ebb-width": str(rendered.width),
-        "ebb-height": str(rendered.height),
-        "ebb-size": str(len(rendered.data)),
-        "ebb-thumbnail": str(len(rendered.thumbnail)),
-        "ebb-type": rendered.media_type,
-    }
+    return Described(
+        width=rendered.width,
+        height=rendered.height,
+        size=len(rendered.data),
+        thumbnail_size=len(rendered.thumbnail),
+        media_type=rendered.media_type,
+    ).metadata()
