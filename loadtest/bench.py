@@ -136,7 +136,7 @@ def system(data: Path) -> Generator[Bench]:
         noted = json.loads((data / "processes.json").read_text("utf-8"))
         processes = {name: int(entry["pid"]) for name, entry in noted.items()}
         env = _environment(json.loads((data / "endpoints.json").read_text("utf-8")))
-        for name, agents in (("worker", "renderer"), ("projector", "planner,projector")):
+        for name, agents in (("worker", "renderer"), ("projector", "planner,projector,notifier")):
             worker = [sys.executable, "-m", "ebbmark.cli", "worker", "--agents", agents]
             processes[name] = _started(started, worker, log, signal.SIGTERM, env).pid
         yield Bench(base_url, processes)
@@ -232,7 +232,7 @@ def _table(rows: list[dict[str, Any]], idle: Cpu) -> str:
     return "\n".join(
         [
             "CPU milliseconds for one photo. `worker` is the parent process of the rendering `children`;",
-            "`projector` is a worker with planner and projector.",
+            "`projector` is a worker with planner, projector and notifier.",
             "",
             *lines,
             "",

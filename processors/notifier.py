@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from ebbmark.events import JobEvent
+from ebbmark.events import JobCompleted, JobEvent
 from ebbmark.guard import patiently
 from ebbmark.ledger.deliveries import COMPLETED, Attempt, Deliveries
 from ebbmark.settings import Webhook as WebhookSettings
@@ -38,6 +38,8 @@ class Notifier:
 
     async def handle(self, event: JobEvent) -> None:
         """Return when what is due was tried once, and what came of it is in the ledger."""
+        if isinstance(event, JobCompleted) and not event.awaited:
+            return
         await self._deliveries.enter(event.job)
         for attempt in await self._deliveries.claim(
             event.job, lease=self._lease, farewell=self._settings.farewell

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+from msgspec.structs import asdict
+
 from ebbmark.errors import Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import JobCompleted, PhotoFailed, PhotoRendered
@@ -36,13 +38,7 @@ class Projector:
         if completions:
             # What the log does not get now, the janitor announces: it finds what nobody noted.
             with suppress(Unavailable):
-                await self._log.publish(
-                    JOBS,
-                    [
-                        JobCompleted(job=c.job, epoch=c.epoch, done=c.done, failed=c.failed)
-                        for c in completions
-                    ],
-                )
+                await self._log.publish(JOBS, [JobCompleted(**asdict(each)) for each in completions])
                 metrics.JOBS_COMPLETED.inc(len(completions))
                 self._announced.extend(completions)
                 if self._noting is None:

@@ -150,12 +150,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Completion(Struct, frozen=True, kw_only=True):
-    """A job whose last photo is done or failed."""
+    """A job whose last photo is done or failed; `awaited` when there is a receiver to be told."""
 
     job: UUID
     epoch: int
     done: int
     failed: int
+    awaited: bool = False
 
 
 class Abandoned(Struct, frozen=True, kw_only=True):

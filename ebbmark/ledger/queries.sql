@@ -311,7 +311,9 @@ with outcome as (
   from counted c where j.id = c.job
   returning j.id, j.epoch, j.done, j.failed, j.state = 'complete' and j.completed_at = now() as completed
 )
-select id as job, epoch, done, failed, completed, pg_notify(%(channel)s, id::text) from moved;
+select id as job, epoch, done, failed, completed, pg_notify(%(channel)s, id::text),
+  completed and exists (select from webhooks w where w.job = id) as awaited
+from moved;
 
 -- name: announced
 -- JobCompleted of these epochs is in the log; a note that comes late takes nothing back.
@@ -321,7 +323,7 @@ where jobs.id = given.job;
 
 -- name: unannounced
 -- Completed ten seconds ago, and nobody said that the log has it.
-select id as job, epoch, done, failed from jobs
+select id as job, epoch, done, failed, exists (select from webhooks w where w.job = id) as awaited from jobs
 where state = 'complete' and announced_epoch is distinct from epoch and completed_at < now() - interval '10 s'
 limit 500;
 

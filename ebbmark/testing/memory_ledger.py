@@ -649,7 +649,9 @@ def _ends(photo: _Photo, outcome: Outcome) -> bool:
 
 
 def _completion(job: _Job) -> Completion:
-    return Completion(job=job.id, epoch=job.epoch, done=job.done, failed=job.failed)
+    return Completion(
+        job=job.id, epoch=job.epoch, done=job.done, failed=job.failed, awaited=job.webhook is not None
+    )
 
 
 def _as(kind: type[S], row: Struct, **others: object) -> S:

@@ -104,6 +104,17 @@ async def test_a_dying_job_takes_no_receiver(ledger: Ledger, deliveries: Deliver
     assert await deliveries.subscribe(uuid4(), HOOK) is None
 
 
+async def test_a_completion_says_whether_a_receiver_awaits_it(bench: Bench) -> None:
+    heard, unheard = await sealed_with(bench.ledger, 1), await sealed_with(bench.ledger, 1)
+    await bench.ledger.deliveries.subscribe(heard, HOOK)
+    outcomes = [done(*await claim(bench.ledger, job, 0)) for job in (heard, unheard)]
+    ended = await bench.ledger.finish(outcomes, ttl=TTL)
+    assert {each.job: each.awaited for each in ended} == {heard: True, unheard: False}
+    await bench.advance(timedelta(seconds=11))
+    found = await bench.ledger.unannounced()
+    assert {each.job: each.awaited for each in found} == {heard: True, unheard: False}
+
+
 # What
 
 

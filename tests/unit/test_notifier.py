@@ -143,6 +143,14 @@ async def test_repeated_events_and_orders_tell_it_once(world: World) -> None:
     assert len(world.receiver.seen) == 1
 
 
+async def test_a_completion_nobody_awaits_costs_the_ledger_nothing(world: World) -> None:
+    job = await world.complete()
+    await world.notifier.handle(JobCompleted(job=job, epoch=0, done=2, failed=1, awaited=False))
+    assert await world.ledger.deliveries.log(job) == []
+    await world.hear_of(job)
+    assert len(await world.ledger.deliveries.log(job)) == 1
+
+
 async def test_two_that_hear_of_it_at_once_tell_it_once(world: World) -> None:
     job = await world.complete()
     other = Notifier(world.ledger.deliveries, Courier(world.settings), world.settings)

@@ -138,7 +138,7 @@ async def test_a_photo_goes_its_way_and_its_job_completes(world: World) -> None:
     stored = await world.store.get(result_key(job.id, 0, 0))
     assert len(stored) == status.size + status.thumbnail_size
     assert stored[status.size :].startswith(b"\xff\xd8\xff")
-    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0)]
+    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0, awaited=False)]
 
 
 async def test_the_first_photos_of_a_job_travel_in_the_express_lane(world: World) -> None:
@@ -299,7 +299,7 @@ async def test_a_completion_that_could_not_be_published_is_announced_later(world
     world.now += timedelta(seconds=11)
     await world.sweep()
     await world.sweep()
-    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0)]
+    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0, awaited=False)]
 
 
 async def test_an_expired_job_loses_its_objects_and_then_its_names(world: World) -> None:
