@@ -40,6 +40,9 @@ def settings(data: Path, ports: dict[str, int]) -> dict[str, str]:
         "log.dirs": str(data / "log"),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
+        # Few clients need few threads, and each one less is a wake-up less on the way of a message.
+        "num.network.threads": "1",
+        "num.io.threads": "2",
         "offsets.topic.num.partitions": "1",
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.num.partitions": "1",
