@@ -64,15 +64,11 @@ class PhotoFailed(PhotoEvent, frozen=True, kw_only=True, gc=False):
 
 
 class JobCompleted(JobEvent, frozen=True, kw_only=True, gc=False):
-    """Every photo of the job is done or failed: queued once per (job, epoch), delivered at least once.
-
-    `awaited` is false only when the job has no receiver to be told.
-    """
+    """Every photo of the job is done or failed: queued once per (job, epoch), delivered at least once."""
 
     epoch: int
     done: int
     failed: int
-    awaited: bool = True
 
 
 class JobExpired(JobEvent, frozen=True, kw_only=True, gc=False):

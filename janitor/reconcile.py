@@ -62,7 +62,9 @@ async def give_up(
 async def announce(ledger: Ledger, eventlog: EventLog) -> int:
     """Publish the completions that no projector is known to have published; return how many."""
     completions = await ledger.unannounced()
-    await eventlog.publish(JOBS, [JobCompleted(**asdict(each)) for each in completions])
+    await eventlog.publish(
+        JOBS, [JobCompleted(job=c.job, epoch=c.epoch, done=c.done, failed=c.failed) for c in completions]
+    )
     if completions:
         await ledger.announced(completions)
         metrics.JOBS_COMPLETED.inc(len(completions))

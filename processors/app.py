@@ -11,7 +11,7 @@ from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
 from ebbmark.store import S3Store
-from ebbmark.topics import BULK, EXPRESS, JOBS, NOTIFICATIONS, STATUSES, UPLOADS
+from ebbmark.topics import BULK, EXPRESS, NOTIFICATIONS, STATUSES, UPLOADS
 from observability import exporter
 from processors.courier import Courier
 from processors.lanes import Lanes
@@ -85,11 +85,9 @@ def add_projector(consumer: Consumer, ledger: Ledger, eventlog: EventLog, settin
 
 
 def add_notifier(consumer: Consumer, ledger: Ledger, settings: Settings) -> None:
-    """Jobs, notifications → receivers, the ledger."""
+    """Notifications → receivers, the ledger."""
     notifier = Notifier(ledger.deliveries, Courier(settings.webhook), settings.webhook)
-    slots = asyncio.Semaphore(_NOTIFIER_SLOTS)
-    consumer.consume(JOBS, notifier.handle, slots)
-    consumer.consume(NOTIFICATIONS, notifier.handle, slots)
+    consumer.consume(NOTIFICATIONS, notifier.handle, asyncio.Semaphore(_NOTIFIER_SLOTS))
 
 
 AGENTS: Mapping[str, str] = MappingProxyType(

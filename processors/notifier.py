@@ -1,6 +1,6 @@
 """Tells receivers how jobs ended: enter → claim → sign → send → record. Each step may be repeated.
 
-Events are only hints: what is to be told, to whom, and when again, the ledger says. No handler
+Orders are only hints: what is to be told, to whom, and when again, the ledger says. No handler
 waits for a receiver to come back; what failed is due again in the ledger.
 """
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from ebbmark.events import JobCompleted, JobEvent
+from ebbmark.events import NotifyReceiver
 from ebbmark.guard import patiently
 from ebbmark.ledger.deliveries import COMPLETED, Attempt, Deliveries
 from ebbmark.settings import Webhook as WebhookSettings
@@ -27,7 +27,7 @@ _GROWTH = 3
 
 
 class Notifier:
-    """Handles completions, ends and the janitor's orders alike."""
+    """Handles the orders of projector and janitor alike."""
 
     def __init__(self, deliveries: Deliveries, courier: Courier, settings: WebhookSettings) -> None:
         """An attempt that nobody reports on is due again soon after its time is over."""
@@ -36,13 +36,11 @@ class Notifier:
         self._settings = settings
         self._lease = settings.timeout + _MARGIN
 
-    async def handle(self, event: JobEvent) -> None:
+    async def handle(self, order: NotifyReceiver) -> None:
         """Return when what is due was tried once, and what came of it is in the ledger."""
-        if isinstance(event, JobCompleted) and not event.awaited:
-            return
-        await self._deliveries.enter(event.job)
+        await self._deliveries.enter(order.job)
         for attempt in await self._deliveries.claim(
-            event.job, lease=self._lease, farewell=self._settings.farewell
+            order.job, lease=self._lease, farewell=self._settings.farewell
         ):
             await self._try(attempt)
 

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-from msgspec.structs import asdict
-
 from ebbmark.errors import Unavailable
 from ebbmark.eventlog import EventLog
-from ebbmark.events import JobCompleted, PhotoFailed, PhotoRendered
+from ebbmark.events import JobCompleted, NotifyReceiver, PhotoFailed, PhotoRendered
 from ebbmark.ledger import Completion, Ledger, Outcome
-from ebbmark.topics import JOBS
+from ebbmark.topics import JOBS, NOTIFICATIONS
 from observability import metrics
 from processors.coalesce import Coalesced
 
@@ -38,12 +36,21 @@ class Projector:
         if completions:
             # What the log does not get now, the janitor announces: it finds what nobody noted.
             with suppress(Unavailable):
-                await self._log.publish(JOBS, [JobCompleted(**asdict(each)) for each in completions])
+                await self._announce(completions)
                 metrics.JOBS_COMPLETED.inc(len(completions))
                 self._announced.extend(completions)
                 if self._noting is None:
                     self._noting = asyncio.create_task(self._note())
         return {}
+
+    async def _announce(self, completions: Sequence[Completion]) -> None:
+        happened = [
+            JobCompleted(job=each.job, epoch=each.epoch, done=each.done, failed=each.failed)
+            for each in completions
+        ]
+        await self._log.publish(JOBS, happened)
+        if awaited := [NotifyReceiver(job=each.job) for each in completions if each.awaited]:
+            await self._log.publish(NOTIFICATIONS, awaited)
 
     async def _note(self) -> None:
         """Note what was announced once a second, for all jobs at once: a lost note is only a repeat."""

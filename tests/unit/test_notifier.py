@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
-from ebbmark.events import JobCompleted, JobExpired, NotifyReceiver
+from ebbmark.events import NotifyReceiver
 from ebbmark.ledger.deliveries import DeliveryRow, Webhook, event_id
 from ebbmark.settings import Settings
 from ebbmark.settings import Webhook as WebhookSettings
@@ -52,7 +52,7 @@ class World:
         return job
 
     async def hear_of(self, job: UUID) -> None:
-        await self.notifier.handle(JobCompleted(job=job, epoch=0, done=2, failed=1))
+        await self.notifier.handle(NotifyReceiver(job=job))
 
     async def sweep(self) -> int:
         """Let the janitor order, and the notifier follow."""
@@ -118,7 +118,7 @@ async def test_an_end_is_told_and_then_nothing_is_known_of_the_receiver(world: W
     await world.hear_of(job)
     await world.ledger.expire_now(job)
     await world.ledger.mark_expired(job, quiet=QUIET)
-    await world.notifier.handle(JobExpired(job=job))
+    await world.notifier.handle(NotifyReceiver(job=job))
     told = world.receiver.seen[-1].verified(SECRET)
     assert (told["type"], told["data"]["state"], told["data"]["job"]) == ("job.expired", "expired", str(job))
     assert world.receiver.seen[-1].headers["webhook-id"] == event_id(job, 0, "job.expired")
@@ -138,23 +138,14 @@ async def test_repeated_events_and_orders_tell_it_once(world: World) -> None:
     job = await world.complete()
     for _ in range(3):
         await world.hear_of(job)
-        await world.notifier.handle(NotifyReceiver(job=job))
         await world.sweep()
     assert len(world.receiver.seen) == 1
-
-
-async def test_a_completion_nobody_awaits_costs_the_ledger_nothing(world: World) -> None:
-    job = await world.complete()
-    await world.notifier.handle(JobCompleted(job=job, epoch=0, done=2, failed=1, awaited=False))
-    assert await world.ledger.deliveries.log(job) == []
-    await world.hear_of(job)
-    assert len(await world.ledger.deliveries.log(job)) == 1
 
 
 async def test_two_that_hear_of_it_at_once_tell_it_once(world: World) -> None:
     job = await world.complete()
     other = Notifier(world.ledger.deliveries, Courier(world.settings), world.settings)
-    event = JobCompleted(job=job, epoch=0, done=2, failed=1)
+    event = NotifyReceiver(job=job)
     await asyncio.gather(world.notifier.handle(event), other.handle(event))
     assert len(world.receiver.seen) == 1
 
@@ -264,7 +255,7 @@ async def test_a_host_with_enough_under_way_is_asked_later_and_nothing_is_counte
 async def test_a_receiver_on_a_forbidden_address_is_not_reached(world: World) -> None:
     job = await world.complete(url=world.receiver.url(host="127.0.0.2"))
     strict = Notifier(world.ledger.deliveries, Courier(world.settings), world.settings)
-    await strict.handle(JobCompleted(job=job, epoch=0, done=2, failed=1))
+    await strict.handle(NotifyReceiver(job=job))
     row = await world.row(job)
     assert (row.outcome, row.status, world.receiver.seen) == ("forbidden-address", None, [])
     assert row.next_attempt_at is not None

@@ -9,16 +9,25 @@ import msgspec
 import pytest
 
 from ebbmark.errors import Conflict, Rejected, Unavailable
-from ebbmark.events import ExpireJob, JobCompleted, JobExpired, PhotoFailed, PhotoRendered, RenderPhoto
+from ebbmark.events import (
+    ExpireJob,
+    JobCompleted,
+    JobExpired,
+    NotifyReceiver,
+    PhotoFailed,
+    PhotoRendered,
+    RenderPhoto,
+)
 from ebbmark.guard import Braked
 from ebbmark.imaging.recipe import parse_recipe
 from ebbmark.imaging.render import Rendered, render
 from ebbmark.ledger import JobRow, PhotoRow, Wanted
+from ebbmark.ledger.deliveries import Webhook
 from ebbmark.settings import Settings
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import job_prefix, result_key
 from ebbmark.testing import MemoryLedger, MemoryLog, MemoryStore
-from ebbmark.topics import BULK, DEAD_LETTERS, EXPIRATIONS, EXPRESS, JOBS, STATUSES, UPLOADS
+from ebbmark.topics import BULK, DEAD_LETTERS, EXPIRATIONS, EXPRESS, JOBS, NOTIFICATIONS, STATUSES, UPLOADS
 from ingest.jobs import Door
 from ingest.rounds import Again
 from ingest.uploads import Spool
@@ -138,7 +147,7 @@ async def test_a_photo_goes_its_way_and_its_job_completes(world: World) -> None:
     stored = await world.store.get(result_key(job.id, 0, 0))
     assert len(stored) == status.size + status.thumbnail_size
     assert stored[status.size :].startswith(b"\xff\xd8\xff")
-    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0, awaited=False)]
+    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0)]
 
 
 async def test_the_first_photos_of_a_job_travel_in_the_express_lane(world: World) -> None:
@@ -287,6 +296,15 @@ async def test_a_job_past_its_deadline_completes_with_failures(world: World) -> 
     assert (await world.photo(job.id)).code == "deadline"
 
 
+async def test_only_a_completion_with_a_receiver_is_ordered_to_be_told(world: World) -> None:
+    heard, unheard = await world.accept(photo(320, 240)), await world.accept(photo(320, 240, seed=1))
+    webhook = Webhook(url="https://example.org/", secret=b"s" * 32)
+    await world.ledger.deliveries.subscribe(heard.id, webhook)
+    await world.deliver()
+    assert {each.job for each in world.log.events(JOBS)} == {heard.id, unheard.id}
+    assert world.log.events(NOTIFICATIONS) == [NotifyReceiver(job=heard.id)]
+
+
 async def test_a_completion_that_could_not_be_published_is_announced_later(world: World) -> None:
     job = await world.accept(photo(320, 240))
     await world.planner.handle(world.log.events(UPLOADS)[0])
@@ -299,7 +317,7 @@ async def test_a_completion_that_could_not_be_published_is_announced_later(world
     world.now += timedelta(seconds=11)
     await world.sweep()
     await world.sweep()
-    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0, awaited=False)]
+    assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0)]
 
 
 async def test_an_expired_job_loses_its_objects_and_then_its_names(world: World) -> None:
