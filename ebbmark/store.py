@@ -22,6 +22,7 @@ from obstore.store import S3Store as ObstoreS3
 
 from ebbmark.errors import Missing, Unavailable
 from ebbmark.settings import Store as StoreSettings
+from observability import metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -192,7 +193,8 @@ def _translated(call: Callable[P, Awaitable[T]]) -> "Callable[P, CoroutineType[A
     @functools.wraps(call)
     async def translate(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await call(*args, **kwargs)
+            with metrics.STORE_SECONDS.labels(call.__name__).time():
+                return await call(*args, **kwargs)
         except FileNotFoundError as exc:
             raise Missing("object-missing", "The object is not in the store.") from exc
         except (
@@ -200,6 +202,7 @@ def _translated(call: Callable[P, Awaitable[T]]) -> "Callable[P, CoroutineType[A
             botocore.exceptions.BotoCoreError,
             botocore.exceptions.ClientError,
         ) as exc:
+            metrics.STORE_FAULTS.inc()
             raise Unavailable("store-unavailable", "The object store does not answer.") from exc
 
     return translate

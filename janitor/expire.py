@@ -17,6 +17,7 @@ log = logs.get(__name__)
 
 async def order_expirations(ledger: Ledger, eventlog: EventLog, *, grace: timedelta) -> int:
     """Kill the links of what ran out, and order the deletion of what is due; return how many."""
+    metrics.EXPIRY_OVERDUE.set((await ledger.expiry_overdue()).total_seconds())
     due = await ledger.expire_due(grace=grace)
     await eventlog.publish(EXPIRATIONS, [ExpireJob(job=job) for job in due])
     return len(due)

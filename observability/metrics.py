@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+_DEPENDENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10)
+_LONG = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 900, 3600)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 # The door (ingest)
@@ -76,6 +78,41 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=_FAST,
 )
+PHOTO_SECONDS = Histogram(
+    "ebbmark_photo_seconds",
+    "Time from a photo's acceptance to its stored result, by the original's size: small to 2 MP, medium to "
+    "8, large beyond. Slow: ebbmark_queue_seconds says whether it waited, the stages where it was slow.",
+    ["size"],
+    buckets=_LONG,
+)
+QUEUE_SECONDS = Histogram(
+    "ebbmark_queue_seconds",
+    "Time from a photo's acceptance to its first claim, by lane. Rising in `express`: add workers.",
+    ["lane"],
+    buckets=_LONG,
+)
+STEP_SECONDS = Histogram(
+    "ebbmark_render_step_seconds",
+    "Time in the child by step: decode, each operation, encode, thumbnail. "
+    "One operation far above the others: cheaper parameters, or more cores.",
+    ["step"],
+    buckets=_FAST,
+)
+PIXELS = Counter(
+    "ebbmark_rendered_pixels_total",
+    "Pixels of the originals that were rendered. Its rate a core is what a worker can do.",
+)
+BYTES = Counter(
+    "ebbmark_rendered_bytes_total",
+    "Bytes of originals fetched (`in`) and of results stored (`out`). Near what the network carries: "
+    "put workers nearer to the store.",
+    ["direction"],
+)
+CHILDREN = Gauge("ebbmark_children", "Rendering children of a worker. Zero: it renders nothing; see its log.")
+CHILDREN_BUSY = Gauge(
+    "ebbmark_children_busy",
+    "Children with a photo in hand. All of them, always, while lag grows: add workers.",
+)
 PHOTOS_RENDERED = Counter(
     "ebbmark_photos_rendered_total", "Results stored and reported, repeated ones included."
 )
@@ -103,6 +140,28 @@ OUTCOMES_APPLIED = Counter(
     "Outcomes handed to the ledger by the projector, repeated ones included.",
 )
 JOBS_COMPLETED = Counter("ebbmark_jobs_completed_total", "Jobs whose last photo ended.")
+
+# What everything depends on
+
+LEDGER_SECONDS = Histogram(
+    "ebbmark_ledger_seconds",
+    "Time of one statement with its wait for a connection, by statement. All slow: PostgreSQL is; "
+    "one slow: explain that one.",
+    ["statement"],
+    buckets=_DEPENDENCY,
+)
+LEDGER_FAULTS = Counter(
+    "ebbmark_ledger_faults_total", "Statements the database did not answer. Rising: it is down or overloaded."
+)
+STORE_SECONDS = Histogram(
+    "ebbmark_store_seconds",
+    "Time of one call of the object store, by call. Slow `put`: see its disks; slow `get`: the network.",
+    ["call"],
+    buckets=_DEPENDENCY,
+)
+STORE_FAULTS = Counter(
+    "ebbmark_store_faults_total", "Calls the object store did not answer. Rising: it is down or overloaded."
+)
 
 # Webhooks
 
@@ -163,6 +222,11 @@ PHOTOS_GIVEN_UP = Counter(
     "ebbmark_photos_given_up_total",
     "Photos the ledger failed by itself, by code. `deadline`: add workers.",
     ["code"],
+)
+EXPIRY_OVERDUE = Gauge(
+    "ebbmark_expiry_overdue_seconds",
+    "For how long the longest expired job still has bytes in the store, in the leading janitor. "
+    "Above 5 minutes: the janitor or the store is stuck.",
 )
 JOBS_EXPIRED = Counter("ebbmark_jobs_expired_total", "Jobs whose every object is deleted.")
 OBJECTS_DELETED = Counter("ebbmark_objects_deleted_total", "Objects deleted from the store.")

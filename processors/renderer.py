@@ -6,6 +6,7 @@ does, and never under a photo that waits for a child.
 
 import asyncio
 import random
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,13 +25,16 @@ from ebbmark.imaging.render import Rendered
 from ebbmark.ledger import Claim, Ledger, Wanted
 from ebbmark.settings import Worker
 from ebbmark.store import Described, ObjectStore, logo_key, original_key, result_key
-from ebbmark.topics import STATUSES
+from ebbmark.topics import BULK, EXPRESS, STATUSES, lane
 from observability import logs, metrics
 from processors.coalesce import Coalesced
 from processors.pool import ChildLost, PoolLost
 
 log = logs.get(__name__)
 
+_LANES = {EXPRESS: "express", BULK: "bulk"}
+_SMALL, _MEDIUM = 2_000_000, 8_000_000
+"""Pixels: what a page shows, and what an older camera takes."""
 _LOGOS = 8
 _INFRASTRUCTURE_WAIT = timedelta(seconds=5)
 _RENEWALS_A_LEASE = 3
@@ -93,7 +97,10 @@ class Renderer:
 
     async def _claimed(self, order: RenderPhoto) -> Claim | None:
         with metrics.STAGE_SECONDS.labels("claim").time():
-            return await self._claim(Wanted(job=order.job, n=order.n, epoch=order.epoch))
+            claim = await self._claim(Wanted(job=order.job, n=order.n, epoch=order.epoch))
+        if claim is not None and (claim.fence, claim.epoch) == (1, 0):
+            metrics.QUEUE_SECONDS.labels(_LANES[lane(order.n)]).observe(claim.waited.total_seconds())
+        return claim
 
     async def _deal_with(self, claim: Claim) -> None:
         try:
@@ -115,6 +122,7 @@ class Renderer:
                 await patiently(lambda: self._log.publish(STATUSES, [status]), STATUSES.name)
 
     async def _render(self, claim: Claim) -> PhotoRendered | PhotoFailed:
+        began = time.monotonic()
         with metrics.STAGE_SECONDS.labels("fetch").time():
             original = await self._store.get(original_key(claim.job, claim.n, claim.sha256))
             logo = await self._logo(claim)
@@ -137,7 +145,10 @@ class Renderer:
                 rendered.data + rendered.thumbnail,
                 _describe(rendered),
             )
-        metrics.PHOTOS_RENDERED.inc()
+        _count(rendered, len(original))
+        if claim.epoch == 0:  # a later round began when its owner asked for it, which no row says
+            took = claim.waited.total_seconds() + time.monotonic() - began
+            metrics.PHOTO_SECONDS.labels(_size(rendered.pixels)).observe(took)
         # An earlier attempt may have stored other bytes (another version of a library): its
         # description counts, not ours.
         return PhotoRendered(
@@ -176,6 +187,19 @@ class Renderer:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
                 await self._release(claim, strikes=-1, wait=timedelta(0))
+
+
+def _count(rendered: Rendered, original: int) -> None:
+    metrics.PHOTOS_RENDERED.inc()
+    metrics.BYTES.labels("in").inc(original)
+    metrics.BYTES.labels("out").inc(len(rendered.data))
+    metrics.PIXELS.inc(rendered.pixels)
+    for step, seconds in rendered.seconds.items():
+        metrics.STEP_SECONDS.labels(step).observe(seconds)
+
+
+def _size(pixels: int) -> str:
+    return "small" if pixels <= _SMALL else "medium" if pixels <= _MEDIUM else "large"
 
 
 def _facts(claim: Claim) -> dict[str, str]:

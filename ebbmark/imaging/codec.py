@@ -7,6 +7,7 @@ colour profile and the names of artist and copyright holder.
 
 import contextlib
 import io
+import math
 import re
 import struct
 import warnings
@@ -105,6 +106,8 @@ class Origin(NamedTuple):
     """Chroma subsampling of a JPEG: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 is unknown."""
     tables: tuple[Table, ...] = ()
     """Quantisation tables of a JPEG decoded in full: of the luma, and of the chroma if it has colour."""
+    pixels: int = 0
+    """Of the file, however many of them were decoded."""
 
 
 def decode(
@@ -157,7 +160,7 @@ def decode(
     if turn is not None:
         frame = frame.transpose(turn)
     frame.info = {}
-    return frame, Origin(header.format, frame.size, icc, exif, subsampling, tables)
+    return frame, Origin(header.format, frame.size, icc, exif, subsampling, tables, math.prod(header.size))
 
 
 def encode(frame: Image.Image, encoding: Encoding, origin: Origin) -> bytes:

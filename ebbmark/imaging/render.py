@@ -3,6 +3,7 @@
 import functools
 import io
 import math
+import time
 from collections.abc import Mapping
 
 import msgspec
@@ -11,7 +12,7 @@ from PIL import Image
 from ebbmark.errors import LimitExceeded
 from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Encoding, Limits
-from ebbmark.imaging.operation import Context
+from ebbmark.imaging.operation import Context, name_of
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
 __all__ = ["Limits", "Rendered", "render", "thumbnail", "warm"]
@@ -31,6 +32,10 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     thumbnail: bytes
     """A JPEG of at most 320 pixels on its long edge."""
+    pixels: int
+    """Of the original."""
+    seconds: dict[str, float]
+    """How long each step took, by name: `decode`, each operation, `encode` and `thumbnail`."""
 
 
 def render(
@@ -40,7 +45,7 @@ def render(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     facts: Mapping[str, str] | None = None,
 ) -> Rendered:
-    """Render one photo. Equal input gives equal output; nothing is kept but drawn marks.
+    """Render one photo. Equal input gives an equal result but for its times; nothing is kept but drawn marks.
 
     `facts` is what a mark may say of the photo and its file does not know: `filename` and `n`.
 
@@ -57,20 +62,43 @@ def render(
 def _render(
     original: bytes, recipe: Recipe, logo: bytes | None, limits: Limits, facts: Mapping[str, str]
 ) -> Rendered:
+    clock = _Clock()
     frame, origin = codec.decode(original, limits, recipe.enough)
+    clock.note("decode")
     encoding = Encoding(format=origin.format)
     context = Context(limits=limits, logo=logo, facts=lambda: {**codec.facts(origin.exif), **facts})
     for operation in recipe.operations:
         frame = operation.edit(frame, context)
         encoding = operation.encoding(encoding)
+        clock.note(name_of(operation))
+    data = codec.encode(frame, encoding, origin)
+    clock.note("encode")
+    small = thumbnail(frame, origin.icc)
+    clock.note("thumbnail")
     return Rendered(
-        data=codec.encode(frame, encoding, origin),
+        data=data,
         media_type=encoding.media_type,
         extension=encoding.extension,
         width=frame.width,
         height=frame.height,
-        thumbnail=thumbnail(frame, origin.icc),
+        thumbnail=small,
+        pixels=origin.pixels,
+        seconds=clock.seconds,
     )
+
+
+class _Clock:
+    """Times the steps of one photo."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def note(self, step: str) -> None:
+        """Count the time since the last note for this step."""
+        now = time.perf_counter()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
+        self._last = now
 
 
 def warm() -> None:

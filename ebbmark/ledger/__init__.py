@@ -131,6 +131,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     sha256: bytes
     recipe: bytes
     logo_sha256: bytes | None
+    waited: timedelta = timedelta(0)
+    """From the photo's acceptance to this claim, by the ledger's clock."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -415,6 +417,10 @@ class Ledger(ABC):
 
         Each call postpones what it returns by 30 s.
         """
+
+    @abstractmethod
+    async def expiry_overdue(self) -> timedelta:
+        """Return for how long the longest ended job still has its bytes; zero when none has."""
 
     @abstractmethod
     async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from importlib.resources import files
@@ -45,6 +45,7 @@ from ebbmark.ledger.proofs import Proofs
 from ebbmark.ledger.roles import grant
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
+from observability import metrics
 
 S = TypeVar("S", bound=msgspec.Struct)
 Row = dict[str, Any]
@@ -63,10 +64,10 @@ _MIGRATION_LOCK = 0x45626D61726B  # "Ebmark"
 _LEADER_LOCK = 0x4A616E69746F72  # "Janitor"
 
 
-def _load_queries() -> dict[str, str]:
+def _load_queries() -> dict[str, bytes]:
     text = files("ebbmark.ledger").joinpath("queries.sql").read_text("utf-8")
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    return {name: query.encode() for name, query in zip(parts[::2], parts[1::2], strict=True)}
 
 
 QUERIES = _load_queries()
@@ -156,10 +157,18 @@ class PostgresLedger(Ledger):
         await self._pool.close()
 
     async def _run(self, name: str, /, **parameters: object) -> list[Row]:
+        try:
+            with metrics.LEDGER_SECONDS.labels(name).time():
+                return await self._answer(QUERIES[name], parameters)
+        except Unavailable:
+            metrics.LEDGER_FAULTS.inc()
+            raise
+
+    async def _answer(self, query: bytes, parameters: Mapping[str, object]) -> list[Row]:
         for attempt in (1, 2):
             try:
                 async with asyncio.timeout(_PATIENCE), self._pool.connection() as connection:
-                    cursor = await connection.execute(QUERIES[name].encode(), parameters)
+                    cursor = await connection.execute(query, parameters)
                     return await cursor.fetchall() if cursor.description else [{"rows": cursor.rowcount}]
             except psycopg.errors.DeadlockDetected:
                 continue
@@ -401,6 +410,9 @@ class PostgresLedger(Ledger):
             for row in await self._run("expire_due", grace=grace, channel=self._channel)
             if row["due"]
         ]
+
+    async def expiry_overdue(self) -> timedelta:
+        return (await self._run("expiry_overdue"))[0]["overdue"]
 
     async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
         rows = await self._run("mark_expired", id=job, quiet=quiet, channel=self._channel)

@@ -247,7 +247,8 @@ where p.job = wanted.job and p.n = wanted.n and p.epoch = wanted.epoch
   and ((p.state = 'rendering' and p.claimant = %(claimant)s)
     or (p.strikes < %(strikes)s
       and (p.state = 'queued' or (p.state = 'rendering' and p.lease_until < now()))))
-returning p.job, p.n, p.epoch, p.fence, p.strikes, coalesce(p.name, '') as name, p.sha256, j.recipe, j.logo_sha256;
+returning p.job, p.n, p.epoch, p.fence, p.strikes, coalesce(p.name, '') as name, p.sha256, j.recipe, j.logo_sha256,
+  now() - p.created_at as waited;
 
 -- name: renew
 -- Whoever is alive says so; a claim that was taken over has another fence.
@@ -389,6 +390,10 @@ with dying as (
 )
 select id, false as due, pg_notify(%(channel)s, id::text) from dying
 union all select id, true, null from taken;
+
+-- name: expiry_overdue
+select coalesce(max(now() - expires_at), interval '0') as overdue from jobs
+where state in ('complete', 'expiring') and verified_at is null and expires_at < now();
 
 -- name: mark_expired
 -- What is left of a job is ids, counts and times. Says whether its end is still to be announced.

@@ -41,6 +41,7 @@ from ebbmark.testing.memory_proofs import MemoryProofs
 S = TypeVar("S", bound=Struct)
 
 _FILLING = frozenset({JobState.OPEN, JobState.RENDERING})
+_ENDED = (JobState.COMPLETE, JobState.EXPIRING)
 _DYING = frozenset({JobState.EXPIRING, JobState.EXPIRED})
 _WAITING = frozenset({PhotoState.QUEUED, PhotoState.RETRYING})
 
@@ -398,7 +399,13 @@ class MemoryLedger(Ledger):
             photo.fence += not held
             photo.strikes += not held
             photo.lease_until = now + lease
-            claims[each.job, each.n] = _as(Claim, photo, recipe=job.recipe, logo_sha256=job.logo_sha256)
+            claims[each.job, each.n] = _as(
+                Claim,
+                photo,
+                recipe=job.recipe,
+                logo_sha256=job.logo_sha256,
+                waited=now - photo.created_at,
+            )
         return list(claims.values())
 
     async def renew(self, claims: Sequence[Claim], *, lease: timedelta) -> None:
@@ -534,6 +541,11 @@ class MemoryLedger(Ledger):
                 job.idempotency_hash = None
                 self._changed(job)
         return [job.id for job in due]
+
+    async def expiry_overdue(self) -> timedelta:
+        now = self._answer()
+        ended = (row.expires_at for row in self._jobs.values() if row.state in _ENDED and row.expires_at)
+        return max(timedelta(0), *(now - moment for moment in ended), timedelta(0))
 
     async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
         now = self._answer()

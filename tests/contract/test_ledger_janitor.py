@@ -56,6 +56,18 @@ async def doomed(ledger: Ledger) -> list[UUID]:
     return sorted(await ledger.expire_due(grace=GRACE))
 
 
+async def test_what_is_overdue_for_deletion_is_known_until_it_is_deleted(bench: Bench) -> None:
+    job = await completed_with(bench.ledger, 1)
+    assert await bench.ledger.expiry_overdue() == timedelta(0)
+    await bench.advance(TTL + timedelta(minutes=3))
+    late = await bench.ledger.expiry_overdue()
+    assert timedelta(minutes=3) - MOMENT <= late < timedelta(minutes=4)
+    await doomed(bench.ledger)
+    assert await bench.ledger.expiry_overdue() >= late
+    await bench.ledger.mark_expired(job, quiet=QUIET)
+    assert await bench.ledger.expiry_overdue() == timedelta(0)
+
+
 # Dispatched again
 
 

@@ -82,6 +82,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "given_up": lambda ledger: ledger.given_up(strikes=5),
     "unannounced": lambda ledger: ledger.unannounced(),
     "expire_due": lambda ledger: ledger.expire_due(grace=MINUTE),
+    "expiry_overdue": lambda ledger: ledger.expiry_overdue(),
     "mark_expired": lambda ledger: ledger.mark_expired(JOB, quiet=MINUTE),
     "expiry_announced": lambda ledger: ledger.expiry_announced(JOB),
     "forget": lambda ledger: ledger.forget(tombstone=MINUTE),

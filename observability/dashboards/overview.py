@@ -1,0 +1,133 @@
+"""What somebody wants to know first: does it keep its promises, how much goes through, what waits."""
+
+from observability.dashboards.panels import Limits, Page, Panel, Query, quantile, rate
+
+PAGE = Page(
+    uid="ebbmark-overview",
+    title="Ebbmark / Overview",
+    description="Promises, throughput, latency, errors, backlog, and what was deleted.",
+    rows=[
+        (
+            "Promises",
+            [
+                Panel(
+                    title="Requests answered well",
+                    description="Of the last 30 minutes, without 5xx. Below: see Door and /readyz.",
+                    unit="percentunit",
+                    kind="stat",
+                    limits=Limits(least=0.999),
+                    queries=[
+                        Query(
+                            "1 - (sum(rate(ebbmark_http_requests_total{status=~'5..'}[30m])) or vector(0))"
+                            " / sum(rate(ebbmark_http_requests_total[30m]))"
+                        )
+                    ],
+                ),
+                Panel(
+                    title="Result within 30 s",
+                    description="Of the last 30 minutes' photos. Below 95 %: see Pipeline.",
+                    unit="percentunit",
+                    kind="stat",
+                    limits=Limits(least=0.95),
+                    queries=[
+                        Query(
+                            "sum(rate(ebbmark_photo_seconds_bucket{le='30.0'}[30m]))"
+                            " / sum(rate(ebbmark_photo_seconds_count[30m]))"
+                        )
+                    ],
+                ),
+                Panel(
+                    title="Deletion overdue",
+                    description="How long an ended job has had bytes. 5 min: the janitor is stuck.",
+                    unit="s",
+                    kind="stat",
+                    limits=Limits(120, 300),
+                    queries=[Query("max(ebbmark_expiry_overdue_seconds)")],
+                ),
+                Panel(
+                    title="Audit findings",
+                    description="What the last audit of the bucket found wrong. Above zero: see the runbook.",
+                    unit="short",
+                    kind="stat",
+                    limits=Limits(alarm=1),
+                    queries=[Query("sum(ebbmark_audit_findings) or vector(0)")],
+                ),
+                Panel(
+                    title="Open dead letters",
+                    description="Given up and not yet dealt with. Above zero: `ebbmark dlq list`.",
+                    unit="short",
+                    kind="stat",
+                    limits=Limits(1, 20),
+                    queries=[Query("max(ebbmark_dead_letters_open)")],
+                ),
+                Panel(
+                    title="Leaders",
+                    description="Janitors that act. Other than 1: nothing is deleted; see their logs.",
+                    unit="short",
+                    kind="stat",
+                    limits=Limits(least=1),
+                    queries=[Query("sum(ebbmark_janitor_leader)")],
+                ),
+            ],
+        ),
+        (
+            "Throughput and latency",
+            [
+                Panel(
+                    title="Photos a second",
+                    description="Accepted above rendered for long: the backlog grows, add workers.",
+                    unit="ops",
+                    queries=[
+                        Query(rate("ebbmark_photos_accepted_total"), "accepted"),
+                        Query(rate("ebbmark_photos_rendered_total"), "rendered"),
+                        Query(f"{rate('ebbmark_photos_failed_total')} or vector(0)", "failed"),
+                    ],
+                ),
+                Panel(
+                    title="Upload → result",
+                    description="From acceptance to the stored result. Rising: Pipeline shows the stage.",
+                    unit="s",
+                    limits=Limits(alarm=30),
+                    queries=[
+                        Query(quantile(0.5, "ebbmark_photo_seconds"), "half within"),
+                        Query(quantile(0.95, "ebbmark_photo_seconds"), "19 of 20 within"),
+                        Query(quantile(0.99, "ebbmark_photo_seconds"), "99 of 100 within"),
+                    ],
+                ),
+            ],
+        ),
+        (
+            "Errors and ends",
+            [
+                Panel(
+                    title="Failures by code",
+                    description="One code alone rising: a client sends what cannot be rendered.",
+                    unit="ops",
+                    stacked=True,
+                    queries=[
+                        Query(f"{rate('ebbmark_photos_failed_total', 'code')} or vector(0)", "{{code}}"),
+                        Query(
+                            f"{rate('ebbmark_photos_given_up_total', 'code')} or vector(0)",
+                            "{{code}}, given up",
+                        ),
+                    ],
+                ),
+                Panel(
+                    title="Jobs ended",
+                    description="Completed, and an hour later deleted: the second line follows the first.",
+                    unit="ops",
+                    queries=[
+                        Query(rate("ebbmark_jobs_completed_total"), "completed"),
+                        Query(rate("ebbmark_jobs_expired_total"), "deleted"),
+                    ],
+                ),
+                Panel(
+                    title="In the bucket",
+                    description="At the last audit. Growing while uploads are not: nothing is deleted.",
+                    unit="bytes",
+                    queries=[Query("max(ebbmark_audit_bytes)", "bytes")],
+                ),
+            ],
+        ),
+    ],
+)

@@ -1,0 +1,106 @@
+"""The way of one photo, stage by stage: the slowest names the bottleneck."""
+
+from observability.dashboards.panels import Limits, Page, Panel, Query, quantile, rate
+
+PAGE = Page(
+    uid="ebbmark-pipeline",
+    title="Ebbmark / Pipeline",
+    description="From the queue to the ledger: waits, stages, steps, messages and second chances.",
+    rows=[
+        (
+            "Where the time goes",
+            [
+                Panel(
+                    title="Wait for a worker, by lane",
+                    description="95 of 100 first claims. `express` rising: add workers.",
+                    unit="s",
+                    limits=Limits(alarm=30),
+                    queries=[Query(quantile(0.95, "ebbmark_queue_seconds", "lane"), "{{lane}}")],
+                ),
+                Panel(
+                    title="Stages",
+                    description="A photo's mean time in each. `claim`: the ledger; `fetch`, `store`: S3.",
+                    unit="s",
+                    stacked=True,
+                    queries=[
+                        Query(
+                            "sum by (stage) (rate(ebbmark_render_stage_seconds_sum[$__rate_interval]))"
+                            " / sum by (stage) (rate(ebbmark_render_stage_seconds_count[$__rate_interval]))",
+                            "{{stage}}",
+                        )
+                    ],
+                ),
+                Panel(
+                    title="Steps in the child",
+                    description="Mean time by step. One operation above all others: cheaper parameters.",
+                    unit="s",
+                    stacked=True,
+                    queries=[
+                        Query(
+                            "sum by (step) (rate(ebbmark_render_step_seconds_sum[$__rate_interval]))"
+                            " / sum by (step) (rate(ebbmark_render_step_seconds_count[$__rate_interval]))",
+                            "{{step}}",
+                        )
+                    ],
+                ),
+            ],
+        ),
+        (
+            "Messages",
+            [
+                Panel(
+                    title="Handled, by topic",
+                    description="A photo is a message in three topics: the lines lie close together.",
+                    unit="ops",
+                    queries=[
+                        Query(rate("ebbmark_messages_total", "topic, outcome"), "{{topic}}, {{outcome}}")
+                    ],
+                ),
+                Panel(
+                    title="In hand, by topic",
+                    description="Messages being handled. At zero while uploads go on: a consumer is stuck.",
+                    unit="short",
+                    queries=[Query("sum by (topic) (ebbmark_messages_open)", "{{topic}}")],
+                ),
+                Panel(
+                    title="Tried again",
+                    description="Since a dependency did not answer. Rising: /readyz names it.",
+                    unit="ops",
+                    limits=Limits(0.1, 1),
+                    queries=[
+                        Query(f"{rate('ebbmark_message_retries_total', 'topic')} or vector(0)", "{{topic}}")
+                    ],
+                ),
+            ],
+        ),
+        (
+            "Second chances",
+            [
+                Panel(
+                    title="Dispatched again, refused, given up",
+                    description="Refusals are harmless repeats. Redispatch without faults: add workers.",
+                    unit="ops",
+                    queries=[
+                        Query(rate("ebbmark_photos_redispatched_total"), "dispatched again"),
+                        Query(rate("ebbmark_claims_refused_total"), "claims refused"),
+                        Query(f"{rate('ebbmark_photos_given_up_total')} or vector(0)", "given up"),
+                    ],
+                ),
+                Panel(
+                    title="Dead letters, by reason",
+                    description="Entered a second. Rising: `ebbmark dlq list` shows them.",
+                    unit="ops",
+                    queries=[
+                        Query(f"{rate('ebbmark_dead_letters_total', 'reason')} or vector(0)", "{{reason}}")
+                    ],
+                ),
+                Panel(
+                    title="Sweeps of the janitor",
+                    description="No `ok` for a minute: nothing is repaired or deleted.",
+                    unit="ops",
+                    queries=[Query(rate("ebbmark_janitor_sweeps_total", "outcome"), "{{outcome}}")],
+                ),
+            ],
+        ),
+    ],
+)
