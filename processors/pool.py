@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 _FILE_BYTES = 64 * 1024**2
 _OPEN_FILES = 64
 _LOOK_EVERY = 2.0
-_TAKEN_WITHIN = 10.0
+_TAKEN_WITHIN = 20.0
 """Seconds in which a child that has nothing to do takes up a photo, even one that is only just starting."""
 
 
