@@ -406,16 +406,23 @@ class MemoryLedger(Ledger):
         for claim in claims:
             job = self._jobs.get(claim.job)
             photo = job.photos.get(claim.n) if job else None
-            if photo is not None and photo.state is PhotoState.RENDERING and photo.fence == claim.fence:
+            if photo is not None and _is_held(photo, claim):
                 photo.lease_until = now + lease
+
+    async def reported(self, claim: Claim, *, lease: timedelta) -> None:
+        now = self._answer()
+        job = self._jobs.get(claim.job)
+        photo = job.photos.get(claim.n) if job else None
+        if photo is not None and _is_held(photo, claim):
+            photo.claimant = None
+            photo.strikes = max(0, photo.strikes - 1)
+            photo.lease_until = now + lease * 2 ** min(photo.dispatches, 3)
 
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
         now = self._answer()
         job = self._jobs.get(claim.job)
         photo = job.photos.get(claim.n) if job else None
-        if job is None or photo is None or photo.state is not PhotoState.RENDERING:
-            return
-        if (photo.epoch, photo.fence) == (claim.epoch, claim.fence):
+        if job is not None and photo is not None and _is_held(photo, claim):
             photo.state = PhotoState.RETRYING
             photo.lease_until = photo.claimant = None
             photo.strikes = max(0, photo.strikes + strikes)
@@ -641,6 +648,12 @@ def _past(moment: datetime | None, now: datetime) -> bool:
 def _unleased(photo: _Photo, now: datetime) -> bool:
     """Whether it is leased to nobody alive."""
     return photo.state is PhotoState.RENDERING and photo.lease_until is not None and photo.lease_until < now
+
+
+def _is_held(photo: _Photo, claim: Claim) -> bool:
+    """Whether the claim is the current one, and not reported."""
+    current = (photo.epoch, photo.fence) == (claim.epoch, claim.fence)
+    return photo.state is PhotoState.RENDERING and photo.claimant is not None and current
 
 
 def _ends(photo: _Photo, outcome: Outcome) -> bool:
