@@ -27,6 +27,7 @@ _PROBLEMS = {
     for code, text in {
         401: "The operator token is missing or wrong",
         403: "No operator token is set, or a page of another site asks",
+        429: "Too many wrong tokens came from this client; try again after Retry-After",
         503: "A server is not there; try again after Retry-After",
     }.items()
 }
