@@ -53,6 +53,7 @@ from ingest.redrive import Redriver
 from ingest.routes import JOB_ROUTES
 from ingest.services import HELD, Services
 from ingest.stream import Watch
+from ingest.tally import Tally
 from observability import logs, metrics
 
 log = logs.get(__name__)
@@ -211,6 +212,7 @@ def create_app(
         clock=clock,
     )
     operators, redriver = Operators(settings.operator.token, attempts), Redriver(ledger, eventlog, settings)
+    tally = Tally(ledger.letters, clock=clock)
 
     @asynccontextmanager
     async def watching(_: Litestar) -> AsyncGenerator[None]:
@@ -247,6 +249,7 @@ def create_app(
             "log_": Provide(lambda: eventlog, sync_to_thread=False),
             "operators": Provide(lambda: operators, sync_to_thread=False),
             "redriver": Provide(lambda: redriver, sync_to_thread=False),
+            "tally": Provide(lambda: tally, sync_to_thread=False),
         },
         exception_handlers={
             EbbmarkError: problems.on_error,

@@ -205,6 +205,21 @@ async def test_anybody_may_count_and_learns_nothing_of_any_job(house: House) -> 
     assert str(job) not in visit.body.decode()
 
 
+async def test_what_an_operator_did_is_counted_at_once(house: House) -> None:
+    await poison(house)
+    await house.ledger.letters.enter(message(house))
+
+    async def told() -> int:
+        return (await house.visit("GET", "/dlq/stats", b"").answer()).json["open"]
+
+    assert await told() == 2
+    await redrive(house, reason="poison")
+    assert await told() == 1
+    (letter,) = (await ask(house, "GET", "/dlq?state=open")).json["letters"]
+    await ask(house, "POST", f"/dlq/{letter['id']}/resolve")
+    assert await told() == 0
+
+
 # Looking
 
 
