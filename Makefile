@@ -4,6 +4,7 @@ PORT ?= 8000
 DATA ?= .data
 WORKERS ?= 1
 ARGS ?=
+OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
 .PHONY: help up test lint demo bench chaos screenshots lock clean
@@ -18,12 +19,13 @@ up: .venv/up.stamp ## run the whole system here, on real servers (PORT=8000 DATA
 test: .venv/dev.stamp ## run every test (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: .venv/dev.stamp ## check style, types, import rules and spelling
+lint: .venv/dev.stamp ## check style, types, import rules, spelling and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	@.ci/audit $(BIN)/python '$(OSV)'
 
 demo: .venv/up.stamp ## send a folder of photos to a running system and save the results (PORT=8000)
 	@$(BIN)/python -m loadtest.demo --url http://127.0.0.1:$(PORT) $(ARGS)

@@ -19,7 +19,7 @@ from faust.types import EventT
 from ebbmark.errors import MalformedEvent
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
-from ebbmark.guard import Hand, Message, Slots, guarded
+from ebbmark.guard import GiveUp, Hand, Message, Policy, Slots, guarded
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
 from observability import logs
@@ -78,10 +78,7 @@ class Consumer:
     def consume(self, topic: Topic[E], handle: Callable[[E], Awaitable[None]], slots: Slots) -> None:
         """Add a topic; call before `run`."""
         source = self._app.topic(self._prefix + topic.name, value_serializer="raw", key_serializer="raw")
-
-        async def bury(message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
-            letter = dead_letter(topic, message, reason, attempts, first_seen)
-            await self._log.publish(DEAD_LETTERS, [letter])
+        give_up, policy = last_resort(topic, self._log)
 
         async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
             try:
@@ -90,8 +87,9 @@ class Consumer:
                     topic=topic.name,
                     decode=topic.decode,
                     handle=handle,
-                    give_up=bury,
+                    give_up=give_up,
                     slots=slots,
+                    policy=policy,
                     hand=self._hand,
                 )
             except Exception as exc:  # noqa: BLE001 - it ends the process, in `run`
@@ -155,6 +153,23 @@ class Consumer:
                 value=message.value,
                 ack=ack,
             )
+
+
+def last_resort(topic: Topic[E], eventlog: EventLog) -> tuple[GiveUp, Policy]:
+    """Return what becomes of messages of the topic that are given up, and when the brake stops it.
+
+    They become dead letters. A dead letter that nobody can read or enter is dropped, as there is nowhere
+    further to bury it; the guard logs and counts it. It stops nobody, however many there are: the brake saves
+    a topic from draining into dead letters, and this one is where they drain to.
+    """
+
+    async def bury(message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
+        await eventlog.publish(DEAD_LETTERS, [dead_letter(topic, message, reason, attempts, first_seen)])
+
+    async def drop(message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
+        """Leave it to the topic, which keeps it for a week."""
+
+    return (drop, Policy(brake=None)) if topic is DEAD_LETTERS else (bury, Policy())
 
 
 def dead_letter(

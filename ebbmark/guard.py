@@ -56,8 +56,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Tries of a message whose handler fails for no known reason, before it is given up."""
     first_wait: float = 0.2
     longest_wait: float = 5.0
-    brake: int = 20
-    """Messages given up in a row, none handled between, that stop the consumer."""
+    brake: int | None = 20
+    """Messages given up in a row, none handled between, that stop the consumer; None: it never stops."""
 
 
 class GiveUp(Protocol):
@@ -244,7 +244,15 @@ class _Guard:
             lambda: self._give_up(message, reason, attempts, first_seen), self._topic, self._policy
         )
         metrics.MESSAGES.labels(self._topic, "dead").inc()
-        log.warning("message given up", topic=self._topic, offset=message.offset, reason=reason)
+        log.warning(
+            "message given up",
+            topic=self._topic,
+            partition=message.partition,
+            offset=message.offset,
+            reason=reason,
+        )
+        if self._policy.brake is None:
+            return
         # Counted only now, so that each start gets further than the one before, if only by so many.
         self._given_up_in_a_row += 1
         metrics.MESSAGES_DEAD_IN_A_ROW.labels(self._topic).set(self._given_up_in_a_row)

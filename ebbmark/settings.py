@@ -67,6 +67,8 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """How many of them one client may have."""
     jobs_per_minute: Annotated[int, Meta(ge=0)] = 120
     """Jobs that one client may open in a minute; 0 for as many as it likes."""
+    operator_attempts: Annotated[int, Meta(ge=0)] = 10
+    """Wrong operator tokens that one client may show in a minute; more are answered 429. 0 for any number."""
     upload_rate: Positive = 4096
     """Bytes a second that an upload must bring on average, once it was waited for longer than a silence."""
     downloads: Positive = 64

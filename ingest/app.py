@@ -4,7 +4,7 @@ import asyncio
 import resource
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPMethod
 from types import FrameType
@@ -53,6 +53,7 @@ from ingest.redrive import Redriver
 from ingest.routes import JOB_ROUTES
 from ingest.services import HELD, Services
 from ingest.stream import Watch
+from ingest.tally import Tally
 from observability import logs, metrics
 
 log = logs.get(__name__)
@@ -165,8 +166,18 @@ class _Application(Litestar):
         )
 
 
-def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog: EventLog) -> Litestar:
-    """Return the application over the given ports; they are opened and closed by the caller."""
+def create_app(
+    settings: Settings,
+    ledger: Ledger,
+    store: ObjectStore,
+    eventlog: EventLog,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Litestar:
+    """Return the application over the given ports; they are opened and closed by the caller.
+
+    `clock` is in seconds; by it clients are counted, and what was asked is good for a while.
+    """
     services = Services(
         settings=settings,
         ledger=ledger,
@@ -178,10 +189,11 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             settings.http.uploads_per_client,
             LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
         ),
-        backlog=Backlog(ledger, settings.http.backlog),
+        backlog=Backlog(ledger, settings.http.backlog, clock=clock),
         jobs=Rate(
             settings.http.jobs_per_minute,
             LimitExceeded("too-many-jobs", "You open many jobs; send more photos in each, or wait a moment."),
+            clock=clock,
         ),
         watchers=Places(
             settings.http.watchers,
@@ -194,7 +206,13 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             Unavailable("too-many-downloads", "Many downloads are under way; try again in a moment."),
         ),
     )
-    operators, redriver = Operators(settings.operator.token), Redriver(ledger, eventlog, settings)
+    attempts = Rate(
+        settings.http.operator_attempts,
+        LimitExceeded("too-many-attempts", "Too many wrong operator tokens came from here; wait a moment."),
+        clock=clock,
+    )
+    operators, redriver = Operators(settings.operator.token, attempts), Redriver(ledger, eventlog, settings)
+    tally = Tally(ledger.letters, clock=clock)
 
     @asynccontextmanager
     async def watching(_: Litestar) -> AsyncGenerator[None]:
@@ -231,6 +249,7 @@ def create_app(settings: Settings, ledger: Ledger, store: ObjectStore, eventlog:
             "log_": Provide(lambda: eventlog, sync_to_thread=False),
             "operators": Provide(lambda: operators, sync_to_thread=False),
             "redriver": Provide(lambda: redriver, sync_to_thread=False),
+            "tally": Provide(lambda: tally, sync_to_thread=False),
         },
         exception_handlers={
             EbbmarkError: problems.on_error,

@@ -84,6 +84,15 @@ class Rate:
         self._clock = clock
         self._full_again: OrderedDict[str, float] = OrderedDict()
 
+    def require(self, client: str) -> None:
+        """Return when there may be one more; note nothing.
+
+        Raises:
+            LimitExceeded: it would be too many; says when there may be another.
+        """
+        if self._each:
+            self._with_one_more(client)
+
     def spend(self, client: str) -> None:
         """Note one more.
 
@@ -92,15 +101,18 @@ class Rate:
         """
         if not self._each:
             return
-        now, interval = self._clock(), _MINUTE / self._each
-        full = max(now, self._full_again.get(client, now)) + interval
-        if full - now > _MINUTE + interval / 2:
-            raise _counted(self._refusal, full - now - _MINUTE)
-        self._full_again[client] = full
+        self._full_again[client] = self._with_one_more(client)
         self._full_again.move_to_end(client)
         # The one that has been quiet for longest is the nearest to have all of it again.
         if len(self._full_again) > _CLIENTS:
             self._full_again.popitem(last=False)
+
+    def _with_one_more(self, client: str) -> float:
+        now, interval = self._clock(), _MINUTE / self._each
+        full = max(now, self._full_again.get(client, now)) + interval
+        if full - now > _MINUTE + interval / 2:
+            raise _counted(self._refusal, full - now - _MINUTE)
+        return full
 
 
 def _counted(refusal: R, retry_after: float | None) -> R:

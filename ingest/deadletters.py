@@ -17,6 +17,7 @@ from ingest.apidocs import RedriveOperation
 from ingest.operators import Operators, operators_only
 from ingest.redrive import REFUSED, Redriver, require_one_choice
 from ingest.services import TEXT_PAGE, AnyRequest, Services, same_site_only
+from ingest.tally import Tally
 from ingest.uploads import Patience, small_body
 from observability import logs
 
@@ -27,6 +28,7 @@ _PROBLEMS = {
     for code, text in {
         401: "The operator token is missing or wrong",
         403: "No operator token is set, or a page of another site asks",
+        429: "Too many wrong tokens came from this client; try again after Retry-After",
         503: "A server is not there; try again after Retry-After",
     }.items()
 }
@@ -42,11 +44,9 @@ _PRIVATE = {"cache-control": "private, no-store"}
 
 
 @get("/dlq/stats", summary="How many dead letters there are", tags=["dead letters"])
-async def count_letters(services: Services) -> Response[letters.Stats]:
-    """Count dead letters by reason and state; needs no token, and says nothing of any job."""
-    return Response(
-        letters.stats(await services.ledger.letters.stats()), headers={"cache-control": "no-store"}
-    )
+async def count_letters(tally: Tally) -> Response[letters.Stats]:
+    """Count dead letters by reason and state, as of some seconds ago; needs no token, and names no job."""
+    return Response(letters.stats(await tally.stats()), headers={"cache-control": "no-store"})
 
 
 @get(
@@ -116,7 +116,7 @@ async def show_letter(services: Services, redriver: Redriver, letter: str) -> Re
     tags=["dead letters"],
 )
 async def redrive_letters(
-    request: AnyRequest, services: Services, redriver: Redriver, operators: Operators
+    request: AnyRequest, services: Services, redriver: Redriver, operators: Operators, tally: Tally
 ) -> letters.Answer:
     """Send letters round again, for some seconds; with a `cursor` in the answer, ask again with it.
 
@@ -130,7 +130,10 @@ async def redrive_letters(
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Rejected("invalid-redrive", f"This does not say which letters to redrive. {exc}.") from exc
     require_one_choice(wish)
-    done = await redriver.redrive(wish, who=operators.name)
+    try:
+        done = await redriver.redrive(wish, who=operators.name)
+    finally:
+        tally.doubt()
     outcomes = [
         letters.Outcome(
             id=each.id,
@@ -162,10 +165,13 @@ async def redrive_letters(
     security=[{"operator": []}],
     tags=["dead letters"],
 )
-async def resolve_letter(services: Services, operators: Operators, letter: str) -> letters.Letter:
+async def resolve_letter(
+    services: Services, operators: Operators, tally: Tally, letter: str
+) -> letters.Letter:
     """Close it without redriving it; repeating that is harmless."""
     row = await _known(services, letter)
     await services.ledger.letters.resolve(row.id)
+    tally.doubt()
     log.info("dead letter resolved", who=operators.name, letter=row.id)
     return letters.letter(await _known(services, letter))
 

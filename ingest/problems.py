@@ -39,6 +39,7 @@ STATUS_BY_CODE = {
     "too-many-watchers": 429,
     "too-many-jobs": 429,
     "too-many-connections": 429,
+    "too-many-attempts": 429,
     "range-not-satisfiable": 416,
 }
 """Where the kind of error alone does not say it."""

@@ -104,7 +104,7 @@ class Renderer:
 
     async def _deal_with(self, claim: Claim) -> None:
         try:
-            status = await self._render(claim)
+            await self._report(claim, await self._render(claim))
         except ChildLost as exc:
             log.warning("child lost", job=str(claim.job), n=claim.n, reason=exc.reason, strikes=claim.strikes)
             await self._release(claim, strikes=1, wait=timedelta(seconds=2**claim.strikes))
@@ -117,9 +117,6 @@ class Renderer:
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(claim))
             raise
-        else:
-            with metrics.STAGE_SECONDS.labels("report").time():
-                await patiently(lambda: self._log.publish(STATUSES, [status]), STATUSES.name)
 
     async def _render(self, claim: Claim) -> PhotoRendered | PhotoFailed:
         began = time.monotonic()
@@ -158,6 +155,14 @@ class Renderer:
             fence=claim.fence,
             **asdict(Described.read(kept)),
         )
+
+    async def _report(self, claim: Claim, status: PhotoRendered | PhotoFailed) -> None:
+        with metrics.STAGE_SECONDS.labels("report").time():
+            await patiently(lambda: self._log.publish(STATUSES, [status]), STATUSES.name)
+        # Of what is done the result is there whatever becomes of its status, so its strikes do not matter.
+        if isinstance(status, PhotoFailed):
+            lease = self._settings.lease
+            await patiently(lambda: self._ledger.reported(claim, lease=lease), "report")
 
     async def _claim_all(self, wanted: Sequence[Wanted]) -> Mapping[Wanted, Claim]:
         claims = await self._ledger.claim(

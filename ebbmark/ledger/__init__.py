@@ -358,14 +358,23 @@ class Ledger(ABC):
 
     @abstractmethod
     async def renew(self, claims: Sequence[Claim], *, lease: timedelta) -> None:
-        """Begin the leases anew of those claims that are still the current ones."""
+        """Begin the leases anew of those claims that are still the current ones, and not reported."""
+
+    @abstractmethod
+    async def reported(self, claim: Claim, *, lease: timedelta) -> None:
+        """Note that the log has how this claim failed: its worker survived, so the strike is given back.
+
+        Nobody holds the photo any more, and nobody may claim it until the outcome had time to be projected:
+        a lease, or up to eight, twice as long each time the photo was dispatched. Nothing happens when the
+        claim is not the current one, or was reported before.
+        """
 
     @abstractmethod
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
         """Give the photo back unrendered, to be dispatched again after `retry_after`; the version grows.
 
         `strikes` is -1 when nothing spoke against the photo, +1 when its child died under it.
-        Nothing happens when the claim is not the current one.
+        Nothing happens when the claim is not the current one, or was reported.
         """
 
     # The projector

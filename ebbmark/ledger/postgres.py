@@ -360,6 +360,11 @@ class PostgresLedger(Ledger):
         held = {name: columns[name] for name in ("job", "n", "fence")}
         await self._run("renew", **held, lease=lease)
 
+    async def reported(self, claim: Claim, *, lease: timedelta) -> None:
+        await self._run(
+            "reported", job=claim.job, n=claim.n, epoch=claim.epoch, fence=claim.fence, lease=lease
+        )
+
     async def release(self, claim: Claim, *, strikes: int, retry_after: timedelta) -> None:
         await self._run(
             "release",

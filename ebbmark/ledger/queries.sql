@@ -251,13 +251,23 @@ returning p.job, p.n, p.epoch, p.fence, p.strikes, coalesce(p.name, '') as name,
   now() - p.created_at as waited;
 
 -- name: renew
--- Whoever is alive says so; a claim that was taken over has another fence.
+-- Whoever is alive says so; a claim that was taken over has another fence, and one that was reported no claimant.
 update photos p set lease_until = now() + %(lease)s
 from unnest(%(job)s::uuid[], %(n)s::int[], %(fence)s::int[]) as held (job, n, fence)
-where p.job = held.job and p.n = held.n and p.fence = held.fence and p.state = 'rendering';
+where p.job = held.job and p.n = held.n and p.fence = held.fence and p.state = 'rendering'
+  and p.claimant is not null;
+
+-- name: reported
+-- The claim's strike is given back. It has no claimant from then on, so a repeat gives nothing back twice. An
+-- outcome that comes after the photo was claimed anew is too old to count, so each report waits longer for its own.
+update photos set claimant = null, strikes = greatest(0, strikes - 1),
+  lease_until = now() + %(lease)s * power(2, least(dispatches, 3))
+where job = %(job)s and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering'
+  and claimant is not null;
 
 -- name: release
--- A fence that is not the current one matches nothing. Releases are rare, so watchers are told.
+-- A fence that is not the current one matches nothing, nor does a claim that was reported, whose strike is given
+-- back already. Releases are rare, so watchers are told.
 with locked as (
   select id from jobs where id = %(job)s for update
 ), released as (
@@ -266,6 +276,7 @@ with locked as (
     dispatch_at = now() + %(retry_after)s
   from locked
   where job = locked.id and n = %(n)s and epoch = %(epoch)s and fence = %(fence)s and state = 'rendering'
+    and claimant is not null
   returning job
 )
 update jobs set version = version + 1 from released where id = released.job

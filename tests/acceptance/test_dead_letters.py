@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from ebbmark.ledger.postgres import conninfo
 from ebbmark.settings import Operator, Settings
-from ebbmark.topics import EXPIRATIONS, UPLOADS
+from ebbmark.topics import DEAD_LETTERS, EXPIRATIONS, UPLOADS
 from tests import system
 from tests.people import Person, eventually, photo
 from tests.system import System
@@ -184,6 +184,24 @@ def test_garbage_and_old_events_become_letters_and_their_partitions_move_on(
     ids = [each["id"] for each in entered]
     assert dlq(running_system, "resolve", *ids)[0] == 0
     assert httpx.get(f"{running_system.base_url}/dlq/stats").json()["open"] == 0
+
+
+def test_garbage_among_the_dead_letters_holds_up_no_deletion(
+    ann: Person, running_system: System, producer: Producer
+) -> None:
+    topic = running_system.settings.kafka.prefix + DEAD_LETTERS.name
+    before = len(letters(running_system))
+    for _ in range(_MANY):
+        producer.produce(topic, b"\xff{", partition=0)
+    assert producer.flush(10) == 0
+    dropped = 'ebbmark_messages_total{outcome="dead",topic="dead-letters"}'
+    eventually(lambda: metric(running_system, dropped), lambda count: count == _MANY)
+    job = ann.send([("a.jpg", photo())], operations="grayscale")
+    ann.wait_until_complete(job)
+    assert ann.http.delete(job).status_code == 204
+    eventually(lambda: ann.http.get(job).status_code, lambda status: status == 404)
+    assert running_system.processes["janitor"].exit_code is None
+    assert len(letters(running_system)) == before
 
 
 def test_a_consumer_that_can_handle_nothing_stops_its_process_and_goes_on_when_started_again(

@@ -58,15 +58,24 @@ async def settled(visit: Visit, count: int) -> None:
     await expect(rows).to_have_count(count)
 
 
+async def counted(visit: Visit, said: re.Pattern[str]) -> None:
+    """Wait until the summary, which may be some seconds old, says so."""
+    summary = visit.page.locator("#summary")
+    for _ in range(100):
+        if said.fullmatch(await summary.inner_text()):
+            return
+        await visit.page.get_by_role("button", name="Show", exact=True).click()
+        await expect(visit.page.locator("body[aria-busy]")).to_have_count(0)
+    await expect(summary).to_have_text(said)
+
+
 @pytest.mark.usefixtures("garbage")
 async def test_letters_are_inspected_tried_dry_and_resolved(someone: Open) -> None:
     async with someone() as visit:
         page = visit.page
         await come_in(visit)
         await settled(visit, 3)
-        await expect(page.locator("#summary")).to_have_text(
-            re.compile(r"3 open, the oldest for \d+ (s|min)\.")
-        )
+        await counted(visit, re.compile(r"3 open, the oldest for \d+ (s|min)\."))
         await expect(page.locator("#letters [data-of=reason]").first).to_have_text("malformed-event")
 
         await page.get_by_role("button", name="Inspect").first.click()

@@ -128,6 +128,19 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Say that one of the latest claims failed and the log has it, current or not."""
+
+    which: int
+
+    async def take(self, world: World) -> Seen:
+        if world.claims:
+            claim = world.claims[-1 - self.which % len(world.claims)]
+            await world.bench.ledger.reported(claim, lease=3 * HALF / 8)  # doubled at most three times
+        return []
+
+
+@dataclass(frozen=True)
 class Finish:
     """Tell the outcome of some of the latest claims, current or not."""
 
@@ -229,7 +242,7 @@ class Wait:
         return []
 
 
-Step = Add | Seal | Take | Renew | Release | Finish | Redrive | Cancel | Delete | Mark | Sweep | Wait
+Step = Add | Seal | Take | Renew | Release | Report | Finish | Redrive | Cancel | Delete | Mark | Sweep | Wait
 
 _jobs = st.sampled_from(JOBS)
 _photos = st.frozensets(st.integers(0, PHOTOS - 1), min_size=1)
@@ -242,6 +255,7 @@ _LIKELY: list[tuple[int, st.SearchStrategy[Step]]] = [
     (9, st.builds(Take, _jobs, _photos, _epochs, st.sampled_from(WORKERS))),
     (2, st.builds(Renew, st.lists(_index, min_size=1, max_size=3).map(tuple))),
     (3, st.builds(Release, _index, st.sampled_from([-1, 0, 1, 1]), st.sampled_from([1, 7]))),
+    (3, st.builds(Report, _index)),
     (6, st.builds(Finish, _few)),
     (4, st.builds(Redrive, _jobs, _photos, _epochs, st.sampled_from([None, None, OTHER_RECIPE]))),
     (2, st.builds(Cancel, _jobs, st.none() | _photos)),

@@ -86,6 +86,10 @@ async def _release(ledger: Ledger, claims: Sequence[Claim]) -> object:
     return await ledger.release(claims[0], strikes=-1, retry_after=TTL)
 
 
+async def _report(ledger: Ledger, claims: Sequence[Claim]) -> object:
+    return await ledger.reported(claims[0], lease=LEASE)
+
+
 async def _claim(ledger: Ledger, _: Sequence[Claim]) -> object:
     return sorted((each.n, each.fence, each.strikes) for each in await claim(ledger, JOB, 0, 1, 2))
 
@@ -126,6 +130,7 @@ ACTS: list[Act] = [
     _finish_some,
     _finish_rest,
     _release,
+    _report,
     _claim,
     _sweep,
     _redrive,

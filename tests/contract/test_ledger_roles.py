@@ -25,7 +25,7 @@ CALLED = {
         *("deliveries.subscribe", "deliveries.log", "deliveries.replay"),
     },
     "worker": {
-        *("ready", "claim", "renew", "release", "finish", "announced"),
+        *("ready", "claim", "renew", "reported", "release", "finish", "announced"),
         *("deliveries.enter", "deliveries.claim", "deliveries.postpone"),
         *("deliveries.record", "deliveries.record_success"),
     },

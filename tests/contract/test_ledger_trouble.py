@@ -73,6 +73,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
         [Wanted(job=JOB, n=0, epoch=0)], claimant=JOB, lease=MINUTE, strikes=5
     ),
     "renew": lambda ledger: ledger.renew([CLAIM], lease=MINUTE),
+    "reported": lambda ledger: ledger.reported(CLAIM, lease=MINUTE),
     "release": lambda ledger: ledger.release(CLAIM, strikes=0, retry_after=MINUTE),
     "finish": lambda ledger: ledger.finish([Outcome(job=JOB, n=0, epoch=0, fence=1)], ttl=MINUTE),
     "announced": lambda ledger: ledger.announced([Completion(job=JOB, epoch=0, done=1, failed=0)]),

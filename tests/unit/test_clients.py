@@ -70,6 +70,17 @@ def test_a_client_gets_a_minutes_worth_at_once_and_then_its_pace() -> None:
     assert spent(rate, "a") == 120
 
 
+def test_whether_there_may_be_another_is_asked_for_nothing() -> None:
+    rate = Rate(6, REFUSAL, clock=Clock())
+    for _ in range(100):
+        rate.require("a")
+    assert spent(rate, "a") == 6
+    with pytest.raises(LimitExceeded) as refused:
+        rate.require("a")
+    assert refused.value.retry_after == pytest.approx(10)
+    Rate(0, REFUSAL).require("a")
+
+
 def test_it_says_when_there_may_be_another() -> None:
     clock = Clock()
     rate = Rate(6, REFUSAL, clock=clock)

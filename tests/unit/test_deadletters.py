@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from ebbmark.events import DeadLetter, ExpireJob, RenderPhoto
 from ebbmark.ledger import NewJob, NewPhoto, Outcome, Wanted
 from ebbmark.ledger.letters import LetterState, letter_id
-from ebbmark.settings import Operator, Settings
+from ebbmark.settings import Http, Operator, Settings
 from ebbmark.states import JobState, PhotoState
 from ebbmark.topics import EXPIRATIONS, EXPRESS
 from ingest.letters import Wish
@@ -145,6 +145,50 @@ async def test_pages_of_other_sites_cannot_write_even_with_the_token(house: Hous
     assert visit.told == (403, "cross-site")
 
 
+async def guess(house: House, shown: str = "not it", *, client: str = "192.0.2.1") -> Visit:
+    headers = {"authorization": f"Bearer {shown}"}
+    return await house.visit("GET", "/dlq", b"", headers=headers, client=client).answer()
+
+
+async def test_who_guessed_too_often_is_refused_even_with_the_right_token_and_others_are_not(
+    house: House,
+) -> None:
+    told = [(await guess(house)).told for _ in range(10)]
+    assert told == [(401, "operator-token-wrong")] * 10
+    for shown in ("not it", TOKEN):
+        refused = await guess(house, shown)
+        assert (refused.told, refused.headers["retry-after"]) == ((429, "too-many-attempts"), "6")
+    assert (await guess(house, TOKEN, client="192.0.2.2")).status == 200
+    house.now += timedelta(seconds=6)
+    assert (await guess(house, TOKEN)).status == 200
+    assert (await guess(house)).status == 401
+    assert (await guess(house, TOKEN)).status == 429
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+async def test_guesses_are_counted_over_all_that_is_closed(house: House, method: str, path: str) -> None:
+    for _ in range(10):
+        await house.visit(method, path, b"{}", headers={"authorization": "Bearer x"}).answer()
+    assert (await guess(house, TOKEN)).told == (429, "too-many-attempts")
+
+
+async def test_the_right_token_may_be_shown_as_often_as_one_likes(house: House) -> None:
+    assert {(await guess(house, TOKEN)).status for _ in range(30)} == {200}
+
+
+@pytest.mark.parametrize("shown", ["", "Bearer", "Bearer  ", f"Basic {TOKEN}"])
+async def test_who_shows_no_token_is_not_counted(house: House, shown: str) -> None:
+    for _ in range(30):
+        visit = await house.visit("GET", "/dlq", b"", headers={"authorization": shown}).answer()
+        assert visit.told == (401, "operator-token-wrong")
+    assert (await guess(house, TOKEN)).status == 200
+
+
+async def test_guesses_may_be_left_uncounted() -> None:
+    house = House(Settings(operator=Operator(token=TOKEN), http=Http(operator_attempts=0)))
+    assert {(await guess(house)).status for _ in range(30)} == {401}
+
+
 async def test_anybody_may_count_and_learns_nothing_of_any_job(house: House) -> None:
     job = await poison(house, 2)
     await house.ledger.letters.enter(message(house))
@@ -159,6 +203,21 @@ async def test_anybody_may_count_and_learns_nothing_of_any_job(house: House) -> 
         ],
     }
     assert str(job) not in visit.body.decode()
+
+
+async def test_what_an_operator_did_is_counted_at_once(house: House) -> None:
+    await poison(house)
+    await house.ledger.letters.enter(message(house))
+
+    async def told() -> int:
+        return (await house.visit("GET", "/dlq/stats", b"").answer()).json["open"]
+
+    assert await told() == 2
+    await redrive(house, reason="poison")
+    assert await told() == 1
+    (letter,) = (await ask(house, "GET", "/dlq?state=open")).json["letters"]
+    await ask(house, "POST", f"/dlq/{letter['id']}/resolve")
+    assert await told() == 0
 
 
 # Looking

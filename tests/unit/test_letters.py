@@ -1,6 +1,8 @@
 """Dead letters on their way: from what was given up, over the topic, into the ledger and the metrics."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,14 +10,18 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
-from ebbmark.consumer import dead_letter
+from ebbmark.consumer import dead_letter, last_resort
 from ebbmark.errors import MalformedEvent, Unavailable
-from ebbmark.events import ORIGINAL_BYTES, DeadLetter, JobCompleted, PhotoUploaded
-from ebbmark.guard import Message
+from ebbmark.events import ORIGINAL_BYTES, DeadLetter, ExpireJob, JobCompleted, PhotoUploaded
+from ebbmark.guard import Braked, Message, guarded
+from ebbmark.ledger import NewJob
 from ebbmark.ledger.letters import Selection
-from ebbmark.testing import MemoryLedger
-from ebbmark.topics import DEAD_LETTERS, JOBS, UPLOADS, E, Topic
+from ebbmark.store import result_key
+from ebbmark.testing import MemoryLedger, MemoryLog, MemoryStore
+from ebbmark.topics import DEAD_LETTERS, EXPIRATIONS, JOBS, UPLOADS, E, Topic
+from janitor.expire import Expirer
 from janitor.letters import Keeper, keep_letters
+from tests.unit.test_guard import Partition
 
 JOB = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 SEEN = datetime(2026, 5, 1, tzinfo=UTC)
@@ -115,6 +121,71 @@ async def test_a_letter_waits_for_the_ledger() -> None:
     ledger.down = True
     with pytest.raises(Unavailable):
         await Keeper(ledger).handle(given_up(UPLOADS, b"x"))
+
+
+async def test_letters_that_nobody_can_read_or_enter_are_dropped_and_hold_up_no_deletion() -> None:
+    ledger, store, log = MemoryLedger(), MemoryStore(), MemoryLog()
+    dropped = measured("ebbmark_messages_total", topic=DEAD_LETTERS.name, outcome="dead")
+    await ledger.open_job(NewJob(id=JOB, token_hash=b"t"))
+    await store.put_new(result_key(JOB, 0, 0), b"a result", {})
+    await ledger.expire_now(JOB)
+    garbage, refused, good = b"\xff{", given_up(UPLOADS, b"no"), given_up(UPLOADS, b"x")
+    last_words = [DEAD_LETTERS.encode(letter) for letter in (refused, good)]
+    letters = Partition([*[garbage] * 500, *last_words, *[garbage] * 500])
+    keeper, came = Keeper(ledger), asyncio.Event()
+
+    async def enter(letter: DeadLetter) -> None:
+        if letter == refused:
+            raise ValueError
+        await keeper.handle(letter)
+
+    async def delete(event: ExpireJob) -> None:
+        came.set()
+        async with asyncio.timeout(20):
+            while len(letters.acked) < 600:  # noqa: ASYNC110 - acks tell nobody
+                await asyncio.sleep(0)
+        await Expirer(ledger, store, log, quiet=timedelta(0)).handle(event)
+
+    async def consume(topic: Topic[E], messages: Partition, handle: Callable[[E], Awaitable[None]]) -> None:
+        give_up, policy = last_resort(topic, log)
+        policy = msgspec.structs.replace(policy, first_wait=0.0, longest_wait=0.0)
+        await guarded(
+            aiter(messages),
+            topic=topic.name,
+            decode=topic.decode,
+            handle=handle,
+            give_up=give_up,
+            slots=asyncio.Semaphore(8),
+            policy=policy,
+        )
+
+    orders = Partition([EXPIRATIONS.encode(ExpireJob(job=JOB))])
+    async with asyncio.TaskGroup() as process:
+        process.create_task(consume(EXPIRATIONS, orders, delete))
+        await came.wait()
+        process.create_task(consume(DEAD_LETTERS, letters, enter))
+    assert await store.keys("") == []
+    assert (orders.acked, letters.acked) == ([0], [*range(1002)])
+    assert [row.preview for row in await ledger.letters.find(Selection(), limit=9)] == [b"x"]
+    assert log.events(DEAD_LETTERS) == [], "none comes round again"
+    assert measured("ebbmark_messages_total", topic=DEAD_LETTERS.name, outcome="dead") == dropped + 1001
+    assert not measured("ebbmark_messages_dead_in_a_row", topic=DEAD_LETTERS.name), "it promises a stop"
+
+
+async def test_other_topics_drain_into_dead_letters_until_the_brake_stops_them() -> None:
+    log = MemoryLog()
+    give_up, policy = last_resort(UPLOADS, log)
+    with pytest.raises(Braked):
+        await guarded(
+            aiter(Partition([b"\xff{"] * 1000)),
+            topic=UPLOADS.name,
+            decode=UPLOADS.decode,
+            handle=lambda _: asyncio.sleep(0),
+            give_up=give_up,
+            slots=asyncio.Semaphore(1),
+            policy=policy,
+        )
+    assert len(log.events(DEAD_LETTERS)) == policy.brake
 
 
 async def test_the_sweep_measures_what_is_open_and_forgets_what_is_old() -> None:

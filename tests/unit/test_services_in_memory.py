@@ -287,6 +287,82 @@ async def test_a_status_that_was_lost_is_made_up_for_by_the_lease(world: World) 
     assert (await world.job(job.id)).state is JobState.COMPLETE
 
 
+async def test_a_failure_whose_status_is_lost_ten_times_keeps_its_code(world: World) -> None:
+    job = await world.accept(photo(320, 240)[:2000])
+    world.read["statuses"] = 10  # what comes before is lost
+    while (await world.photo(job.id)).code is None:
+        await world.deliver()
+        world.now += timedelta(seconds=5)
+        await world.sweep()
+    assert (await world.photo(job.id)).code == "corrupt"
+    assert len(world.log.events(STATUSES)) == 11
+    assert not world.log.events(DEAD_LETTERS)
+
+
+async def test_a_projector_that_is_two_minutes_late_still_brings_failures(world: World) -> None:
+    job = await world.accept(photo(320, 240)[:2000])
+    world.read["statuses"] = 10**9  # projected below
+    told: list[datetime] = []
+    while (await world.photo(job.id)).code is None:
+        await world.deliver()
+        told += [world.now] * (len(world.log.events(STATUSES)) - len(told))
+        for when, status in zip(told, world.log.events(STATUSES), strict=True):
+            if when <= world.now - timedelta(minutes=2):
+                await world.projector.handle(status)
+        world.now += timedelta(seconds=5)
+        await world.sweep()
+    assert (await world.photo(job.id)).code == "corrupt"
+    assert not world.log.events(DEAD_LETTERS)
+
+
+async def test_a_photo_that_kills_its_worker_is_set_aside_though_others_survived_it(world: World) -> None:
+    job = await world.accept(photo(320, 240)[:2000])
+    world.read["statuses"] = 10**9  # lost
+    wanted, kills = Wanted(job=job.id, n=0, epoch=0), 0
+    while (await world.photo(job.id)).code is None:
+        await world.deliver()
+        world.now += timedelta(minutes=3)  # the lease of a report is over, too
+        lease = world.settings.worker.lease
+        kills += len(await world.ledger.claim([wanted], claimant=uuid4(), lease=lease, strikes=5))
+        world.now += 2 * lease
+        await world.sweep()
+        world.now += timedelta(seconds=5)
+        await world.sweep()
+    assert ((await world.photo(job.id)).code, kills) == ("poison", 5)
+    assert [letter.reason for letter in world.log.events(DEAD_LETTERS)] == ["poison"]
+
+
+async def test_a_worker_that_is_cancelled_while_it_reports_costs_the_photo_no_strike(world: World) -> None:
+    job = await world.accept(photo(320, 240)[:2000])
+    for _ in range(10):
+        world.log.down = True
+        handling = asyncio.create_task(world.renderer.handle(RenderPhoto(job=job.id, n=0)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handling, 0.05)
+        world.log.down = False
+        assert (await world.photo(job.id)).state is PhotoState.RETRYING
+        world.now += timedelta(seconds=1)
+        await world.sweep()
+    await world.deliver()
+    assert (await world.photo(job.id)).code == "corrupt"
+
+
+async def test_a_report_waits_for_the_ledger_and_keeps_its_claim_until_then(world: World) -> None:
+    job = await world.accept(photo(320, 240)[:2000])
+    world.children.gate.clear()
+    handling = asyncio.create_task(world.renderer.handle(RenderPhoto(job=job.id, n=0)))
+    await world.children.entered.wait()
+    world.ledger.down = True
+    world.children.gate.set()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(handling), 0.3)
+    assert len(world.log.events(STATUSES)) == 1
+    world.ledger.down = False
+    await world.renderer.handle(RenderPhoto(job=job.id, n=0))  # in hand already
+    await handling
+    assert len(world.log.events(STATUSES)) == 1
+
+
 async def test_a_job_past_its_deadline_completes_with_failures(world: World) -> None:
     job = await world.accept(photo(320, 240), photo(320, 240, seed=1))
     world.now += timedelta(minutes=31)

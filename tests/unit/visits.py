@@ -33,7 +33,7 @@ def file(content: bytes, name: str = "a.jpg", *, of: str = "files") -> bytes:
 
 
 class House:
-    """Ingest with its three ports in memory."""
+    """Ingest with its three ports in memory; `now` is its clock and the ledger's."""
 
     def __init__(
         self,
@@ -49,7 +49,12 @@ class House:
         self.log = MemoryLog()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            self.app: Litestar = create_app(self.settings, self.ledger, self.store, self.log)
+            self.app: Litestar = create_app(
+                self.settings, self.ledger, self.store, self.log, clock=self._seconds
+            )
+
+    def _seconds(self) -> float:
+        return self.now.timestamp()
 
     def visit(
         self,
