@@ -12,7 +12,7 @@ import msgspec
 
 from ebbmark.errors import MalformedEvent
 from ebbmark.topics import DEAD_LETTERS
-from tests.chaos import messages, orphans
+from tests.chaos import leftovers, messages
 from tests.chaos.arena import Arena
 from tests.chaos.photos import CODES, MARKER, NAME
 
@@ -72,7 +72,7 @@ class Onlooker:
             self._unaccepted(),
             self._client("I10", "what was deleted was not served again"),
             gone,
-            self._on_disk(),
+            self.on_disk(),
             self._secrets(),
             self._claims(),
             self._letters(),
@@ -246,14 +246,14 @@ class Onlooker:
         ((jobs,),) = arena.ledger("select count(*) from jobs")
         return Verdict("I11", "expired: bucket empty, nothing personal in the ledger", jobs, found)
 
-    def _on_disk(self) -> Verdict:
+    def on_disk(self) -> Verdict:
         """Search every file for the marker of the photos, once the store has compacted its volumes.
 
         First it searches its volumes for what belongs to no file, as it does every hour.
         """
         stack = self._arena.system.stack
-        orphans.delete(stack)
-        orphans.compact(stack)
+        leftovers.delete(stack)
+        leftovers.compact(stack)
         files = [path for path in stack.data.rglob("*") if path.is_file()]
         found = [
             f"a photo's bytes in {path.relative_to(stack.data)}" for path in files if _holds(path, MARKER)

@@ -9,12 +9,12 @@ import pytest
 
 from devstack.process import DevstackError
 from devstack.supervisor import Stack
-from tests.chaos import orphans
+from tests.chaos import leftovers
 from tests.conftest import missing
 
 pytestmark = pytest.mark.servers
 
-ORPHAN, KEPT = b"orphan-of-a-put", b"entered-as-a-file"
+LEFT, KEPT = b"left-by-a-put", b"entered-as-a-file"
 BUCKET = "searched"
 
 
@@ -57,15 +57,15 @@ def test_bytes_of_files_go_whose_deletion_was_cut_off(stack: Stack, s3: Any) -> 
     """They are answered as deleted while their bytes are yet to go, which the server's memory alone knows."""
     names = [f"{n}.jpg" for n in range(100)]
     for name in names:
-        s3.put_object(Bucket=BUCKET, Key=name, Body=photo(ORPHAN), ContentType="image/jpeg")
+        s3.put_object(Bucket=BUCKET, Key=name, Body=photo(LEFT), ContentType="image/jpeg")
     s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": name} for name in names]})
     stack.server("seaweedfs").kill()
     stack.server("seaweedfs").start()
     assert [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == ["a.jpg"]
 
-    orphans.delete(stack)
-    orphans.compact(stack)
-    assert not on_disk(stack, ORPHAN)
+    leftovers.delete(stack)
+    leftovers.compact(stack)
+    assert not on_disk(stack, LEFT)
     assert s3.get_object(Bucket=BUCKET, Key="a.jpg")["Body"].read() == photo(KEPT)
 
 
@@ -75,15 +75,15 @@ def test_bytes_of_a_put_that_was_cut_off_go_once_they_are_old_enough(
     s3: Any,  # noqa: ANN401 - boto3 has no types
     collection: str,
 ) -> None:
-    orphans.make(stack, photo(ORPHAN), collection=collection)
+    leftovers.make(stack, photo(LEFT), collection=collection)
     assert [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == ["a.jpg"]
 
-    orphans.delete(stack, older="1h")
-    orphans.compact(stack)
-    assert on_disk(stack, ORPHAN), "it may still be entered"
+    leftovers.delete(stack, older="1h")
+    leftovers.compact(stack)
+    assert on_disk(stack, LEFT), "it may still be entered"
 
-    orphans.delete(stack)
-    orphans.compact(stack)
-    assert not on_disk(stack, ORPHAN)
+    leftovers.delete(stack)
+    leftovers.compact(stack)
+    assert not on_disk(stack, LEFT)
     assert on_disk(stack, KEPT)
     assert s3.get_object(Bucket=BUCKET, Key="a.jpg")["Body"].read() == photo(KEPT)
