@@ -23,7 +23,7 @@ DRAINED_WITHIN = 30.0
 TIMES = 8
 HARM = {"crash": "poison", "hang": "poison", "bomb": "out-of-memory"}
 """Operations that harm their child, and with which code their photo fails."""
-_LAST = 60
+_LAST = 25
 """Messages of each partition that are delivered again, in a run whose topics have grown long."""
 _FAKETIME = "faketime/libfaketime.so.1"
 
