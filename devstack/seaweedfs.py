@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import sysconfig
 import urllib.error
 import urllib.request
@@ -15,6 +16,13 @@ from devstack.process import DevstackError, Process
 _PARTS = ("master", "volume", "filer", "s3")
 GARBAGE = "0.000001"
 """Part of a volume that may be deleted photos: a kilobyte of a gigabyte."""
+SEARCH = "lock\nvolume.fsck -cutoffTimeAgo={older} -reallyDeleteFromVolume\nunlock\n"
+"""Deletes from the volumes what is as old as this and belongs to no file, for `weed shell`.
+
+A `PUT` writes its bytes first and enters the file then. Who dies between the two leaves bytes that no listing
+knows, and that nothing else deletes. The master's own maintenance scripts refuse this one command.
+"""
+SEARCH_EVERY = 3600.0
 PORTS = tuple(f"seaweedfs-{part}{grpc}" for part in _PARTS for grpc in ("", "-grpc"))
 
 
@@ -104,6 +112,22 @@ def ready(ports: dict[str, int]) -> bool:
     """Return whether a volume can be written to and the S3 gateway answers."""
     assign = f"http://{HOST}:{ports['seaweedfs-master']}/dir/assign"
     return b'"fid"' in _get(assign) and bool(_get(f"http://{HOST}:{ports['seaweedfs-s3']}/"))
+
+
+def search(data: Path, log: Path, ports: dict[str, int], *, older: str = "1h") -> Process:
+    """Return the command that runs `SEARCH` once. The next compaction then removes what it deleted.
+
+    What may belong to an upload that is under way must be younger than `older`.
+    """
+    program = Path(sysconfig.get_path("scripts"), "weed")
+    shell = [str(program), "shell"]
+    for part in ("master", "filer"):
+        http, grpc = (ports[f"seaweedfs-{part}{kind}"] for kind in ("", "-grpc"))
+        shell.append(f"-{part}={HOST}:{http}.{grpc}")
+    script = data / f"search-{older}"
+    script.write_text(SEARCH.format(older=older), "utf-8")
+    line = f"exec {shlex.join(shell)} < {shlex.quote(str(script))}"
+    return Process("seaweedfs-search", ["/bin/sh", "-c", line], log=log)
 
 
 def _get(url: str) -> bytes:

@@ -5,7 +5,9 @@ import sys
 import time
 from pathlib import Path
 
+from devstack import seaweedfs
 from devstack.arrival import wait_until_all_serve
+from devstack.errand import Errand
 from devstack.halt import Halt, Halted
 from devstack.keeper import Keeper, tend_all
 from devstack.ports import HOST, is_free
@@ -28,8 +30,17 @@ def up(data: Path, *, port: int, workers: int, config: Path | None, halt: Halt) 
         served = time.monotonic()
         _run_ebbmark(stack, kept, workers=workers, port=port, halt=halt)
         _greet(stack, port, f"servers {served - began:.1f} s, Ebbmark {time.monotonic() - served:.1f} s")
+        search = Errand(
+            seaweedfs.search(
+                stack.data / "seaweedfs", stack.data / "logs" / "seaweedfs-search.log", stack.ports
+            ),
+            every=seaweedfs.SEARCH_EVERY,
+            now=time.monotonic(),
+        )
         while not halt.wait(0.2):
             tend_all(kept, stack.note_processes)
+            search.tend(time.monotonic())
+        search.process.kill()
     except Halted:
         return 0
     except (DevstackError, OSError) as exc:  # the disk is full, or not ours to write to

@@ -21,14 +21,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--minutes", type=float, default=10.0, help="at least so long (10)")
     parser.add_argument("--faults", type=int, default=20, help="at least so many (20)")
-    parser.add_argument("--rate", type=float, default=6.0, help="photos a second (6)")
+    parser.add_argument("--rate", type=float, default=14.0, help="photos a second (14)")
     parser.add_argument(
         "--data", type=Path, default=Path(".data/chaos"), help="where reports go (.data/chaos)"
     )
     parser.add_argument("--document", type=Path, help="write this report into docs/operating.md, run nothing")
     given = parser.parse_args()
     if given.document:
-        write_document(given.document)
+        try:
+            write_document(given.document)
+        except ValueError as exc:
+            parser.error(str(exc))
         return 0
     given.data.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=given.data))

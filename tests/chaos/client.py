@@ -23,7 +23,9 @@ from tests.chaos.photos import CODES, Kind, Photo
 
 Way = Literal["form", "repeated", "filled", "aborted", "deleted"]
 WAYS: Sequence[Way] = ("form",) * 5 + ("repeated", "filled", "filled", "aborted", "deleted")
-MOST_UNDER_WAY = 24
+SIZES = (1, 2, 5, 8, 13, 21, 34, 34)
+"""Photos in a job: large ones, as one job costs its client as much as fifteen photos."""
+MOST_UNDER_WAY = 32
 PATIENCE = 20.0
 _GIVE_UP = 240.0
 _KEY_HOLDS = 20.0
@@ -145,7 +147,7 @@ class Client:
                 await asyncio.sleep(1)
                 due = time.monotonic()
                 continue
-            sent = self._new(self._rng.choice(WAYS), self._rng.choice((1, 1, 2, 3, 5, 8, 13, 20)))
+            sent = self._new(self._rng.choice(WAYS), self._rng.choice(SIZES))
             self._begin(sent)
             due += self._rng.expovariate(1) * len(sent.photos) / rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))

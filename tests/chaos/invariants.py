@@ -1,7 +1,6 @@
 """What must hold, checked from outside: by listings, counts, messages, logs, and the client's memory."""
 
 import re
-import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import msgspec
 
 from ebbmark.errors import MalformedEvent
 from ebbmark.topics import DEAD_LETTERS
-from tests.chaos import messages
+from tests.chaos import leftovers, messages
 from tests.chaos.arena import Arena
 from tests.chaos.photos import CODES, MARKER, NAME
 
@@ -73,7 +72,7 @@ class Onlooker:
             self._unaccepted(),
             self._client("I10", "what was deleted was not served again"),
             gone,
-            self._on_disk(),
+            self.on_disk(),
             self._secrets(),
             self._claims(),
             self._letters(),
@@ -247,12 +246,14 @@ class Onlooker:
         ((jobs,),) = arena.ledger("select count(*) from jobs")
         return Verdict("I11", "expired: bucket empty, nothing personal in the ledger", jobs, found)
 
-    def _on_disk(self) -> Verdict:
-        """Search every file for the marker of the photos, once the store has compacted its volumes."""
+    def on_disk(self) -> Verdict:
+        """Search every file for the marker of the photos, once the store has compacted its volumes.
+
+        First it searches its volumes for what belongs to no file, as it does every hour.
+        """
         stack = self._arena.system.stack
-        ask = f"http://127.0.0.1:{stack.ports['seaweedfs-master']}/vol/vacuum?garbageThreshold=0.00001"
-        with urllib.request.urlopen(ask, timeout=60) as answer:
-            answer.read()
+        leftovers.delete(stack)
+        leftovers.compact(stack)
         files = [path for path in stack.data.rglob("*") if path.is_file()]
         found = [
             f"a photo's bytes in {path.relative_to(stack.data)}" for path in files if _holds(path, MARKER)

@@ -14,7 +14,7 @@ from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, STATUSES, TOPICS, Topic
 from tests import rooms
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)

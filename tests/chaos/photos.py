@@ -43,7 +43,7 @@ class Photo:
 def make(rng: Random, label: str, *, kind: Kind = "good", small: bool = False) -> Photo:
     """Return a photo that is like no other; `label` goes into its name and its comment."""
     frame = rng.randrange(len(_SHAPES))
-    if not small and rng.random() < 0.08:
+    if not small and rng.random() < 0.03:
         frame = len(_SHAPES) + rng.randrange(len(_LARGE))
     content = _with_comment(_encoded(frame), MARKER + b"-" + label.encode())
     if kind == "broken":

@@ -42,7 +42,7 @@ class Proxy:
         self.port = port
         self._target = target
         self.harmed = 0
-        """Pieces that were late, cut short or kept, and ends of connections that were reset."""
+        """Pieces that this weather made late, cut short or kept, and ends of connections that it reset."""
         self._weather = CLEAR
         self._passes = asyncio.Event()
         self._passes.set()
@@ -88,7 +88,7 @@ class Proxy:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _change(self, weather: Weather) -> None:
-        self._weather = weather
+        self._weather, self.harmed = weather, 0
         if self._resetting is not None:
             self._resetting.cancel()
             self._resetting = None

@@ -50,13 +50,13 @@ def strike(
     """Do it, let it last, undo it, and time the recovery; `during` is called when it has begun."""
     started = time.monotonic()
     try:
-        fault.bites(arena)  # notes how things were
-        fault.act(arena, rng)
+        fault.begin(arena, rng)
+        lasts_until = time.monotonic() + fault.holds * stretch
         during()
         bitten = arena.until(lambda: fault.bites(arena), within=_BITES_WITHIN)
-        arena.wait(fault.holds * stretch)
+        arena.wait(lasts_until - time.monotonic())
     finally:
-        fault.undo(arena, rng)
+        fault.end(arena, rng)
     lasted = time.monotonic() - started
     recovery = arena.probe()
     against = [] if bitten else ["it had no effect that could be seen"]
@@ -77,7 +77,7 @@ def choose(rng: Random, arena: Arena, mention: Callable[[str], None]) -> Iterato
 
 
 def random_run(
-    arena: Arena, *, seed: int, minutes: float, faults: int, rate: float, pause: float = 2.0
+    arena: Arena, *, seed: int, minutes: float, faults: int, rate: float, pause: float = 0.4
 ) -> dict[str, Any]:
     """Run until the time is over and so many faults have struck; print as it goes, return the report."""
     rng, onlooker = Random(seed), Onlooker(arena)
@@ -96,7 +96,7 @@ def random_run(
         if time.monotonic() > until and len(struck) >= faults:
             break
         arena.wait(rng.uniform(0.5, 2) * pause)
-        struck.append(strike(arena, onlooker, fault, rng, stretch=rng.uniform(1, 3)))
+        struck.append(strike(arena, onlooker, fault, rng, stretch=rng.uniform(1, 1.6)))
         say(f"{len(struck):>4}  {struck[-1]}")
     arena.client.stop_sending()
     arena.settled(arena.client.log)

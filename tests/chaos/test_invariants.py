@@ -4,10 +4,11 @@ from random import Random
 
 import pytest
 
+from tests.chaos import leftovers
 from tests.chaos.arena import Arena
 from tests.chaos.client import Sent
 from tests.chaos.invariants import Onlooker, Verdict
-from tests.chaos.photos import make
+from tests.chaos.photos import MARKER, make
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
@@ -62,6 +63,22 @@ def test_a_result_that_is_missing_or_another_is_found(chaos: Arena, onlooker: On
     assert found(onlooker.meanwhile()) == {"I3"}
     onlooker.s3.put_object(**place, Body=content, Metadata=kept["Metadata"])
     assert found(onlooker.meanwhile()) == set()
+
+
+def test_bytes_of_a_photo_on_a_disk_are_found_unless_they_belong_to_no_file(
+    chaos: Arena, onlooker: Onlooker
+) -> None:
+    """The photos of other tests are about as well, so what is planted has a mark of its own."""
+    kept, left = b"\xff\xd8" + MARKER + b"-planted-kept", b"\xff\xd8" + MARKER + b"-planted-left"
+    bucket = chaos.direct.store.bucket
+    onlooker.s3.put_object(Bucket=bucket, Key="planted.jpg", Body=kept, ContentType="image/jpeg")
+    leftovers.make(chaos.system.stack, left, collection=bucket)
+    try:
+        assert onlooker.on_disk().violations
+        volumes = [path.read_bytes() for path in chaos.system.stack.data.rglob("*.dat")]
+        assert [any(each in volume for volume in volumes) for each in (kept, left)] == [True, False]
+    finally:
+        onlooker.s3.delete_object(Bucket=bucket, Key="planted.jpg")
 
 
 def test_a_client_says_what_it_sees(chaos: Arena) -> None:

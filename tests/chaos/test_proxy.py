@@ -74,6 +74,8 @@ def test_every_byte_arrives_in_order(proxy: Proxy, weather: Weather) -> None:
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
     assert (proxy.harmed > 0) is (weather != Weather())
+    proxy.set(Weather())
+    assert proxy.harmed == 0, "that was other weather"
 
 
 def test_a_hole_keeps_what_comes_and_passes_it_on_when_it_closes(proxy: Proxy) -> None:

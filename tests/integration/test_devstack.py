@@ -45,6 +45,15 @@ with Stack(sys.argv[1], services=sys.argv[2:]):
 """
 
 
+SEARCHING = """
+import sys
+from devstack import seaweedfs
+from devstack.__main__ import main
+seaweedfs.SEARCH_EVERY = 1.0
+sys.exit(main())
+"""
+
+
 def eventually(good: Callable[[], bool], *, within: float = 30) -> None:
     deadline = time.monotonic() + within
     while not good():
@@ -216,7 +225,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     data = folder / "its data"
     with (
         (folder / "output").open("w") as output,
-        started(*up(data, port), output=output, **LIFE) as supervisor,
+        started("-c", SEARCHING, *up(data, port)[2:], output=output, **LIFE) as supervisor,
     ):
         said = Path(output.name)
         eventually(lambda: "is ready" in said.read_text() or supervisor.poll() is not None, within=60)
@@ -247,6 +256,10 @@ class TestUp:
         noted = json.loads((running.data / "processes.json").read_text())
         assert {"kafka", "postgres", "seaweedfs", "ingest", "worker-1", "janitor"} <= noted.keys()
         assert all(psutil.pid_exists(entry["pid"]) for entry in noted.values())
+
+    def test_the_store_is_searched_again_and_again(self, running: Running) -> None:
+        log = running.data / "logs" / "seaweedfs-search.log"
+        eventually(lambda: log.exists() and log.read_text("utf-8").count("no orphan data") > 1)
 
     def test_a_second_one_on_the_same_data_is_refused(self, running: Running) -> None:
         with started(*up(running.data, a_port())) as second:

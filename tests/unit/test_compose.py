@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import struct
 import subprocess
@@ -20,6 +21,7 @@ from devstack.supervisor import SERVERS, Endpoints
 from ebbmark.cli import AGENTS, main
 from ebbmark.ledger.roles import RIGHTS, role
 from ebbmark.settings import PREFIX, Settings
+from tests.people import eventually
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "compose.yaml").read_text("utf-8")
@@ -30,6 +32,10 @@ LASTING = sorted(set(SERVICES) - {"prepare"})
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ").splitlines()
 EACH = pytest.mark.parametrize("name", sorted(SERVICES))
 _DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
+_WEED = """#!/bin/sh
+test "$1" != shell || { cat >"$TMPDIR/asking" && mv "$TMPDIR/asking" "$TMPDIR/asked"; exit; }
+printf '%s\\n' "$@"
+"""
 
 
 def environment(name: str) -> dict[str, str]:
@@ -327,22 +333,43 @@ def test_seaweedfs_shows_only_its_s3_gateway(tmp_path: Path) -> None:
     assert {environment(name)["EBBMARK_STORE_ENDPOINT"] for name in OURS} == {"http://seaweedfs:8333"}
 
 
-def started_seaweedfs(folder: Path) -> tuple[dict[str, Any], list[str]]:
+def test_seaweedfs_searches_for_what_belongs_to_no_file_as_the_local_stack_does(tmp_path: Path) -> None:
+    started_seaweedfs(tmp_path, search_every=0)
+    assert (tmp_path / "asked").read_text("utf-8") == seaweedfs.SEARCH.format(older="1h")
+    assert "SEARCH_EVERY" not in environment("seaweedfs")
+    assert '"${SEARCH_EVERY:-3600}"' in (ROOT / "deploy" / "seaweedfs").read_text("utf-8")
+    assert seaweedfs.SEARCH_EVERY == 3600
+
+
+def started_seaweedfs(folder: Path, *, search_every: float = 600) -> tuple[dict[str, Any], list[str]]:
+    """Start it with another program in its place; return its configuration and its flags.
+
+    With `search_every` 0 the server does not end before it has been searched once.
+    """
     for name in SERVICES["seaweedfs"]["secrets"]:
         (folder / name).write_text(f"{name}-1", "utf-8")
     weed = folder / "weed"
-    weed.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', "utf-8")
+    weed.write_text(_WEED, "utf-8")
     weed.chmod(0o700)
-    started = subprocess.run(
-        ["/bin/sh", ROOT / "deploy" / "seaweedfs"],
-        env={"PATH": f"{folder}:{os.environ['PATH']}", "SECRETS": str(folder), "TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    env = {"PATH": f"{folder}:{os.environ['PATH']}", "SECRETS": str(folder), "TMPDIR": str(folder)}
+    env["SEARCH_EVERY"] = str(search_every)
+    # Its output goes to a file: what goes on in the background would keep a pipe open.
+    with (folder / "flags").open("w", encoding="utf-8") as flags:
+        started = subprocess.Popen(
+            ["/bin/sh", ROOT / "deploy" / "seaweedfs"],
+            env=env,
+            stdout=flags,
+            start_new_session=True,
+        )
+        try:
+            if search_every == 0:
+                eventually((folder / "asked").exists, bool)
+            assert started.wait(60) == 0
+        finally:
+            os.killpg(started.pid, signal.SIGKILL)
     config = folder / "s3.json"
     assert config.stat().st_mode & 0o777 == 0o600
-    return json.loads(config.read_text("utf-8")), started.stdout.splitlines()
+    return json.loads(config.read_text("utf-8")), (folder / "flags").read_text("utf-8").splitlines()
 
 
 def test_postgres_is_made_as_on_the_local_stack() -> None:

@@ -1,0 +1,289 @@
+"""What is done to the arena and undone again, and what shows that it has its effect; names say to whom."""
+
+import os
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import httpx
+import psutil
+import psycopg
+
+from ebbmark.ledger.postgres import conninfo
+from ebbmark.topics import DEAD_LETTERS
+from tests.chaos import messages
+from tests.chaos.arena import Arena
+from tests.chaos.proxy import Weather
+
+PROCESSES = ("ingest", "worker-1", "worker-2", "janitor")
+SERVERS = ("kafka", "postgres", "seaweedfs")
+DRAINED_WITHIN = 30.0
+TIMES = 8
+HARM = {"crash": "poison", "hang": "poison", "bomb": "out-of-memory"}
+"""Operations that harm their child, and with which code their photo fails."""
+_LAST = 25
+"""Messages of each partition that are delivered again, in a run whose topics have grown long."""
+_FAKETIME = "faketime/libfaketime.so.1"
+
+
+def nothing(arena: Arena, rng: Random, *names: str) -> None:
+    """Leave it at that."""
+
+
+# Processes of ours.
+
+
+def kill(arena: Arena, _: Random, *names: str) -> None:
+    """End them and their children as a power cut would."""
+    for name in names:
+        arena.down.add(name)
+        arena.process(name).kill()
+
+
+def start(arena: Arena, _: Random, *names: str) -> None:
+    """Start them."""
+    for name in names:
+        arena.process(name).start()
+        arena.down.discard(name)
+
+
+def freeze(arena: Arena, _: Random, *names: str) -> None:
+    """Let them stand still."""
+    for name in names:
+        arena.process(name).pause()
+
+
+def thaw(arena: Arena, _: Random, *names: str) -> None:
+    """Let them go on."""
+    for name in names:
+        arena.process(name).resume()
+
+
+def terminate(arena: Arena, _: Random, *names: str) -> None:
+    """Tell each to stop, and note how long it takes."""
+    for name in names:
+        arena.down.add(name)
+        process, started = arena.process(name), time.monotonic()
+        process.ask_to_stop()
+        while process.exit_code is None and time.monotonic() - started < DRAINED_WITHIN + 5:
+            time.sleep(0.02)
+        took = time.monotonic() - started
+        arena.drains.append((name, took, process.exit_code))
+        if process.exit_code is None:
+            process.kill()
+
+
+def redeploy(arena: Arena, rng: Random, *names: str) -> None:
+    """Replace them one after the other, each when the one before serves."""
+    for name in names:
+        terminate(arena, rng, name)
+        start(arena, rng, name)
+        arena.until(partial(arena.answers, name), within=30)
+
+
+def kill_children(arena: Arena, rng: Random, *names: str) -> None:
+    """Kill a rendering child of each, busy or not."""
+    for name in names:
+        pid = arena.process(name).pid
+        if pid is None:
+            continue
+        with suppress(psutil.NoSuchProcess):
+            servers = psutil.Process(pid).children()
+            children = [child for server in servers for child in server.children()]
+            for child in rng.sample(children, min(1, len(children))):
+                child.kill()
+
+
+def harm(arena: Arena, _: Random, operation: str) -> None:
+    """Send a job whose operation harms its child, and see it fail with its code and no other."""
+    code = HARM[operation]
+    if code == "poison":
+        arena.expected_letters.add("poison")
+    arena.harmed.append(arena.client.send(count=1, recipe=[{"operation": operation}], code=code))
+
+
+def see_the_harmed_end(arena: Arena, *_: object) -> None:
+    """Wait for it: another fault meanwhile could cost their photos a claim that their child did not."""
+    arena.settled(arena.harmed)
+
+
+# Servers.
+
+
+def stop_server(arena: Arena, _: Random, name: str) -> None:
+    """Stop it in order."""
+    arena.system.stack.server(name).stop()
+
+
+def kill_server(arena: Arena, _: Random, name: str) -> None:
+    """End it as a power cut would."""
+    arena.system.stack.server(name).kill()
+
+
+def start_server(arena: Arena, _: Random, name: str) -> None:
+    """Start it; return when it serves."""
+    arena.system.stack.server(name).start()
+
+
+def freeze_server(arena: Arena, _: Random, name: str) -> None:
+    """Let it stand still."""
+    arena.system.stack.server(name).pause()
+
+
+def thaw_server(arena: Arena, _: Random, name: str) -> None:
+    """Let it go on."""
+    arena.system.stack.server(name).resume()
+
+
+def cloud(arena: Arena, _: Random, *names: str, weather: Weather) -> None:
+    """Have this weather between Ebbmark and these servers."""
+    for name in names:
+        arena.weather(name, weather)
+
+
+def clear(arena: Arena, _: Random, *names: str) -> None:
+    """Have fine weather again."""
+    for name in names:
+        arena.weather(name)
+
+
+# Messages, disks, connections, clocks.
+
+
+def wipe(arena: Arena, rng: Random, *names: str) -> None:
+    """Stop who consumes, then wipe.
+
+    A consumer that is alive meanwhile may commit where the old topic ended, and whoever follows it waits
+    until the new one is as long.
+    """
+    terminate(arena, rng, *names)
+    arena.witness_announcements()
+    arena.wiped += 1
+    messages.wipe(arena.direct.kafka)
+
+
+def deliver_again(arena: Arena, _: Random) -> None:
+    """Publish what lies in Kafka so many times more."""
+    messages.deliver_again(arena.direct.kafka, TIMES, last=_LAST)
+
+
+def confuse(arena: Arena, rng: Random) -> None:
+    """Publish old outcomes in any order, and stale failures beside them."""
+    messages.confuse_statuses(arena.direct.kafka, rng, last=_LAST)
+
+
+def litter(arena: Arena, rng: Random) -> None:
+    """Publish what nobody can read."""
+    arena.expected_letters.add("malformed-event")
+    messages.garbage(arena.direct.kafka, rng)
+
+
+def fill_disk(arena: Arena, _: Random) -> None:
+    """Leave no byte free on the spool's disk."""
+    with suppress(OSError), _ballast(arena).open("wb", buffering=0) as ballast:
+        while ballast.write(bytes(16 * 1024)):
+            pass
+
+
+def empty_disk(arena: Arena, _: Random) -> None:
+    """Give the room back."""
+    _ballast(arena).unlink(missing_ok=True)
+
+
+def _ballast(arena: Arena) -> Path:
+    return arena.spool / "ballast"
+
+
+def exhaust(arena: Arena, _: Random) -> None:
+    """Take every connection of the database, those of the pools included."""
+    where = conninfo(arena.direct.ledger)
+    with suppress(psycopg.OperationalError):
+        while True:
+            arena.hoard.append(psycopg.connect(where, autocommit=True))
+    arena.hoard[0].execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where backend_type = 'client backend' and not pid = any(%s)",
+        [[each.info.backend_pid for each in arena.hoard]],
+    )
+    with suppress(psycopg.OperationalError):
+        while True:
+            arena.hoard.append(psycopg.connect(where, autocommit=True))
+
+
+def release(arena: Arena, _: Random) -> None:
+    """Give the connections back."""
+    while arena.hoard:
+        arena.hoard.pop().close()
+
+
+def faketime() -> str:
+    """Return the library that falsifies clocks; nothing when there is none."""
+    folders = [os.environ.get("CHAOS_FAKETIME", ""), *map(str, Path("/usr/lib").glob("*/")), "/usr/lib"]
+    return next((str(Path(f, _FAKETIME)) for f in folders if f and Path(f, _FAKETIME).exists()), "")
+
+
+def falsify_clock(arena: Arena, rng: Random, name: str) -> None:
+    """Start it anew two hours early or late."""
+    arena.down.add(name)
+    process = arena.process(name)
+    process.stop()
+    offset = rng.choice(("+2h", "-2h"))
+    process.command[:0] = [
+        "/usr/bin/env",
+        f"LD_PRELOAD={faketime()}",
+        f"FAKETIME={offset}",
+        "DONT_FAKE_MONOTONIC=1",
+    ]
+    start(arena, rng, name)
+
+
+def correct_clock(arena: Arena, rng: Random, name: str) -> None:
+    """Start it anew as it was."""
+    arena.down.add(name)
+    process = arena.process(name)
+    process.kill()  # its waits for a moment of the day never end, so it may not hear of a stop
+    del process.command[:4]
+    start(arena, rng, name)
+
+
+# What shows that it has its effect.
+
+
+def always(*_: object) -> bool:
+    """Nothing needs to be shown: it is done when it returns."""
+    return True
+
+
+def gone(arena: Arena, *names: str) -> bool:
+    """They have ended."""
+    return all(arena.process(name).exit_code is not None for name in names)
+
+
+def frozen(arena: Arena, *names: str) -> bool:
+    """They stand still."""
+    stopped = psutil.STATUS_STOPPED
+    return all(psutil.Process(arena.process(name).pid).status() == stopped for name in names)
+
+
+def rough(arena: Arena, *names: str) -> bool:
+    """The weather has met traffic of each."""
+    return all(arena.proxies[name].harmed for name in names)
+
+
+def not_ready(arena: Arena, *_: str) -> bool:
+    """Ingest says that something is amiss, or cannot say anything."""
+    return not arena.answers("ingest")
+
+
+def no_room(arena: Arena) -> bool:
+    """An upload is refused since the disk is full."""
+    with suppress(httpx.TransportError):
+        return "storage-full" in httpx.post(f"{arena.system.base_url}/upload", files={"files": b"x"}).text
+    return False
+
+
+def dead_letters(arena: Arena) -> bool:
+    """Something was given up."""
+    return bool(messages.read(arena.direct.kafka, DEAD_LETTERS))
