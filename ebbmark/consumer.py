@@ -23,7 +23,7 @@ from ebbmark.errors import MalformedEvent
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import Hand, Message, Slots, guarded
-from ebbmark.progress import Place, Stall, Standing, standings
+from ebbmark.progress import Place, Stall, Standing, begin_anew, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
 from observability import logs, metrics
@@ -36,6 +36,8 @@ _HASTE = 2.0
 """The same when the process ends because another of its consumers did."""
 _LEAVE = 2.5
 """Seconds for the last commit, and for the farewell to the group."""
+_ANEW = 5.0
+"""Seconds to see which topics were made anew, and to commit their beginning."""
 _GONE = 30.0
 """Seconds after which a process whose consumer ended by itself is gone, whatever of it still waits."""
 _LOOK_EVERY = 5.0
@@ -117,7 +119,7 @@ class Consumer:
         self._app.agent(source, name=f"{self.name}.{topic.name}")(agent)
 
     async def run(self, stop: asyncio.Event, ending: Callable[[], None] | None = None) -> None:
-        """Consume until `stop`, then finish what is in hand or give it back: 24 s at most, 11 when cancelled.
+        """Consume until `stop`, then finish what is in hand or give it back: 24 s at most, 16 when cancelled.
 
         `ending` is called as soon as the consumer ends by itself.
 
@@ -138,13 +140,17 @@ class Consumer:
         finally:
             for task in aside:
                 task.cancel()
-            await self._leave(_DRAIN if stop.is_set() else _HASTE)
+            await self._leave(told_to=stop.is_set())
         if not stop.is_set():
             reason = self._failure.exception() if self._failure.done() else self._app.crash_reason
             raise Stopped(f"the consumer {self.name} stopped by itself") from reason
 
     async def _watch(self) -> None:
-        """Fail the consumer when its partitions hold messages that it neither has in hand nor takes."""
+        """Fail the consumer when it can only go on in another process.
+
+        That is when its partitions hold messages that it neither has in hand nor takes, and when a topic was
+        made anew under it: Faust drops messages with offsets that it has seen before.
+        """
         stall = Stall(self._patience, time.monotonic)
         blind = False
         while True:
@@ -161,11 +167,14 @@ class Consumer:
             for name in self._topics:
                 behind = sum(each.lag for (topic, _), each in places.items() if topic == self._prefix + name)
                 metrics.CONSUMER_LAG.labels(self.name, name).set(behind)
+            if anew := [place for place, each in places.items() if each.anew]:
+                log.error("topics made anew", group=self._app.conf.id, places=_spelt(anew))
+                self._fail(Stopped(f"topics of the consumer {self.name} were made anew"))
             # A rebalance that does not end is a stall, too; one that ends begins another era.
             era = (self._app.consumer_generation_id, self._app.rebalancing_count)
             if stuck := stall.judge(places, working=self._working(places), era=era):
                 metrics.CONSUMER_STALLS.labels(self.name).inc()
-                log.error("stuck", group=self._app.conf.id, places=sorted(f"{t}/{p}" for t, p in stuck))
+                log.error("stuck", group=self._app.conf.id, places=_spelt(stuck))
                 self._fail(Stopped(f"the consumer {self.name} is behind and takes nothing"))
 
     def _working(self, places: Mapping[Place, Standing]) -> Collection[Place]:
@@ -173,12 +182,18 @@ class Consumer:
         # While one waits for a slot that another holds, nothing is taken of any place.
         return places if working and self._hand.waiting else working
 
-    async def _leave(self, within: float) -> None:
+    async def _leave(self, *, told_to: bool) -> None:
         """Whatever is not acked comes again, so leaving may always be cut short."""
-        drained = await self._hand.drain(within)
+        drained = await self._hand.drain(_DRAIN if told_to else _HASTE)
         with suppress(Exception):
             async with asyncio.timeout(_LEAVE):
                 await self._app.consumer.commit()
+        if not told_to:
+            # Now, that nothing is in hand: what was acked since may have spoken of the old log again.
+            with suppress(Exception):
+                async with asyncio.timeout(_ANEW):
+                    if anew := await begin_anew(self._app.consumer):
+                        log.warning("begun anew", group=self._app.conf.id, places=_spelt(anew))
         with suppress(Exception):
             async with asyncio.timeout(_LEAVE):
                 await self._app.stop()
@@ -205,6 +220,10 @@ class Consumer:
                 value=message.value,
                 ack=ack,
             )
+
+
+def _spelt(places: Collection[Place]) -> list[str]:
+    return sorted(f"{topic}/{partition}" for topic, partition in places)
 
 
 def dead_letter(

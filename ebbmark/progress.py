@@ -35,6 +35,11 @@ class Standing(Struct, frozen=True, kw_only=True):
         """How many messages are there that are not done."""
         return max(0, self.end - max(self.begin, self.committed))
 
+    @property
+    def anew(self) -> bool:
+        """Whether the log ends before what was read of it: it was deleted and made anew, or cut off."""
+        return self.reached > self.end
+
 
 async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 - Faust's consumer
     """Return how far Faust's consumer has come in each place that is assigned to it.
@@ -72,6 +77,21 @@ async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 
 async def _in_thread(thread: Any, question: Any) -> Any:  # noqa: ANN401 - Faust's thread, any coroutine
     async with asyncio.timeout(_ANSWER_WITHIN):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, thread.thread_loop))
+
+
+async def begin_anew(consumer: Any) -> Collection[Place]:  # noqa: ANN401 - Faust's consumer
+    """Commit the beginning of each place whose log was made anew, and return these; raises as `standings`.
+
+    Nothing may be acked any more, since it could be a message of the old log.
+    """
+    places = [place for place, standing in (await standings(consumer)).items() if standing.anew]
+    thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001 - as above
+    offsets = {each: 0 for each in client.assignment() if (each.topic, each.partition) in places}
+    for each in offsets:
+        consumer._acked.pop(each, None)  # noqa: SLF001 - else Faust commits it when it stops
+    if offsets:
+        await _in_thread(thread, client.commit(offsets))
+    return places
 
 
 class Stall:

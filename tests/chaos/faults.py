@@ -198,13 +198,14 @@ def _no_room(arena: Arena) -> bool:
 
 
 def _wipe(arena: Arena, rng: Random) -> None:
-    """Stop who consumes, then wipe.
-
-    A consumer that is alive meanwhile may commit where the old topic ended, and whoever follows it waits
-    until the new one is as long.
-    """
+    """Stop who consumes, then wipe."""
     for name in PROCESSES[1:]:
         _terminate(arena, rng, name)
+    _wipe_alive(arena, rng)
+
+
+def _wipe_alive(arena: Arena, _: Random) -> None:
+    """Wipe under consumers that may commit where the old topics ended, and must begin anew."""
     arena.witness_announcements()
     arena.wiped += 1
     messages.wipe(arena.direct.kafka)
@@ -417,6 +418,12 @@ def _catalogue() -> Mapping[str, Fault]:
             undo=_on(_start, *PROCESSES[1:]),
             bites=_gone(*PROCESSES[1:]),
             passes=f"with workers and janitor stopped; the ledger dispatches again what was lost; {KEPT}",
+        ),
+        Fault(
+            name="wipe topics in use",
+            kind="wipe topics in use",
+            act=_wipe_alive,
+            passes=f"workers and janitor end by themselves where they must, and are started anew; {KEPT}",
         ),
         Fault(
             name=f"deliver all {TIMES} times",

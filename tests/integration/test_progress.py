@@ -1,22 +1,25 @@
-"""A consumer that gets nothing is told from one that works, waits or has nothing to do: on a real broker."""
+"""A consumer that cannot get on is told from one that works, waits or has nothing to do: on a real broker."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import msgspec
 import pytest
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import TopicPartition
 
 from ebbmark.consumer import Consumer, Stopped
 from ebbmark.errors import Unavailable
-from ebbmark.eventlog import KafkaLog
+from ebbmark.eventlog import KafkaLog, create_topics
 from ebbmark.events import PhotoUploaded
 from ebbmark.progress import standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import UPLOADS
+from tests.rooms import leave_topics
 
 pytestmark = [pytest.mark.servers]
 
@@ -43,17 +46,36 @@ class Handler:
 
 @asynccontextmanager
 async def consuming(
-    kafka: Kafka, handler: Handler, folder: Path, *, slots: int = 8
+    kafka: Kafka, handler: Handler, folder: Path, *, slots: int = 8, name: str = ""
 ) -> AsyncGenerator[tuple[Consumer, KafkaLog, "asyncio.Task[None]"]]:
     """A group of its own, so that each test begins at the beginning."""
     settings, stop = msgspec.structs.replace(kafka, stall=STALL), asyncio.Event()
     async with KafkaLog(settings, source="test") as log:
-        consumer = Consumer(f"progress-{uuid4()}", settings, log, data=str(folder))
+        consumer = Consumer(name or f"progress-{uuid4()}", settings, log, data=str(folder))
         consumer.consume(UPLOADS, handler, asyncio.Semaphore(slots))
         running = asyncio.create_task(consumer.run(stop))
         yield consumer, log, running
         stop.set()
         await asyncio.wait([running])
+
+
+@asynccontextmanager
+async def supervised(kafka: Kafka, handler: Handler, folder: Path, name: str) -> AsyncGenerator[None]:
+    """Start it again whenever it ends by itself."""
+    stop = asyncio.Event()
+
+    async def keep(log: KafkaLog) -> None:
+        while not stop.is_set():
+            consumer = Consumer(name, kafka, log, data=str(folder))
+            consumer.consume(UPLOADS, handler, asyncio.Semaphore(64))
+            with suppress(Stopped):
+                await consumer.run(stop)
+
+    async with KafkaLog(kafka, source="test") as log:
+        keeping = asyncio.create_task(keep(log))
+        yield
+        stop.set()
+        await asyncio.wait([keeping])
 
 
 def uploads(*places: int) -> list[PhotoUploaded]:
@@ -69,6 +91,32 @@ async def until_done(consumer: Consumer) -> None:
     async with asyncio.timeout(PATIENCE):
         while await lag(consumer):  # noqa: ASYNC110 - the broker is asked
             await asyncio.sleep(0.1)
+
+
+async def until(good: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not good():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.05)
+
+
+async def publish_in_the_end(log: KafkaLog, events: list[PhotoUploaded]) -> None:
+    """Topics that were made this moment may not be known everywhere yet."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await log.publish(UPLOADS, events)
+            except Unavailable:
+                continue
+            return
+
+
+def commit_beyond_the_end(kafka: Kafka, group: str) -> None:
+    client = KafkaConsumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    name = kafka.prefix + UPLOADS.name
+    client.commit(
+        offsets=[TopicPartition(name, n, 4711) for n in range(UPLOADS.partitions)], asynchronous=False
+    )
+    client.close()
 
 
 @pytest.mark.parametrize(
@@ -121,3 +169,37 @@ async def test_a_consumer_whose_commits_do_not_get_through_ends(
         with pytest.raises(Stopped):
             await asyncio.wait_for(running, PATIENCE)
     assert 88 in handler.seen
+
+
+async def test_a_topic_made_anew_under_a_living_consumer_is_read_from_its_beginning(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    """What was acked between may be committed to the new topic: then it ends, and is started again."""
+    handler, name = Handler(), f"progress-{uuid4()}"
+    job = uuid4()
+    kafka = kafka_settings
+    async with supervised(kafka, handler, tmp_path, name), KafkaLog(kafka, source="test") as log:
+        await log.publish(UPLOADS, [PhotoUploaded(job=job, n=n) for n in range(1000, 1050)])
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+        await asyncio.to_thread(leave_topics, kafka)
+        handler.gate.set()
+        await asyncio.to_thread(create_topics, kafka)
+        await publish_in_the_end(log, [PhotoUploaded(job=job, n=1234)])
+        await until(lambda: 1234 in handler.seen)
+
+
+async def test_who_starts_where_the_log_does_not_reach_any_more_begins_anew(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    """As after an end so quick that it committed where the old log had ended."""
+    handler, name = Handler(), f"progress-{uuid4()}"
+    handler.gate.set()
+    commit_beyond_the_end(kafka_settings, f"{kafka_settings.prefix}ebbmark-{name}")
+    async with consuming(kafka_settings, handler, tmp_path, name=name) as (_, log, running):
+        await publish_in_the_end(log, uploads(55))
+        with pytest.raises(Stopped):
+            await asyncio.wait_for(running, PATIENCE)
+    handler.seen.clear()
+    async with consuming(kafka_settings, handler, tmp_path, name=name) as (_, _, running):
+        await until(lambda: 55 in handler.seen or running.done())
+        assert not running.done()
