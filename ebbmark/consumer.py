@@ -6,8 +6,11 @@ guard decides when a message is done, since Faust's own acks lose messages (see 
 """
 
 import asyncio
+import os
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +23,10 @@ from ebbmark.errors import MalformedEvent
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import GiveUp, Hand, Message, Policy, Slots, guarded
+from ebbmark.progress import Place, Stall, Standing, begin_anew, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
-from observability import logs
+from observability import logs, metrics
 
 log = logs.get(__name__)
 
@@ -32,6 +36,15 @@ _HASTE = 2.0
 """The same when the process ends because another of its consumers did."""
 _LEAVE = 2.5
 """Seconds for the last commit, and for the farewell to the group."""
+_ANEW = 5.0
+"""Seconds to see which topics were made anew, and to commit their beginning."""
+_GONE = 30.0
+"""Seconds after which a process whose consumer ended by itself is gone, whatever of it still waits."""
+_LOOK_EVERY = 5.0
+_LOOKS = 6
+"""At least so many in the time after which a consumer is called stuck."""
+_HANGS = 20 * 60.0
+"""Seconds after which one try of a message counts as none: every step of a handler ends earlier."""
 
 
 class Stopped(Exception):
@@ -50,6 +63,8 @@ class Consumer:
         self._prefix = settings.prefix
         self._failure: asyncio.Future[None] | None = None
         self._hand = Hand()
+        self._patience = settings.stall.total_seconds()
+        self._topics: list[str] = []
         folder = Path(data or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self._app = faust.App(
@@ -77,6 +92,7 @@ class Consumer:
 
     def consume(self, topic: Topic[E], handle: Callable[[E], Awaitable[None]], slots: Slots) -> None:
         """Add a topic; call before `run`."""
+        self._topics.append(topic.name)
         source = self._app.topic(self._prefix + topic.name, value_serializer="raw", key_serializer="raw")
         give_up, policy = last_resort(topic, self._log)
 
@@ -100,33 +116,82 @@ class Consumer:
         agent.__name__ = agent.__qualname__ = topic.name.replace(".", "_")
         self._app.agent(source, name=f"{self.name}.{topic.name}")(agent)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop`, then finish what is in hand or give it back: 24 s at most, 11 when cancelled.
+    async def run(self, stop: asyncio.Event, ending: Callable[[], None] | None = None) -> None:
+        """Consume until `stop`, then finish what is in hand or give it back: 24 s at most, 16 when cancelled.
+
+        `ending` is called as soon as the consumer ends by itself.
 
         Raises:
             Stopped: the consumer ended by itself.
         """
         self._failure = asyncio.get_running_loop().create_future()
         told = asyncio.ensure_future(stop.wait())
+        aside = [told]
         try:
             await self._app.start()
             log.info("consuming", group=self._app.conf.id)
             ended = asyncio.ensure_future(self._app.wait_until_stopped())
+            aside += [ended, asyncio.create_task(self._watch())]
             await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
+            if ending is not None and not stop.is_set():
+                ending()
         finally:
-            told.cancel()
-            await self._leave(_DRAIN if stop.is_set() else _HASTE)
+            for task in aside:
+                task.cancel()
+            await self._leave(told_to=stop.is_set())
         if not stop.is_set():
             reason = self._failure.exception() if self._failure.done() else self._app.crash_reason
             raise Stopped(f"the consumer {self.name} stopped by itself") from reason
 
-    async def _leave(self, within: float) -> None:
+    async def _watch(self) -> None:
+        """Fail the consumer when it can only go on in another process.
+
+        That is when its partitions hold messages that it neither has in hand nor takes, and when a topic was
+        made anew under it: Faust drops messages with offsets that it has seen before.
+        """
+        stall = Stall(self._patience, time.monotonic)
+        blind = False
+        while True:
+            await asyncio.sleep(min(_LOOK_EVERY, self._patience / _LOOKS))
+            try:
+                places = await standings(self._app.consumer)
+            except Exception as exc:  # noqa: BLE001 - Kafka is down, or not joined yet: then nothing is known
+                if not blind:
+                    log.info("cannot see how far behind", group=self._app.conf.id, reason=repr(exc))
+                blind = True
+                stall.forget()
+                continue
+            blind = False
+            for name in self._topics:
+                behind = sum(each.lag for (topic, _), each in places.items() if topic == self._prefix + name)
+                metrics.CONSUMER_LAG.labels(self.name, name).set(behind)
+            if anew := [place for place, each in places.items() if each.anew]:
+                log.error("topics made anew", group=self._app.conf.id, places=_spelt(anew))
+                self._fail(Stopped(f"topics of the consumer {self.name} were made anew"))
+            # A rebalance that does not end is a stall, too; one that ends begins another era.
+            era = (self._app.consumer_generation_id, self._app.rebalancing_count)
+            if stuck := stall.judge(places, working=self._working(places), era=era):
+                metrics.CONSUMER_STALLS.labels(self.name).inc()
+                log.error("stuck", group=self._app.conf.id, places=_spelt(stuck))
+                self._fail(Stopped(f"the consumer {self.name} is behind and takes nothing"))
+
+    def _working(self, places: Mapping[Place, Standing]) -> Collection[Place]:
+        working = self._hand.at_work(_HANGS)
+        # While one waits for a slot that another holds, nothing is taken of any place.
+        return places if working and self._hand.waiting else working
+
+    async def _leave(self, *, told_to: bool) -> None:
         """Whatever is not acked comes again, so leaving may always be cut short."""
-        drained = await self._hand.drain(within)
+        drained = await self._hand.drain(_DRAIN if told_to else _HASTE)
         with suppress(Exception):
             async with asyncio.timeout(_LEAVE):
                 await self._app.consumer.commit()
+        if not told_to:
+            # Now, that nothing is in hand: what was acked since may have spoken of the old log again.
+            with suppress(Exception):
+                async with asyncio.timeout(_ANEW):
+                    if anew := await begin_anew(self._app.consumer):
+                        log.warning("begun anew", group=self._app.conf.id, places=_spelt(anew))
         with suppress(Exception):
             async with asyncio.timeout(_LEAVE):
                 await self._app.stop()
@@ -172,6 +237,10 @@ def last_resort(topic: Topic[E], eventlog: EventLog) -> tuple[GiveUp, Policy]:
     return (drop, Policy(brake=None)) if topic is DEAD_LETTERS else (bury, Policy())
 
 
+def _spelt(places: Collection[Place]) -> list[str]:
+    return sorted(f"{topic}/{partition}" for topic, partition in places)
+
+
 def dead_letter(
     topic: Topic[E], message: Message, reason: str, attempts: int, first_seen: datetime
 ) -> DeadLetter:
@@ -197,12 +266,21 @@ def dead_letter(
 async def run_all(consumers: Sequence[Consumer], stop: asyncio.Event) -> None:
     """Run them together until `stop`; one that ends by itself ends all.
 
+    From then on the process has 30 s: what it waits for may be the very thing that is stuck.
+
     Raises:
         Stopped: a consumer ended by itself.
     """
+    last_resort = threading.Timer(_GONE, os._exit, [1])
+    last_resort.daemon = True
+
+    def ending() -> None:
+        if last_resort.ident is None:
+            last_resort.start()
+
     try:
         async with asyncio.TaskGroup() as tasks:
             for consumer in consumers:
-                tasks.create_task(consumer.run(stop))
+                tasks.create_task(consumer.run(stop, ending))
     except ExceptionGroup as group:
         raise group.exceptions[0] from group

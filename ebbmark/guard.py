@@ -8,6 +8,7 @@ or is cancelled acks what it had in hand, and out-of-order acks can be committed
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -89,15 +90,30 @@ def _wait(tries: int, policy: Policy) -> float:
 class Hand:
     """The messages a consumer has in hand, and the word that it shall take no more."""
 
-    def __init__(self) -> None:
-        """Begin empty, and willing."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin empty, and willing; `clock` is in seconds."""
         self.draining = False
+        self.waiting = 0
+        """How many guards have taken a message and wait for a slot."""
+        self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tried: dict[Message, float] = {}
 
-    def hold(self, task: asyncio.Task[None]) -> None:
-        """Count the task until it ends."""
+    def hold(self, message: Message, task: asyncio.Task[None]) -> None:
+        """Count the message until its task ends."""
+        self.tries(message)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._tried.pop(message, None))
+
+    def tries(self, message: Message) -> None:
+        """Note that the message is tried, now: whoever is tried again and again does not hang."""
+        self._tried[message] = self._clock()
+
+    def at_work(self, within: float) -> frozenset[tuple[str, int]]:
+        """Return the topics and partitions of which a message is in hand that was tried `within` seconds."""
+        oldest = self._clock() - within
+        return frozenset((m.topic, m.partition) for m, tried in self._tried.items() if tried >= oldest)
 
     async def drain(self, within: float) -> bool:
         """Take no more, let what is in hand end, and cancel what has not ended `within` seconds.
@@ -171,7 +187,7 @@ async def guarded(
 
     async def one(message: Message, done: Callable[[], None]) -> None:
         try:
-            await guard.deal_with(message)
+            await guard.deal_with(message, lambda: hand.tries(message))
             done()
         finally:
             slots.release()
@@ -182,11 +198,15 @@ async def guarded(
                 if hand.draining:
                     continue
                 done = acks.expect(message)
-                await slots.acquire()
+                hand.waiting += 1
+                try:
+                    await slots.acquire()
+                finally:
+                    hand.waiting -= 1
                 if hand.draining:
                     slots.release()
                     continue
-                hand.hold(tasks.create_task(one(message, done)))
+                hand.hold(message, tasks.create_task(one(message, done)))
     except BaseExceptionGroup as group:
         braked, others = group.split(Braked)
         if others is None and braked is not None:
@@ -210,19 +230,24 @@ class _Guard:
         self._policy = policy
         self._given_up_in_a_row = 0
 
-    async def deal_with(self, message: Message) -> None:
-        """Return once the message has had its effect, or is a dead letter."""
+    async def deal_with(self, message: Message, tries: Callable[[], None]) -> None:
+        """Return once the message has had its effect, or is a dead letter; call `tries` before each try."""
         first_seen = datetime.now(UTC)
         with metrics.MESSAGES_OPEN.labels(self._topic).track_inprogress():
             try:
                 event = self._decode(message.value)
             except MalformedEvent as exc:
-                await self._bury(message, exc.code, 1, first_seen)
+                await self._bury(message, exc.code, 1, first_seen, tries)
                 return
+
+            async def handle() -> None:
+                tries()
+                await self._handle(event)
+
             failures = 0
             while failures < self._policy.attempts:
                 try:
-                    await patiently(lambda: self._handle(event), self._topic, self._policy)
+                    await patiently(handle, self._topic, self._policy)
                 except Braked as exc:
                     log.error("braked", topic=self._topic, reason=str(exc))  # noqa: TRY400 - it says it all
                     raise
@@ -237,12 +262,21 @@ class _Guard:
                     metrics.MESSAGES_DEAD_IN_A_ROW.labels(self._topic).set(0)
                     metrics.MESSAGES.labels(self._topic, "handled").inc()
                     return
-            await self._bury(message, "handler-failed", failures, first_seen)
+            await self._bury(message, "handler-failed", failures, first_seen, tries)
 
-    async def _bury(self, message: Message, reason: str, attempts: int, first_seen: datetime) -> None:
-        await patiently(
-            lambda: self._give_up(message, reason, attempts, first_seen), self._topic, self._policy
-        )
+    async def _bury(
+        self,
+        message: Message,
+        reason: str,
+        attempts: int,
+        first_seen: datetime,
+        tries: Callable[[], None],
+    ) -> None:
+        async def give_up() -> None:
+            tries()
+            await self._give_up(message, reason, attempts, first_seen)
+
+        await patiently(give_up, self._topic, self._policy)
         metrics.MESSAGES.labels(self._topic, "dead").inc()
         log.warning(
             "message given up",

@@ -100,6 +100,8 @@ class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
     replication: Positive = 1
     publish_timeout: timedelta = timedelta(seconds=8)
     """An event not acknowledged by then is reported as not published."""
+    stall: timedelta = timedelta(minutes=2)
+    """A consumer that is behind, has nothing in hand and does not move for so long ends its process."""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):

@@ -61,13 +61,27 @@ MESSAGE_RETRIES = Counter(
 )
 MESSAGES_OPEN = Gauge(
     "ebbmark_messages_open",
-    "Messages being handled. At zero while lag grows: the consumer is stuck.",
+    "Messages being handled. At zero while `ebbmark_consumer_lag` grows: the consumer is stuck, "
+    "and ends within EBBMARK_KAFKA_STALL.",
     ["topic"],
 )
 MESSAGES_DEAD_IN_A_ROW = Gauge(
     "ebbmark_messages_dead_in_a_row",
     "Messages given up with none handled between. At 20 the process stops: the fault is ours, see its log.",
     ["topic"],
+)
+
+CONSUMER_LAG = Gauge(
+    "ebbmark_consumer_lag",
+    "Events in this process's partitions that are not done, by agent and topic. Growing for minutes: "
+    "add workers; growing while nothing is handled: see the line `stuck` in its log.",
+    ["agent", "topic"],
+)
+CONSUMER_STALLS = Counter(
+    "ebbmark_consumer_stalls_total",
+    "Consumers found stuck; the process ends with it. Each is a line `stuck` in the log. More than one "
+    "an hour: look at the brokers.",
+    ["agent"],
 )
 
 # The worker renders

@@ -153,11 +153,7 @@ def clear(arena: Arena, _: Random, *names: str) -> None:
 
 
 def wipe(arena: Arena, rng: Random, *names: str) -> None:
-    """Stop who consumes, then wipe.
-
-    A consumer that is alive meanwhile may commit where the old topic ended, and whoever follows it waits
-    until the new one is as long.
-    """
+    """Stop who consumes, then wipe."""
     terminate(arena, rng, *names)
     arena.witness_announcements()
     arena.wiped += 1

@@ -302,3 +302,46 @@ async def test_what_does_not_end_in_time_is_cancelled_and_stays_unacked() -> Non
     await running
     assert given_back.is_set()
     assert stream.acked == []
+
+
+async def until(good: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not good():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0)
+
+
+async def test_a_message_is_at_work_while_it_is_tried_again_and_not_when_it_hangs() -> None:
+    now = [0.0]
+    stream, hand = Partition([b"down", b"hangs"]), Hand(lambda: now[0])
+    down, gate = True, asyncio.Event()
+
+    async def handle(value: bytes) -> None:
+        if value == b"down" and down:
+            now[0] += 1
+            raise Unavailable("down", "The ledger is down.")
+        if value == b"hangs":
+            await gate.wait()
+
+    running = asyncio.create_task(run(stream, handle, hand=hand, policy=Policy(first_wait=0, longest_wait=0)))
+    await until(lambda: now[0] >= 200)
+    assert hand.at_work(100) == {("t", 0)}
+    down = False
+    await until(lambda: not hand.at_work(100))
+    assert hand.at_work(1000) == {("t", 0)}
+    gate.set()
+    await running
+    await until(lambda: not hand.at_work(1000))
+
+
+async def test_a_guard_that_waits_for_a_slot_says_so() -> None:
+    stream, hand, gate = Partition([b"0", b"1"]), Hand(), asyncio.Event()
+
+    async def handle(_: bytes) -> None:
+        await gate.wait()
+
+    running = asyncio.create_task(run(stream, handle, slots=1, hand=hand))
+    await until(lambda: hand.waiting)
+    assert hand.at_work(60)
+    gate.set()
+    await running
+    assert not hand.waiting

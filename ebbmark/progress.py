@@ -1,0 +1,130 @@
+"""Whether a consumer gets on, judged by what is committed and where its log ends: heartbeats say nothing.
+
+Consumers of Faust have been seen alive that received nothing for hours. No client is made for this: the
+question goes over the consumer's own connection, in its own thread, and is dropped when no answer comes.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+Place = tuple[str, int]
+"""A topic, with its prefix, and a partition."""
+
+_ANSWER_WITHIN = 5.0
+_LATE = 15.0
+"""Seconds between two looks, of which each may wait for its answer; after more, this process itself slept."""
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """How far a consumer has come in one place."""
+
+    begin: int
+    """The first offset that the log still has."""
+    committed: int
+    """The offset to go on with after a restart; 0 when there is none."""
+    reached: int
+    """The highest offset it knows to have been there."""
+    end: int
+    """The offset that the next message will get."""
+
+    @property
+    def lag(self) -> int:
+        """How many messages are there that are not done."""
+        return max(0, self.end - max(self.begin, self.committed))
+
+    @property
+    def anew(self) -> bool:
+        """Whether the log ends before what was read of it: it was deleted and made anew, or cut off."""
+        return self.reached > self.end
+
+
+async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 - Faust's consumer
+    """Return how far Faust's consumer has come in each place that is assigned to it.
+
+    Raises whatever its client raises while Kafka does not answer, and `TimeoutError`.
+    """
+    # Faust keeps both to itself; `call_thread` would queue behind a commit that waits for Kafka.
+    thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001
+    assigned = client.assignment()
+    if not assigned:
+        return {}
+    # Before the question, so that no answer can be older than what was reached.
+    known = {
+        each: (
+            consumer._committed_offset.get(each) or 0,  # noqa: SLF001 - as above
+            consumer._read_offset.get(each) or 0,  # noqa: SLF001 - as above
+        )
+        for each in assigned
+    }
+
+    async def ask() -> tuple[Mapping[Any, int], Mapping[Any, int]]:
+        # Both at once: either may wait for a fetch before it on the connection that finds nothing for 1.5 s.
+        begins, ends = await asyncio.gather(client.beginning_offsets(assigned), client.end_offsets(assigned))
+        return begins, ends
+
+    begins, ends = await _in_thread(thread, ask())
+    return {
+        (each.topic, each.partition): Standing(
+            begin=begins[each], committed=committed, reached=max(committed, read), end=ends[each]
+        )
+        for each, (committed, read) in known.items()
+    }
+
+
+async def _in_thread(thread: Any, question: Any) -> Any:  # noqa: ANN401 - Faust's thread, any coroutine
+    async with asyncio.timeout(_ANSWER_WITHIN):
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, thread.thread_loop))
+
+
+async def begin_anew(consumer: Any) -> Collection[Place]:  # noqa: ANN401 - Faust's consumer
+    """Commit the beginning of each place whose log was made anew, and return these; raises as `standings`.
+
+    Nothing may be acked any more, since it could be a message of the old log.
+    """
+    places = [place for place, standing in (await standings(consumer)).items() if standing.anew]
+    thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001 - as above
+    offsets = {each: 0 for each in client.assignment() if (each.topic, each.partition) in places}
+    for each in offsets:
+        consumer._acked.pop(each, None)  # noqa: SLF001 - else Faust commits it when it stops
+    if offsets:
+        await _in_thread(thread, client.commit(offsets))
+    return places
+
+
+class Stall:
+    """Tells a consumer that is stuck from one that waits, works, or has nothing to do."""
+
+    def __init__(self, patience: float, clock: Callable[[], float]) -> None:
+        """A place that is behind, idle and does not move for `patience` seconds is stuck."""
+        self._patience = patience
+        self._clock = clock
+        self._still_since: dict[Place, tuple[int, float]] = {}
+        self._era: object = None
+        self._looked_at = float("-inf")
+
+    def judge(
+        self, places: Mapping[Place, Standing], *, working: Collection[Place], era: object
+    ) -> Collection[Place]:
+        """Return the stuck places.
+
+        `working` are those that have messages in hand. With another `era`, as after a rebalance, the time
+        begins anew.
+        """
+        now = self._clock()
+        if era != self._era or now - self._looked_at > _LATE:
+            self.forget()
+        self._era, self._looked_at = era, now
+        still: dict[Place, tuple[int, float]] = {}
+        for place, standing in places.items():
+            if standing.lag and place not in working:
+                seen, since = self._still_since.get(place, (standing.committed, now))
+                still[place] = (standing.committed, since if seen == standing.committed else now)
+        self._still_since = still
+        return [place for place, (_, since) in still.items() if now - since >= self._patience]
+
+    def forget(self) -> None:
+        """Begin anew: Kafka did not answer, so nothing is known of the time since the last look."""
+        self._still_since = {}

@@ -1,0 +1,205 @@
+"""A consumer that cannot get on is told from one that works, waits or has nothing to do: on a real broker."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import TopicPartition
+
+from ebbmark.consumer import Consumer, Stopped
+from ebbmark.errors import Unavailable
+from ebbmark.eventlog import KafkaLog, create_topics
+from ebbmark.events import PhotoUploaded
+from ebbmark.progress import standings
+from ebbmark.settings import Kafka
+from ebbmark.topics import UPLOADS
+from tests.rooms import leave_topics
+
+pytestmark = [pytest.mark.servers]
+
+STALL = timedelta(seconds=3)
+PATIENCE = 60
+
+
+class Handler:
+    """Handles what comes when its gate is open; before, it waits, or finds a dependency down."""
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.begun = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.seen: set[int] = set()
+        self._down = down
+
+    async def __call__(self, event: PhotoUploaded) -> None:
+        self.begun.set()
+        if self._down and not self.gate.is_set():
+            raise Unavailable("ledger-unavailable", "The ledger does not answer.")
+        await self.gate.wait()
+        self.seen.add(event.n)
+
+
+@asynccontextmanager
+async def consuming(
+    kafka: Kafka, handler: Handler, folder: Path, *, slots: int = 8, name: str = ""
+) -> AsyncGenerator[tuple[Consumer, KafkaLog, "asyncio.Task[None]"]]:
+    """A group of its own, so that each test begins at the beginning."""
+    settings, stop = msgspec.structs.replace(kafka, stall=STALL), asyncio.Event()
+    async with KafkaLog(settings, source="test") as log:
+        consumer = Consumer(name or f"progress-{uuid4()}", settings, log, data=str(folder))
+        consumer.consume(UPLOADS, handler, asyncio.Semaphore(slots))
+        running = asyncio.create_task(consumer.run(stop))
+        yield consumer, log, running
+        stop.set()
+        await asyncio.wait([running])
+
+
+@asynccontextmanager
+async def supervised(kafka: Kafka, handler: Handler, folder: Path, name: str) -> AsyncGenerator[None]:
+    """Start it again whenever it ends by itself."""
+    stop = asyncio.Event()
+
+    async def keep(log: KafkaLog) -> None:
+        while not stop.is_set():
+            consumer = Consumer(name, kafka, log, data=str(folder))
+            consumer.consume(UPLOADS, handler, asyncio.Semaphore(64))
+            with suppress(Stopped):
+                await consumer.run(stop)
+
+    async with KafkaLog(kafka, source="test") as log:
+        keeping = asyncio.create_task(keep(log))
+        yield
+        stop.set()
+        await asyncio.wait([keeping])
+
+
+def uploads(*places: int) -> list[PhotoUploaded]:
+    job = uuid4()
+    return [PhotoUploaded(job=job, n=n) for n in places]
+
+
+async def lag(consumer: Consumer) -> int:
+    return sum(each.lag for each in (await standings(consumer._app.consumer)).values())  # noqa: SLF001
+
+
+async def until_done(consumer: Consumer) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await lag(consumer):  # noqa: ASYNC110 - the broker is asked
+            await asyncio.sleep(0.1)
+
+
+async def until(good: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not good():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.05)
+
+
+async def publish_in_the_end(log: KafkaLog, events: list[PhotoUploaded]) -> None:
+    """Topics that were made this moment may not be known everywhere yet."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await log.publish(UPLOADS, events)
+            except Unavailable:
+                continue
+            return
+
+
+def commit_beyond_the_end(kafka: Kafka, group: str) -> None:
+    client = KafkaConsumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    name = kafka.prefix + UPLOADS.name
+    client.commit(
+        offsets=[TopicPartition(name, n, 4711) for n in range(UPLOADS.partitions)], asynchronous=False
+    )
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("down", "slots"), [(False, 1), (True, 8)], ids=["one works, others wait", "a dependency is down"]
+)
+async def test_a_consumer_that_is_behind_and_busy_is_not_stuck(
+    kafka_settings: Kafka, tmp_path: Path, *, down: bool, slots: int
+) -> None:
+    handler = Handler(down=down)
+    async with consuming(kafka_settings, handler, tmp_path, slots=slots) as (consumer, log, running):
+        await log.publish(UPLOADS, uploads(0, 1, 2))
+        await log.publish(UPLOADS, uploads(3, 4))  # another partition, most likely
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+        ended, _ = await asyncio.wait([running], timeout=2 * STALL.total_seconds())
+        assert not ended
+        handler.gate.set()
+        await until_done(consumer)
+        assert handler.seen >= {0, 1, 2, 3, 4}
+
+
+async def test_a_consumer_that_is_behind_and_receives_nothing_ends(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    handler = Handler()
+    handler.gate.set()
+    async with consuming(kafka_settings, handler, tmp_path) as (consumer, log, running):
+        await log.publish(UPLOADS, uploads(0))
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+        await until_done(consumer)
+        consumer._app.consumer.stop_flow()  # noqa: SLF001 - what has been seen after rebalances: it stays so
+        await log.publish(UPLOADS, uploads(77))
+        with pytest.raises(Stopped) as stopped:
+            await asyncio.wait_for(running, PATIENCE)
+    assert "takes nothing" in str(stopped.value.__cause__)
+    assert 77 not in handler.seen
+
+
+async def test_a_consumer_whose_commits_do_not_get_through_ends(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    handler = Handler()
+    handler.gate.set()
+    async with consuming(kafka_settings, handler, tmp_path) as (consumer, log, running):
+        await log.publish(UPLOADS, uploads(0))
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+        await until_done(consumer)
+        # As when the loop that commits has died: everything else goes on.
+        consumer._app.consumer._commit_fut = asyncio.get_running_loop().create_future()  # noqa: SLF001 - see above
+        await log.publish(UPLOADS, uploads(88))
+        with pytest.raises(Stopped):
+            await asyncio.wait_for(running, PATIENCE)
+    assert 88 in handler.seen
+
+
+async def test_a_topic_made_anew_under_a_living_consumer_is_read_from_its_beginning(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    """What was acked between may be committed to the new topic: then it ends, and is started again."""
+    handler, name = Handler(), f"progress-{uuid4()}"
+    job = uuid4()
+    kafka = kafka_settings
+    async with supervised(kafka, handler, tmp_path, name), KafkaLog(kafka, source="test") as log:
+        await log.publish(UPLOADS, [PhotoUploaded(job=job, n=n) for n in range(1000, 1050)])
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+        await asyncio.to_thread(leave_topics, kafka)
+        handler.gate.set()
+        await asyncio.to_thread(create_topics, kafka)
+        await publish_in_the_end(log, [PhotoUploaded(job=job, n=1234)])
+        await until(lambda: 1234 in handler.seen)
+
+
+async def test_who_starts_where_the_log_does_not_reach_any_more_begins_anew(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    """As after an end so quick that it committed where the old log had ended."""
+    handler, name = Handler(), f"progress-{uuid4()}"
+    handler.gate.set()
+    commit_beyond_the_end(kafka_settings, f"{kafka_settings.prefix}ebbmark-{name}")
+    async with consuming(kafka_settings, handler, tmp_path, name=name) as (_, log, running):
+        await publish_in_the_end(log, uploads(55))
+        with pytest.raises(Stopped):
+            await asyncio.wait_for(running, PATIENCE)
+    handler.seen.clear()
+    async with consuming(kafka_settings, handler, tmp_path, name=name) as (_, _, running):
+        await until(lambda: 55 in handler.seen or running.done())
+        assert not running.done()
