@@ -49,7 +49,7 @@ def waits_beside(bench: Bench, bulk: bytes, photos: int, content: bytes, pause: 
     job = other.send_all([(f"{n}.jpg", bulk) for n in range(photos)], _FIELDS)
     began, waits = time.monotonic(), list[float]()
     with ThreadPoolExecutor(1) as pool:
-        complete = pool.submit(other.wait, job)
+        complete = pool.submit(other.wait, job, pause=1.0)  # its status is long, and costs CPU
         while not complete.done():
             wait = answered(newcomer, content)
             if not complete.done():
