@@ -7,7 +7,7 @@ ARGS ?=
 OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
-.PHONY: help up test lint demo bench chaos screenshots lock clean
+.PHONY: help up test lint demo bench fairness chaos screenshots lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -32,6 +32,9 @@ demo: .venv/up.stamp ## send a folder of photos to a running system and save the
 
 bench: .venv/up.stamp ## measure the CPU milliseconds of one photo in every process
 	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+fairness: .venv/up.stamp ## measure what one photo waits while another client's 500 are rendered
+	@$(BIN)/python -m loadtest.fairness $(ARGS)
 
 chaos: .venv/dev.stamp ## break everything at random and check that nothing is lost (ARGS="--seed 7 --minutes 30")
 	@$(BIN)/python -m tests.chaos $(ARGS)

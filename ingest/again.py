@@ -62,6 +62,8 @@ def _fields_of(kind: str, body: bytes) -> Fields:
         told = msgspec.json.decode(body, type=dict[str, object])
     except (ValueError, RecursionError) as exc:
         raise Rejected("invalid-retry", _SHAPE) from exc
+    if any(value == [] and name != "photos" for name, value in told.items()):  # no form can say that
+        raise Rejected("invalid-retry", f"An empty list is no value. {_SHAPE}")
     return Fields({name: _texts(value) for name, value in told.items() if value is not None})
 
 

@@ -40,6 +40,7 @@ from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ingest import connections, pages, problems, schemas
+from ingest.answers import told
 from ingest.apidocs import assets_router, docs_page
 from ingest.backlog import Backlog
 from ingest.clients import Places, Rate
@@ -77,7 +78,15 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/readyz", tags=["operation"], summary="Whether every server it needs answers")
+@get(
+    "/readyz",
+    responses={
+        200: told(schemas.Readiness, "All do"),
+        503: told(schemas.Readiness, "One does not; try again after Retry-After"),
+    },
+    tags=["operation"],
+    summary="Whether every server it needs answers",
+)
 async def readyz(services: Services, log_: EventLog) -> Response[schemas.Readiness]:
     """Ask Postgres, S3 and Kafka, each with a limit."""
 
@@ -261,7 +270,8 @@ def create_app(
         openapi_config=OpenAPIConfig(
             title="Ebbmark",
             version="1",
-            description="Send photos, have them marked, take the results; an hour later they are gone.",
+            description="Send photos, have them marked, take the results; an hour later they are gone. "
+            "Who accepts text/html is answered with pages, where there are some.",
             render_plugins=[],
             components=Components(security_schemes={"operator": SecurityScheme("http", scheme="bearer")}),
         ),

@@ -5,18 +5,16 @@ from collections.abc import Sequence
 import msgspec
 from litestar import Response, get, post
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Redirect
 
 from ebbmark.imaging.operation import operations_schema
 from ingest import pages, schemas
 from ingest.again import read_again
+from ingest.answers import JOB, PAGE, problems, told
 from ingest.apidocs import RetryOperation
 from ingest.problems import wants_page
 from ingest.remedies import REMEDIES
 from ingest.services import (
-    PROBLEMS,
-    REFUSALS,
     TEXT_PAGE,
     AnyRequest,
     Services,
@@ -25,7 +23,7 @@ from ingest.services import (
     same_site_only,
 )
 
-_STATUS = {202: ResponseSpec(schemas.Job, description="The job as it is now")}
+_STATUS = {202: told(schemas.Job, "The job as it is now"), 303: PAGE}
 
 
 @post(
@@ -35,7 +33,7 @@ _STATUS = {202: ResponseSpec(schemas.Job, description="The job as it is now")}
     request_max_body_size=None,
     summary="Retry failed photos",
     operation_class=RetryOperation,
-    responses={**_STATUS, **REFUSALS, **PROBLEMS},
+    responses={**_STATUS, **problems(*JOB, 403, 408, 409, 413, 415, 422)},
     tags=["jobs"],
 )
 async def retry_photos(request: AnyRequest, services: Services, public_id: str) -> Response[bytes] | Redirect:
@@ -78,7 +76,7 @@ async def retry_page(services: Services, public_id: str) -> Response[bytes]:
     status_code=202,
     guards=[same_site_only],
     summary="Cancel what has not ended",
-    responses={**_STATUS, **PROBLEMS},
+    responses={**_STATUS, **problems(*JOB, 403)},
     tags=["jobs"],
 )
 async def cancel_job(request: AnyRequest, services: Services, public_id: str) -> Response[bytes] | Redirect:
@@ -94,7 +92,7 @@ async def cancel_job(request: AnyRequest, services: Services, public_id: str) ->
     status_code=202,
     guards=[same_site_only],
     summary="Cancel one photo",
-    responses={**_STATUS, 409: REFUSALS[409], **PROBLEMS},
+    responses={**_STATUS, **problems(*JOB, 403, 409)},
     tags=["jobs"],
 )
 async def cancel_photo(
@@ -119,7 +117,12 @@ async def _seen(services: Services, public_id: str, *, page: bool) -> Response[b
     )
 
 
-@get("/problems", summary="What can be done about failed photos", tags=["operations"])
+@get(
+    "/problems",
+    summary="What can be done about failed photos",
+    responses=problems(),
+    tags=["operations"],
+)
 async def list_remedies() -> list[schemas.Remedy]:
     """List every code that a failed photo may have, with its fix; plugins may have others."""
     return [

@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 from litestar import Response, get, post
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
 from ebbmark.errors import Rejected
 from ebbmark.ledger.letters import LetterRow, LetterState, Selection
-from ingest import letters, pages, schemas
+from ingest import letters, pages
+from ingest.answers import OPERATOR, problems, told
 from ingest.apidocs import RedriveOperation
 from ingest.operators import Operators, operators_only
 from ingest.redrive import REFUSED, Redriver, require_one_choice
@@ -23,27 +23,13 @@ from observability import logs
 
 log = logs.get(__name__)
 
-_PROBLEMS = {
-    code: ResponseSpec(schemas.Problem, description=text, media_type="application/problem+json")
-    for code, text in {
-        401: "The operator token is missing or wrong",
-        403: "No operator token is set, or a page of another site asks",
-        429: "Too many wrong tokens came from this client; try again after Retry-After",
-        503: "A server is not there; try again after Retry-After",
-    }.items()
-}
-_UNKNOWN = {
-    404: ResponseSpec(
-        schemas.Problem,
-        description="There is no such letter (any more)",
-        media_type="application/problem+json",
-    )
-}
+_PROBLEMS = problems(*OPERATOR)
+_ONE_PROBLEMS = problems(*OPERATOR, 404, about="letter")
 _WISH_BYTES = 16 * 1024
 _PRIVATE = {"cache-control": "private, no-store"}
 
 
-@get("/dlq/stats", summary="How many dead letters there are", tags=["dead letters"])
+@get("/dlq/stats", summary="How many dead letters there are", responses=problems(), tags=["dead letters"])
 async def count_letters(tally: Tally) -> Response[letters.Stats]:
     """Count dead letters by reason and state, as of some seconds ago; needs no token, and names no job."""
     return Response(letters.stats(await tally.stats()), headers={"cache-control": "no-store"})
@@ -53,7 +39,7 @@ async def count_letters(tally: Tally) -> Response[letters.Stats]:
     "/dlq",
     guards=[operators_only],
     summary="List dead letters",
-    responses={200: ResponseSpec(letters.Page, description="Some of them"), **_PROBLEMS},
+    responses={200: told(letters.Page, "Some of them"), **_PROBLEMS},
     security=[{"operator": []}],
     tags=["dead letters"],
 )
@@ -90,7 +76,7 @@ async def _known(services: Services, letter: str) -> LetterRow:
     "/dlq/{letter:str}",
     guards=[operators_only],
     summary="Inspect a dead letter",
-    responses={200: ResponseSpec(letters.Inspected, description="The letter"), **_PROBLEMS, **_UNKNOWN},
+    responses={200: told(letters.Inspected, "The letter"), **_ONE_PROBLEMS},
     security=[{"operator": []}],
     tags=["dead letters"],
 )
@@ -111,7 +97,7 @@ async def show_letter(services: Services, redriver: Redriver, letter: str) -> Re
     request_max_body_size=None,
     summary="Redrive dead letters",
     operation_class=RedriveOperation,
-    responses={200: ResponseSpec(letters.Answer, description="What was done, or would be"), **_PROBLEMS},
+    responses={200: told(letters.Answer, "What was done, or would be"), **problems(*OPERATOR, 408, 413, 422)},
     security=[{"operator": []}],
     tags=["dead letters"],
 )
@@ -161,7 +147,7 @@ async def redrive_letters(
     status_code=200,
     guards=[same_site_only, operators_only],
     summary="Say that a dead letter needs no more",
-    responses={200: ResponseSpec(letters.Letter, description="The letter"), **_PROBLEMS, **_UNKNOWN},
+    responses={200: told(letters.Letter, "The letter"), **_ONE_PROBLEMS},
     security=[{"operator": []}],
     tags=["dead letters"],
 )

@@ -4,26 +4,17 @@ from collections.abc import Sequence
 
 from litestar import Response, get, post
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 
 from ebbmark.errors import Rejected
 from ingest import schemas
+from ingest.answers import JOB, problems, told
 from ingest.services import Services, same_site_only
-
-_PROBLEMS = {
-    code: ResponseSpec(schemas.Problem, description=text, media_type="application/problem+json")
-    for code, text in {
-        404: "There is no such job or event (any more)",
-        410: "The job's photos were deleted",
-        503: "The database is not there; try again after Retry-After",
-    }.items()
-}
 
 
 @get(
     "/jobs/{public_id:str}/deliveries",
     summary="What the webhook was told",
-    responses={200: ResponseSpec(schemas.DeliveryLog, description="The log"), **_PROBLEMS},
+    responses={200: told(schemas.DeliveryLog, "The log"), **problems(*JOB)},
     tags=["webhooks"],
 )
 async def list_deliveries(services: Services, public_id: str) -> Response[schemas.DeliveryLog]:
@@ -39,7 +30,7 @@ async def list_deliveries(services: Services, public_id: str) -> Response[schema
     status_code=202,
     guards=[same_site_only],
     summary="Tell the webhook again",
-    responses={202: ResponseSpec(schemas.Delivery, description="It is due again"), **_PROBLEMS},
+    responses={202: told(schemas.Delivery, "It is due again"), **problems(*JOB, 403, about="job or event")},
     tags=["webhooks"],
 )
 async def replay_delivery(services: Services, public_id: str, event: str) -> schemas.Delivery:

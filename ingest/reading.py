@@ -7,19 +7,18 @@ from typing import Annotated
 import msgspec
 from litestar import Response, get
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.response import ServerSentEvent
 from litestar.response.base import ASGIResponse
 
 from ingest import downloads, pages, schemas
+from ingest.answers import JOB, UNCHANGED, content, problems, told
 from ingest.conditions import is_known, is_the_same, parse_range
 from ingest.downloads import Download
 from ingest.problems import wants_page
 from ingest.sending import Sending, begun
 from ingest.services import (
     HELD,
-    PROBLEMS,
     TEXT_PAGE,
     AnyRequest,
     Services,
@@ -33,7 +32,7 @@ from observability import metrics
 @get(
     ["/jobs/{public_id:str}", "/status/{public_id:str}"],
     summary="The job and its photos",
-    responses={200: ResponseSpec(schemas.Job, description="The job"), **PROBLEMS},
+    responses={200: told(schemas.Job, "The job"), 304: UNCHANGED, **problems(*JOB)},
     tags=["jobs"],
 )
 async def read_job(request: AnyRequest, services: Services, public_id: str) -> Response[bytes]:
@@ -55,7 +54,10 @@ async def read_job(request: AnyRequest, services: Services, public_id: str) -> R
 @get(
     "/jobs/{public_id:str}/events",
     summary="The job's snapshots as they change",
-    responses=PROBLEMS,
+    responses={
+        200: told(schemas.StreamEvent, "Events, as long as it lasts", "text/event-stream"),
+        **problems(*JOB),
+    },
     tags=["jobs"],
 )
 async def watch_job(
@@ -109,13 +111,15 @@ def _grace(services: Services) -> float:
     return services.settings.job.grace.total_seconds()
 
 
-_BYTES = {200: ResponseSpec(bytes, description="The bytes", media_type="application/octet-stream")}
-
-
 @get(
     "/jobs/{public_id:str}/photos/{n:str}",
     summary="One result",
-    responses={**_BYTES, **PROBLEMS},
+    responses={
+        200: content("image/*", "The result"),
+        206: content("image/*", "The range of it that was asked for"),
+        304: UNCHANGED,
+        **problems(*JOB, 416),
+    },
     tags=["results"],
 )
 async def download_photo(
@@ -136,7 +140,7 @@ async def download_photo(
 @get(
     "/jobs/{public_id:str}/photos/{n:str}/thumbnail",
     summary="Its thumbnail",
-    responses={**_BYTES, **PROBLEMS},
+    responses={200: content("image/jpeg", "The thumbnail"), 304: UNCHANGED, **problems(*JOB)},
     tags=["results"],
 )
 async def download_thumbnail(request: AnyRequest, services: Services, public_id: str, n: str) -> ASGIResponse:
@@ -150,7 +154,7 @@ async def download_thumbnail(request: AnyRequest, services: Services, public_id:
 @get(
     "/jobs/{public_id:str}/archive",
     summary="All results as one ZIP",
-    responses={**_BYTES, **PROBLEMS},
+    responses={200: content("application/zip", "The archive"), **problems(*JOB, 409)},
     tags=["results"],
 )
 async def download_archive(request: AnyRequest, services: Services, public_id: str) -> ASGIResponse:

@@ -6,31 +6,23 @@ from collections.abc import Sequence
 import msgspec
 from litestar import Response, get
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 
 from ebbmark.errors import Rejected
 from ebbmark.ledger.proofs import ReceiptRow
 from ebbmark.states import LIVE_JOB_STATES, JobState
 from ingest import pages, schemas
+from ingest.answers import problems, told
 from ingest.problems import wants_page
-from ingest.services import PROBLEMS, TEXT_PAGE, AnyRequest, Services
+from ingest.services import TEXT_PAGE, AnyRequest, Services
 from ingest.tokens import token_hash
 
-_PROBLEMS = {
-    404: ResponseSpec(
-        schemas.Problem,
-        description="There is no such receipt (any more)",
-        media_type="application/problem+json",
-    ),
-    503: PROBLEMS[503],
-}
 _SHAPE = re.compile(r"[\w-]{22}", re.ASCII)
 
 
 @get(
     "/receipts/{receipt_id:str}",
     summary="What became of a job's photos",
-    responses={200: ResponseSpec(schemas.Receipt, description="The receipt"), **_PROBLEMS},
+    responses={200: told(schemas.Receipt, "The receipt"), **problems(400, 404, about="receipt")},
     tags=["jobs"],
 )
 async def read_receipt(request: AnyRequest, services: Services, receipt_id: str) -> Response[bytes]:

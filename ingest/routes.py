@@ -7,7 +7,6 @@ from urllib.parse import unquote
 import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
 from litestar.response import Redirect
 
@@ -17,13 +16,12 @@ from ebbmark.ledger import JobRow
 from ebbmark.states import JobState
 from ebbmark.webhooks import Rules, show_secret
 from ingest import pages, schemas
+from ingest.answers import JOB, PAGE, problems, told
 from ingest.apidocs import FormOperation, PhotoOperation, SealOperation
 from ingest.intake import Intake, recipe_of
 from ingest.problems import wants_page
 from ingest.reading import READING_ROUTES
 from ingest.services import (
-    PROBLEMS,
-    REFUSALS,
     TEXT_PAGE,
     AnyRequest,
     Services,
@@ -45,9 +43,9 @@ from ingest.webhooks import wish_of
     summary="Send photos, or open a job to send them to",
     operation_class=FormOperation,
     responses={
-        202: ResponseSpec(schemas.Accepted, description="The job is accepted"),
-        **REFUSALS,
-        503: PROBLEMS[503],
+        202: told(schemas.Accepted, "The job is accepted"),
+        303: PAGE,
+        **problems(400, 403, 408, 409, 413, 415, 422),
     },
     tags=["jobs"],
 )
@@ -105,7 +103,10 @@ async def _living_job(services: Services, public_id: str) -> JobRow:
     request_max_body_size=None,
     summary="Send one photo to an open job",
     operation_class=PhotoOperation,
-    responses={**REFUSALS, **PROBLEMS},
+    responses={
+        201: told(schemas.Received, "The photo is accepted"),
+        **problems(*JOB, 403, 408, 409, 413, 415, 422),
+    },
     tags=["jobs"],
 )
 async def put_photo(
@@ -145,7 +146,10 @@ async def put_photo(
     summary="Say that all photos are there",
     operation_class=SealOperation,
     request_max_body_size=None,
-    responses={**REFUSALS, **PROBLEMS},
+    responses={
+        202: told(schemas.Accepted, "The job takes no more photos"),
+        **problems(*JOB, 403, 408, 409, 413, 422),
+    },
     tags=["jobs"],
 )
 async def seal_job(request: AnyRequest, services: Services, public_id: str) -> Response[schemas.Accepted]:
@@ -170,7 +174,7 @@ async def seal_job(request: AnyRequest, services: Services, public_id: str) -> R
     status_code=204,
     guards=[same_site_only],
     summary="Delete it all now",
-    responses=PROBLEMS,
+    responses=problems(*JOB, 403),
     tags=["jobs"],
 )
 async def delete_job(services: Services, public_id: str) -> None:
@@ -189,7 +193,7 @@ async def delete_job_by_form(services: Services, public_id: str) -> Redirect:
     return Redirect(f"/jobs/{public_id}", status_code=303)
 
 
-@get("/operations", summary="What can be done to photos", tags=["operations"])
+@get("/operations", summary="What can be done to photos", responses=problems(), tags=["operations"])
 async def list_operations() -> list[dict[str, object]]:
     """List every operation with the JSON Schema of its parameters, plugins included."""
     return operations_schema()

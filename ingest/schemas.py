@@ -2,10 +2,10 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ebbmark.ledger import PhotoRow, Snapshot
 from ebbmark.ledger.deliveries import DeliveryRow
@@ -72,6 +72,14 @@ class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     archive_url: str
     webhook_job: UUID | None = None
     webhook_secret: str | None = None
+
+
+class StreamEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an event stream says: `snapshot` with the job as JSON in `data`, `end` with the reason."""
+
+    event: Literal["snapshot", "end"]
+    data: str
+    id: str | UnsetType = UNSET
 
 
 class ReceiptState(StrEnum):

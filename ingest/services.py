@@ -10,13 +10,11 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 
 from ebbmark.errors import Rejected
 from ebbmark.ledger import Ledger
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore
-from ingest import schemas
 from ingest.backlog import Backlog, require_disk
 from ingest.clients import Places, Rate, client_key
 from ingest.jobs import Door
@@ -30,30 +28,6 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 HELD = "held"
 _UPLOAD_WAIT = 5.0
 TEXT_PAGE = "text/html"
-PROBLEMS = {
-    404: ResponseSpec(
-        schemas.Problem, description="There is no such job (any more)", media_type="application/problem+json"
-    ),
-    410: ResponseSpec(
-        schemas.Problem, description="The job's photos were deleted", media_type="application/problem+json"
-    ),
-    503: ResponseSpec(
-        schemas.Problem,
-        description="A server is not there; try again after Retry-After",
-        media_type="application/problem+json",
-    ),
-}
-REFUSALS = {
-    code: ResponseSpec(schemas.Problem, description=text, media_type="application/problem+json")
-    for code, text in {
-        400: "The form is broken",
-        409: "It contradicts what is there",
-        413: "Too many or too large",
-        415: "Not an image that we read",
-        422: "An operation or a parameter is wrong",
-        429: "Too many uploads at once",
-    }.items()
-}
 
 
 class Services(msgspec.Struct, frozen=True):

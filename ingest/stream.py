@@ -264,7 +264,7 @@ class Watch:
                         return
                     await asyncio.sleep(_SHORTEST_PAUSE)
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(self._pause(sight)):
+                        async with asyncio.timeout(min(self._pause(sight), until - time.monotonic())):
                             await woken.wait()
                     if time.monotonic() - spoke >= _PING:
                         spoke = time.monotonic()

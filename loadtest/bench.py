@@ -4,7 +4,6 @@ import argparse
 import io
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -13,21 +12,20 @@ import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 import psutil
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import Image, ImageDraw, ImageFont
 
 from loadtest.client import Client
 from loadtest.corpus import SIZES, sample
+from loadtest.record import keep, say
 
 _FIELDS = {"operations": "watermark", "text": "© Studio 2026"}
 _OURS = ("ingest", "worker", "children", "projector", "janitor")
 _SERVERS = ("kafka", "postgres", "seaweedfs")
-_RESULTS = Path(__file__).parent / "results"
 
 Cpu = dict[str, float]
 
@@ -37,6 +35,7 @@ class Bench:
 
     def __init__(self, base_url: str, processes: dict[str, int]) -> None:
         """`processes` are process ids by name."""
+        self.base_url = base_url
         self.client = Client(base_url)
         self._processes = processes
         self.idle: Cpu = {}
@@ -175,7 +174,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ebbmark-bench-") as folder:
         contents = {size: sample(size, Path(folder) / "corpus") for size in SIZES}
         with system(Path(folder) / "data") as bench:
-            _say("warming up …")
+            say("warming up …")
             single_jobs(bench, contents["0.3MP"], 400 // less, 40)
             one_job(bench, contents["2MP"], 40 // less)
             one_job(bench, contents["12MP"], 4)
@@ -207,13 +206,13 @@ def main() -> int:
                         "bare_ms": (before + after) / 2,
                     }
                 )
-                _say(f"{size} {kind}: done")
+                say(f"{size} {kind}: done")
             idle = bench.idle
             bench.client.close()
     report = _table(rows, idle)
-    _say(report)
+    say(report)
     if not args.quick:
-        _keep(rows, idle, report)
+        keep(report, {"idle_share_of_a_core": idle, "rows": rows})
     return 0
 
 
@@ -243,37 +242,6 @@ def _table(rows: list[dict[str, Any]], idle: Cpu) -> str:
     )
 
 
-def _keep(rows: list[dict[str, Any]], idle: Cpu, report: str) -> None:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],  # noqa: S607 - whichever git there is
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    machine = {
-        "cores": os.cpu_count(),
-        "cpu": _cpu_model(),
-        "python": platform.python_version(),
-        "pillow": Image.__version__,
-        "libjpeg_turbo": features.version("libjpeg_turbo"),
-        "load_before": os.getloadavg()[2],
-    }
-    stamp = f"{datetime.now(UTC):%Y-%m-%d}-{described.stdout.strip() or 'unknown'}"
-    raw = {"machine": machine, "idle_share_of_a_core": idle, "rows": rows}
-    (_RESULTS / f"{stamp}.json").write_text(json.dumps(raw, indent=1) + "\n", "utf-8")
-    facts = ", ".join(f"{name} {value}" for name, value in machine.items() if name != "load_before")
-    (_RESULTS / f"{stamp}.md").write_text(f"# {stamp}\n\n{facts}\n\n{report}\n", "utf-8")
-    _say(f"kept in {_RESULTS / stamp}.json and .md")
-
-
-def _cpu_model() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -288,11 +256,6 @@ def _wait_until_ready(base_url: str, running: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
     message = "the system did not start"
     raise SystemExit(message)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -21,10 +21,13 @@ class AwayError(Exception):
 class Client:
     """One sender of photos."""
 
-    def __init__(self, base_url: str) -> None:
-        """Keep connections open between requests."""
+    def __init__(self, base_url: str, *, address: str | None = None) -> None:
+        """Keep connections open between requests; they come from `address`, so that clients can differ."""
         self.http = httpx.Client(
-            base_url=base_url, timeout=httpx.Timeout(120, connect=5), headers={"accept": "application/json"}
+            base_url=base_url,
+            timeout=httpx.Timeout(120, connect=5),
+            headers={"accept": "application/json"},
+            transport=httpx.HTTPTransport(local_address=address),
         )
 
     def close(self) -> None:
@@ -55,7 +58,11 @@ class Client:
 
     def send_form(self, name: str, content: bytes, fields: Mapping[str, str]) -> str:
         """Send one photo as one form; return the job's path."""
-        parts: list[tuple[str, Any]] = [("files", (name, content))]
+        return self.send_all([(name, content)], fields)
+
+    def send_all(self, photos: Sequence[tuple[str, bytes]], fields: Mapping[str, str]) -> str:
+        """Send all photos as one form; return the job's path."""
+        parts: list[tuple[str, Any]] = [("files", photo) for photo in photos]
         parts += [(field, (None, value.encode())) for field, value in fields.items()]
         return self.insist("POST", "/upload", files=parts, headers=_key()).json()["status_url"]
 
@@ -83,13 +90,13 @@ class Client:
         self.insist("POST", f"{job}/seal", json={"total": len(photos)})
         return job
 
-    def wait(self, job: str) -> dict[str, Any]:
-        """Return the job's status once it is complete."""
+    def wait(self, job: str, *, pause: float = 0.1) -> dict[str, Any]:
+        """Return the job's status once it is complete; look for it every `pause` seconds."""
         while True:
             status: dict[str, Any] = self.insist("GET", job).json()
             if status["state"] == "complete":
                 return status
-            time.sleep(0.1)
+            time.sleep(pause)
 
 
 def _key() -> dict[str, str]:

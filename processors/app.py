@@ -9,7 +9,7 @@ from ebbmark.consumer import Consumer, run_all
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
-from ebbmark.settings import Settings
+from ebbmark.settings import Settings, Worker
 from ebbmark.store import S3Store
 from ebbmark.topics import BULK, EXPRESS, NOTIFICATIONS, STATUSES, UPLOADS
 from observability import exporter
@@ -71,11 +71,16 @@ def add_renderer(
 ) -> Renderer:
     """tasks.express, tasks.bulk → statuses. Its leases are kept by whoever runs it."""
     renderer = Renderer(ledger, S3Store(settings.store), eventlog, pool, settings.worker)
-    slots = settings.worker.slots or 2 * pool.children + 2
-    lanes = Lanes([EXPRESS.name, BULK.name], total=max(2, slots), reserved=max(1, slots // 4))
+    lanes = lanes_of(settings.worker, pool.children)
     for topic in (EXPRESS, BULK):
         consumer.consume(topic, renderer.handle, lanes.lane(topic.name))
     return renderer
+
+
+def lanes_of(worker: Worker, children: int) -> Lanes:
+    """Return the slots of a worker with so many children: a quarter for each lane, and half for either."""
+    slots = worker.slots or 2 * children + 2
+    return Lanes([EXPRESS.name, BULK.name], total=max(2, slots), reserved=max(1, slots // 4))
 
 
 def add_projector(consumer: Consumer, ledger: Ledger, eventlog: EventLog, settings: Settings) -> None:

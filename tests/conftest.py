@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="own",
         help="own: start a stack for this run (default); env: use the servers that EBBMARK_… names",
     )
+    parser.addoption(
+        "--examples",
+        type=int,
+        help="how many requests of each kind the fuzz makes, at random; without it few, always the same",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

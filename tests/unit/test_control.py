@@ -205,6 +205,8 @@ async def test_other_options_wait_until_all_photos_have_ended(owner: Owner) -> N
         (b'{"photos": "' + b"9" * 5000 + b'"}', (422, "invalid-retry")),
         (b'{"photos": ' + b"[" * 60_000, (422, "invalid-retry")),
         (b'{"width": 3}', (422, "no-operations")),
+        (b'{"width": []}', (422, "invalid-retry")),
+        (b'{"operations": []}', (422, "invalid-retry")),
         (b'{"operations": "sharpen"}', (422, "unknown-operation")),
         (b'{"recipe": {"operations": 1}}', (422, "invalid-recipe")),
         (b'{"operations": "watermark", "logo": true}', (422, "missing-logo")),

@@ -233,6 +233,16 @@ async def test_a_client_that_comes_back_sees_what_its_version_does_not_tell_and_
     await later.aclose()
 
 
+async def test_a_stream_ends_at_its_time_also_while_nothing_changes(
+    ledger: CountingLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_PING", 3600.0)
+    _, public_id = await opened(ledger)
+    deaf = Watch(ledger, stream_timeout=timedelta(milliseconds=1))
+    async with asyncio.timeout(20):
+        assert [version(event) async for event in deaf.events(public_id, 0)] == ["1"]
+
+
 async def test_two_states_of_one_version_have_two_etags_and_one_state_has_one(ledger: CountingLedger) -> None:
     watch = Watch(ledger, stream_timeout=LIFE)
     job, public_id = await opened(ledger, photos=1)
