@@ -20,7 +20,16 @@ from processors.renderer import Renderer
 CHILDREN = 2
 JPEG = b"\xff\xd8\xff\xe0"  # as much of a photo as the door looks at
 RECIPE = parse_recipe('{"operations": [{"operation": "grayscale"}]}').to_json()
-RESULT = Rendered(data=b"r", media_type="image/jpeg", extension="jpg", width=1, height=1, thumbnail=b"t")
+RESULT = Rendered(
+    data=b"r",
+    media_type="image/jpeg",
+    extension="jpg",
+    width=1,
+    height=1,
+    thumbnail=b"t",
+    pixels=1,
+    seconds={},
+)
 
 
 class Children:
