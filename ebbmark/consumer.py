@@ -44,7 +44,8 @@ _LOOK_EVERY = 5.0
 _LOOKS = 6
 """At least so many in the time after which a consumer is called stuck."""
 _HANGS = 20 * 60.0
-"""Seconds after which one try of a message counts as none: every step of a handler ends earlier."""
+"""Seconds after which one try of a message counts as none. Only a handler that waits out an outage takes
+longer, and its process then starts anew, which costs nothing."""
 
 
 class Stopped(Exception):

@@ -82,7 +82,12 @@ async def sweep_for_ever(  # noqa: PLR0917 - wiring
             leading.set()
             metrics.SWEEPS.labels(await sweeper.sweep()).inc()
         else:
-            for gauge in (metrics.DELIVERY_AGE, metrics.DEAD_LETTERS_OPEN, metrics.DEAD_LETTER_AGE):
+            for gauge in (
+                metrics.DELIVERY_AGE,
+                metrics.DEAD_LETTERS_OPEN,
+                metrics.DEAD_LETTER_AGE,
+                metrics.EXPIRY_OVERDUE,
+            ):
                 gauge.set(0)  # only who looks knows
             leading.clear()
             metrics.AUDIT_FINDINGS.clear()

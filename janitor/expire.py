@@ -17,9 +17,10 @@ log = logs.get(__name__)
 
 async def order_expirations(ledger: Ledger, eventlog: EventLog, *, grace: timedelta) -> int:
     """Kill the links of what ran out, and order the deletion of what is due; return how many."""
-    metrics.EXPIRY_OVERDUE.set((await ledger.expiry_overdue()).total_seconds())
     due = await ledger.expire_due(grace=grace)
     await eventlog.publish(EXPIRATIONS, [ExpireJob(job=job) for job in due])
+    overdue = await ledger.expiry_overdue() - grace
+    metrics.EXPIRY_OVERDUE.set(max(0.0, overdue.total_seconds()))
     return len(due)
 
 

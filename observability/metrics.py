@@ -239,7 +239,7 @@ PHOTOS_GIVEN_UP = Counter(
 )
 EXPIRY_OVERDUE = Gauge(
     "ebbmark_expiry_overdue_seconds",
-    "For how long the longest expired job still has bytes in the store, in the leading janitor. "
+    "For how long beyond its grace an expired job still has bytes in the store, in the leading janitor. "
     "Above 5 minutes: the janitor or the store is stuck.",
 )
 JOBS_EXPIRED = Counter("ebbmark_jobs_expired_total", "Jobs whose every object is deleted.")

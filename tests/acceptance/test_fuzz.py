@@ -150,6 +150,7 @@ def system_settings(room: Settings) -> Settings:
         http=msgspec.structs.replace(
             room.http,
             jobs_per_minute=0,
+            operator_attempts=0,
             stream_timeout=timedelta(seconds=0.1),
             header_timeout=timedelta(seconds=2),
         ),

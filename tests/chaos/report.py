@@ -66,10 +66,13 @@ def successor(report: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
     """Return the report, unless the last one tells more.
 
     Raises:
-        ValueError: it is of fewer faults.
+        ValueError: it is of fewer faults, or something did not hold.
     """
     if report["faults"] < last["faults"]:
         message = f"the manual tells of {last['faults']} faults, and this run is of {report['faults']}"
+        raise ValueError(message)
+    if any(verdict["violations"] for verdict in report["verdicts"]):
+        message = "something did not hold: that is to be mended, not documented"
         raise ValueError(message)
     return report
 

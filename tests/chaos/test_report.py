@@ -51,7 +51,11 @@ def test_a_kind_that_did_not_strike_is_told_too() -> None:
 
 def test_a_short_run_does_not_take_the_place_of_a_long_one() -> None:
     last: dict[str, Any] = json.loads(LAST.read_text("utf-8"))
-    assert successor(last, last) == last
+    clean = last | {"verdicts": [verdict | {"violations": 0} for verdict in last["verdicts"]]}
+    assert successor(clean, last) == clean
+    spoilt = clean | {"verdicts": [*clean["verdicts"], {"violations": 1}]}
+    with pytest.raises(ValueError, match="to be mended"):
+        successor(spoilt, last)
     with pytest.raises(ValueError, match="and this run is of 20"):
         successor(last | {"faults": 20}, last)
 

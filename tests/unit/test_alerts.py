@@ -60,6 +60,14 @@ CASES = {
     "DeadLettersOpen": Case(
         {"ebbmark_dead_letters_open": "1+0x30"}, {"ebbmark_dead_letters_open": "1+0x5 0+0x30"}, 15
     ),
+    "DeadLettersDropped": Case(
+        {'ebbmark_messages_total{topic="dead-letters",outcome="dead"}': "0+1x30"},
+        {
+            'ebbmark_messages_total{topic="dead-letters",outcome="handled"}': "0+1x30",
+            'ebbmark_messages_total{topic="uploads",outcome="dead"}': "0+1x30",
+        },
+        15,
+    ),
     "ChildrenLost": Case(
         {'ebbmark_children_lost_total{reason="died"}': "0+9x60"},
         {'ebbmark_children_lost_total{reason="died"}': "0+3x60"},
