@@ -31,7 +31,7 @@ CALLED = {
     },
     "janitor": {
         *("ready", "overdue", "dispatched", "end_leases", "given_up", "finish", "unannounced", "announced"),
-        *("expire_due", "mark_expired", "expiry_announced", "forget"),
+        *("expire_due", "expiry_overdue", "mark_expired", "expiry_announced", "forget"),
         *("deliveries.enter", "deliveries.end", "deliveries.oldest", "deliveries.due"),
         *(name for name in CALLS if name.startswith("proofs.")),
         *(f"letters.{name}" for name in ("enter", "settle", "forget", "stats")),
