@@ -10,7 +10,16 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,8 +47,8 @@ _LEAVE = 2.5
 """Seconds for the last commit, and for the farewell to the group."""
 _ANEW = 5.0
 """Seconds to see which topics were made anew, and to commit their beginning."""
-_GONE = 30.0
-"""Seconds after which a process whose consumer ended by itself is gone, whatever of it still waits."""
+_GONE = 28.0
+"""Seconds after which a process whose consumers end is gone, whatever of it still waits."""
 _LOOK_EVERY = 5.0
 _LOOKS = 6
 """At least so many in the time after which a consumer is called stuck."""
@@ -117,10 +126,10 @@ class Consumer:
         agent.__name__ = agent.__qualname__ = topic.name.replace(".", "_")
         self._app.agent(source, name=f"{self.name}.{topic.name}")(agent)
 
-    async def run(self, stop: asyncio.Event, ending: Callable[[], None] | None = None) -> None:
+    async def run(self, stop: asyncio.Event, ending: Callable[[int], None] | None = None) -> None:
         """Consume until `stop`, then finish what is in hand or give it back: 24 s at most, 16 when cancelled.
 
-        `ending` is called as soon as the consumer ends by itself.
+        `ending` is called when it begins to end, with the exit code: 0 when told to, 1 by itself.
 
         Raises:
             Stopped: the consumer ended by itself.
@@ -134,8 +143,8 @@ class Consumer:
             ended = asyncio.ensure_future(self._app.wait_until_stopped())
             aside += [ended, asyncio.create_task(self._watch())]
             await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
-            if ending is not None and not stop.is_set():
-                ending()
+            if ending is not None:
+                ending(0 if stop.is_set() else 1)
         finally:
             for task in aside:
                 task.cancel()
@@ -184,19 +193,16 @@ class Consumer:
     async def _leave(self, *, told_to: bool) -> None:
         """Whatever is not acked comes again, so leaving may always be cut short."""
         drained = await self._hand.drain(_DRAIN if told_to else _HASTE)
-        with suppress(Exception):
-            async with asyncio.timeout(_LEAVE):
-                await self._app.consumer.commit()
+        await _at_most(_LEAVE, self._app.consumer.commit())
         if not told_to:
             # Now, that nothing is in hand: what was acked since may have spoken of the old log again.
-            with suppress(Exception):
-                async with asyncio.timeout(_ANEW):
-                    if anew := await begin_anew(self._app.consumer):
-                        log.warning("begun anew", group=self._app.conf.id, places=_spelt(anew))
-        with suppress(Exception):
-            async with asyncio.timeout(_LEAVE):
-                await self._app.stop()
+            await _at_most(_ANEW, self._begin_anew())
+        await _at_most(_LEAVE, self._app.stop())
         log.info("drained" if drained else "left before all was done", group=self._app.conf.id)
+
+    async def _begin_anew(self) -> None:
+        if anew := await begin_anew(self._app.consumer):
+            log.warning("begun anew", group=self._app.conf.id, places=_spelt(anew))
 
     def _fail(self, error: Exception) -> None:
         if self._failure is not None and not self._failure.done():
@@ -219,6 +225,20 @@ class Consumer:
                 value=message.value,
                 ack=ack,
             )
+
+
+async def _at_most(seconds: float, step: Coroutine[Any, Any, object]) -> None:
+    """Give the step so much time, whatever comes of it.
+
+    No `asyncio.timeout`: Faust may swallow the cancellation, and would then be waited for without end.
+    """
+    task = asyncio.ensure_future(step)
+    await asyncio.wait({task}, timeout=seconds)
+    if task.done():
+        with suppress(asyncio.CancelledError):
+            task.exception()
+    else:
+        task.cancel()
 
 
 def last_resort(topic: Topic[E], eventlog: EventLog) -> tuple[GiveUp, Policy]:
@@ -267,21 +287,24 @@ def dead_letter(
 async def run_all(consumers: Sequence[Consumer], stop: asyncio.Event) -> None:
     """Run them together until `stop`; one that ends by itself ends all.
 
-    From then on the process has 30 s: what it waits for may be the very thing that is stuck.
+    From the first that ends on, the process has 28 s: what it waits for may be the very thing that is stuck.
 
     Raises:
         Stopped: a consumer ended by itself.
     """
-    last_resort = threading.Timer(_GONE, os._exit, [1])
-    last_resort.daemon = True
 
-    def ending() -> None:
-        if last_resort.ident is None:
-            last_resort.start()
+    def ending(code: int) -> None:
+        if not timers:
+            timers.append(threading.Timer(_GONE, os._exit, [code]))
+            timers[0].daemon = True
+            timers[0].start()
 
+    timers: list[threading.Timer] = []
     try:
         async with asyncio.TaskGroup() as tasks:
             for consumer in consumers:
                 tasks.create_task(consumer.run(stop, ending))
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
+    for timer in timers:
+        timer.cancel()  # all left in time
