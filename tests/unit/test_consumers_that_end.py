@@ -1,15 +1,18 @@
-"""A process whose consumer ended by itself is gone in time, even when nothing in it can end any more."""
+"""A process whose consumers end is gone in time, even when nothing in it can end any more."""
 
 import subprocess
 import sys
 
+import pytest
+
 HUNG = """
 import asyncio
+import sys
 from ebbmark import consumer
 
 class Hung(consumer.Consumer):
     async def run(self, stop, ending=None):
-        ending()
+        ending(int(sys.argv[1]))
         await asyncio.Event().wait()
 
 async def main():
@@ -21,6 +24,10 @@ asyncio.run(main())
 """
 
 
-def test_what_cannot_leave_in_order_leaves_at_once() -> None:
-    ended = subprocess.run([sys.executable, "-c", HUNG], check=False, timeout=60)
-    assert ended.returncode == 1
+@pytest.mark.parametrize(("why", "code"), [("told to", 0), ("by itself", 1)])
+def test_what_cannot_leave_in_order_leaves_at_once(why: str, code: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HUNG, str(code)], capture_output=True, check=False, timeout=60
+    )
+    assert ended.returncode == code, why
+    assert not ended.stderr
