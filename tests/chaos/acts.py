@@ -193,19 +193,17 @@ def _ballast(arena: Arena) -> Path:
 
 
 def exhaust(arena: Arena, _: Random) -> None:
-    """Take every connection of the database, those of the pools included."""
+    """Take every connection of the database, those of the pools included, which race for it."""
     where = conninfo(arena.direct.ledger)
-    with suppress(psycopg.OperationalError):
-        while True:
-            arena.hoard.append(psycopg.connect(where, autocommit=True))
-    arena.hoard[0].execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where backend_type = 'client backend' and not pid = any(%s)",
-        [[each.info.backend_pid for each in arena.hoard]],
-    )
-    with suppress(psycopg.OperationalError):
-        while True:
-            arena.hoard.append(psycopg.connect(where, autocommit=True))
+    others = "from pg_stat_activity where backend_type = 'client backend' and not pid = any(%s)"
+    for _round in range(50):
+        with suppress(psycopg.OperationalError):
+            while True:
+                arena.hoard.append(psycopg.connect(where, autocommit=True))
+        ours = [[each.info.backend_pid for each in arena.hoard]]
+        ended = arena.hoard[0].execute(f"select pg_terminate_backend(pid) {others}", ours)
+        if not ended.fetchall():
+            return
 
 
 def release(arena: Arena, _: Random) -> None:
