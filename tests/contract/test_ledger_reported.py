@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from ebbmark.ledger import Claim, Ledger
@@ -145,4 +146,5 @@ async def test_a_report_of_an_earlier_round_does_nothing(ledger: Ledger) -> None
     worker = uuid4()
     (claimed,) = await claim(ledger, job, 0, epoch=1, claimant=worker)
     await ledger.reported(earlier, lease=LEASE)
-    assert await claim(ledger, job, 0, epoch=1, claimant=worker) == [claimed], "it is still held"
+    (again,) = await claim(ledger, job, 0, epoch=1, claimant=worker)
+    assert msgspec.structs.replace(again, waited=claimed.waited) == claimed, "it is still held"
