@@ -82,6 +82,7 @@ class RenderPool:
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch())
         metrics.CHILDREN.set(self.children)
+        metrics.CHILDREN_BUSY.set_function(lambda: min(len(self._flying), self.children))
         # The first children start now, not under the first photo.
         await asyncio.gather(*(self._run(_noop, within=60) for _ in range(self.children)))
         return self
@@ -135,7 +136,6 @@ class RenderPool:
         except RuntimeError as exc:  # pebble's word for a pool that broke
             raise _Broken(begun=False) from exc
         self._flying[future] = time.monotonic()
-        metrics.CHILDREN_BUSY.set(min(len(self._flying), self.children))
         broken, outcome = self._broken, asyncio.wrap_future(future)
         try:
             await asyncio.wait([outcome, broken], return_when=asyncio.FIRST_COMPLETED)
@@ -157,7 +157,6 @@ class RenderPool:
             raise ChildLost(type(exc).__name__) from exc
         finally:
             self._flying.pop(future, None)
-            metrics.CHILDREN_BUSY.set(min(len(self._flying), self.children))
             outcome.add_done_callback(_heard) if broken.done() else outcome.cancel()
 
     async def _watch(self) -> None:

@@ -56,9 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def missing(what: str) -> NoReturn:
     """Skip on a laptop, fail where all must be there."""
-    if os.environ.get("CI") == "true":
+    if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The program that checks what Prometheus is told."""
+    return shutil.which("promtool") or missing("promtool is not installed")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The door: what is asked, how fast it is answered, and what is refused."""
 
-from observability.dashboards.panels import Limits, Page, Panel, Query, quantile, rate
+from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 PAGE = Page(
     uid="ebbmark-door",
@@ -56,9 +56,7 @@ PAGE = Page(
                     description="A sudden rise of one code: see docs/errors.md.",
                     unit="ops",
                     stacked=True,
-                    queries=[
-                        Query(f"{rate('ebbmark_uploads_refused_total', 'code')} or vector(0)", "{{code}}")
-                    ],
+                    queries=[Query(or_zero(rate("ebbmark_uploads_refused_total", "code")), "{{code}}")],
                 ),
             ],
         ),

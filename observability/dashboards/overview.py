@@ -1,6 +1,6 @@
 """What somebody wants to know first: does it keep its promises, how much goes through, what waits."""
 
-from observability.dashboards.panels import Limits, Page, Panel, Query, quantile, rate
+from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 PAGE = Page(
     uid="ebbmark-overview",
@@ -80,7 +80,7 @@ PAGE = Page(
                     queries=[
                         Query(rate("ebbmark_photos_accepted_total"), "accepted"),
                         Query(rate("ebbmark_photos_rendered_total"), "rendered"),
-                        Query(f"{rate('ebbmark_photos_failed_total')} or vector(0)", "failed"),
+                        Query(or_zero(rate("ebbmark_photos_failed_total")), "failed"),
                     ],
                 ),
                 Panel(
@@ -105,9 +105,9 @@ PAGE = Page(
                     unit="ops",
                     stacked=True,
                     queries=[
-                        Query(f"{rate('ebbmark_photos_failed_total', 'code')} or vector(0)", "{{code}}"),
+                        Query(or_zero(rate("ebbmark_photos_failed_total", "code")), "{{code}}"),
                         Query(
-                            f"{rate('ebbmark_photos_given_up_total', 'code')} or vector(0)",
+                            or_zero(rate("ebbmark_photos_given_up_total", "code")),
                             "{{code}}, given up",
                         ),
                     ],

@@ -128,3 +128,13 @@ def quantile(q: float, histogram: str, by: str = "") -> str:
     """Return a quantile of a histogram over all processes, by the given labels."""
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({q}, sum by ({labels}) (rate({histogram}_bucket[$__rate_interval])))"
+
+
+def mean(histogram: str, by: str) -> str:
+    """Return what a histogram observed on average over all processes, by the given labels."""
+    return f"{rate(histogram + '_sum', by)} / {rate(histogram + '_count', by)}"
+
+
+def or_zero(query: str) -> str:
+    """Return the query, and 0 while it has no answer, as of what is counted by label and never was."""
+    return f"{query} or vector(0)"

@@ -1,6 +1,6 @@
 """The way of one photo, stage by stage: the slowest names the bottleneck."""
 
-from observability.dashboards.panels import Limits, Page, Panel, Query, quantile, rate
+from observability.dashboards.panels import Limits, Page, Panel, Query, mean, or_zero, quantile, rate
 
 PAGE = Page(
     uid="ebbmark-pipeline",
@@ -24,8 +24,7 @@ PAGE = Page(
                     stacked=True,
                     queries=[
                         Query(
-                            "sum by (stage) (rate(ebbmark_render_stage_seconds_sum[$__rate_interval]))"
-                            " / sum by (stage) (rate(ebbmark_render_stage_seconds_count[$__rate_interval]))",
+                            mean("ebbmark_render_stage_seconds", "stage"),
                             "{{stage}}",
                         )
                     ],
@@ -37,8 +36,7 @@ PAGE = Page(
                     stacked=True,
                     queries=[
                         Query(
-                            "sum by (step) (rate(ebbmark_render_step_seconds_sum[$__rate_interval]))"
-                            " / sum by (step) (rate(ebbmark_render_step_seconds_count[$__rate_interval]))",
+                            mean("ebbmark_render_step_seconds", "step"),
                             "{{step}}",
                         )
                     ],
@@ -67,9 +65,7 @@ PAGE = Page(
                     description="Since a dependency did not answer. Rising: /readyz names it.",
                     unit="ops",
                     limits=Limits(0.1, 1),
-                    queries=[
-                        Query(f"{rate('ebbmark_message_retries_total', 'topic')} or vector(0)", "{{topic}}")
-                    ],
+                    queries=[Query(or_zero(rate("ebbmark_message_retries_total", "topic")), "{{topic}}")],
                 ),
             ],
         ),
@@ -83,16 +79,14 @@ PAGE = Page(
                     queries=[
                         Query(rate("ebbmark_photos_redispatched_total"), "dispatched again"),
                         Query(rate("ebbmark_claims_refused_total"), "claims refused"),
-                        Query(f"{rate('ebbmark_photos_given_up_total')} or vector(0)", "given up"),
+                        Query(or_zero(rate("ebbmark_photos_given_up_total")), "given up"),
                     ],
                 ),
                 Panel(
                     title="Dead letters, by reason",
                     description="Entered a second. Rising: `ebbmark dlq list` shows them.",
                     unit="ops",
-                    queries=[
-                        Query(f"{rate('ebbmark_dead_letters_total', 'reason')} or vector(0)", "{{reason}}")
-                    ],
+                    queries=[Query(or_zero(rate("ebbmark_dead_letters_total", "reason")), "{{reason}}")],
                 ),
                 Panel(
                     title="Sweeps of the janitor",

@@ -1,6 +1,6 @@
 """Workers and what they lean on: utilisation, saturation, errors."""
 
-from observability.dashboards.panels import Limits, Page, Panel, Query, quantile, rate
+from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 PAGE = Page(
     uid="ebbmark-workers",
@@ -59,9 +59,7 @@ PAGE = Page(
                     description="`died`: memory or a hostile file; `timeout`: too large a photo.",
                     unit="ops",
                     limits=Limits(0.01, 0.1),
-                    queries=[
-                        Query(f"{rate('ebbmark_children_lost_total', 'reason')} or vector(0)", "{{reason}}")
-                    ],
+                    queries=[Query(or_zero(rate("ebbmark_children_lost_total", "reason")), "{{reason}}")],
                 ),
             ],
         ),
