@@ -18,8 +18,6 @@ _FIELDS = {"operations": "watermark", "text": "© Studio 2026"}
 _NEWCOMER, _BULK = "127.0.0.2", "127.0.0.3"
 _LOOK = 0.02
 """Seconds between two looks at a job: how exact a wait is."""
-_EXPRESS = 16
-"""Photos of each job that travel in the express lane, where a newcomer's does, too."""
 _ALLOWED = 2.0
 """Seconds that a newcomer may wait beyond what its lane and the worker have in hand when it comes."""
 
@@ -65,15 +63,15 @@ def waits_beside(bench: Bench, bulk: bytes, photos: int, content: bytes, pause: 
 def verdict(idle: list[float], beside: dict[str, Any], photos: int, in_hand: int) -> dict[str, float]:
     """Return the wait behind the bulk, and what is promised.
 
-    A newcomer may wait for the photos that are in hand when it comes and for those of the other job in its
-    own lane, at the pace at which the photos of the bulk are rendered, and two seconds more.
+    A newcomer may wait for the photos that are in hand when it comes, at the pace at which the photos of the
+    bulk are rendered, and two seconds more.
     """
     pace = beside["bulk_seconds"] / photos
     return {
         "wait_median": median(beside["waits"]) - median(idle),
         "wait_p95": p95(beside["waits"]) - median(idle),
         "wait_max": max(beside["waits"]) - median(idle),
-        "promised": (in_hand + _EXPRESS) * pace + _ALLOWED,
+        "promised": in_hand * pace + _ALLOWED,
         "in_turn": beside["bulk_seconds"],
     }
 
@@ -139,8 +137,8 @@ def _report(
 
 The bulk took {beside["bulk_seconds"]:.1f} s; {beside["bulk_failed"]} of it failed.
 Behind it a newcomer waits longer than alone by {behind}.
-Promised: p95 within {found["promised"]:.2f} s, which is {in_hand} photos in hand and {_EXPRESS}
-of the other job in the express lane, at the bulk's pace, and {_ALLOWED:.0f} s: {kept}."""
+Promised: p95 within {found["promised"]:.2f} s, which is {in_hand} photos in hand at the bulk's pace
+and {_ALLOWED:.0f} s: {kept}."""
 
 
 if __name__ == "__main__":

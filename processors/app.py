@@ -1,12 +1,13 @@
 """The worker process: its consumers wired to ledger, store, log and pool. Run any number, anywhere."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 
 from ebbmark.consumer import Consumer, run_all
 from ebbmark.eventlog import EventLog, KafkaLog
+from ebbmark.events import RenderPhoto
 from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings, Worker
@@ -38,26 +39,26 @@ async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) 
         pool = await stack.enter_async_context(RenderPool(settings)) if "renderer" in agents else None
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="worker"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
+
+        def consumer(group: str) -> Consumer:
+            worker = settings.worker
+            return Consumer(group, settings.kafka, eventlog, instance=worker.instance, data=worker.data)
+
         consumers: list[Consumer] = []
         for name in agents:
-            consumer = Consumer(
-                name,
-                settings.kafka,
-                eventlog,
-                instance=settings.worker.instance,
-                data=settings.worker.data,
-            )
-            if name == "planner":
-                add_planner(consumer, eventlog)
-            elif name == "projector":
-                add_projector(consumer, ledger, eventlog, settings)
-            elif name == "notifier":
-                add_notifier(consumer, ledger, settings)
-            elif pool is not None:
-                renderer = add_renderer(consumer, ledger, eventlog, pool, settings)
+            if name == "renderer" and pool is not None:
+                renderer = Renderer(ledger, S3Store(settings.store), eventlog, pool, settings.worker)
+                consumers += renderers(consumer, renderer.handle, lanes_of(settings.worker, pool.children))
                 renewing = asyncio.create_task(renderer.keep_leases())
                 stack.callback(renewing.cancel)
-            consumers.append(consumer)
+                continue
+            consumers.append(consumer(name))
+            if name == "planner":
+                add_planner(consumers[-1], eventlog)
+            elif name == "projector":
+                add_projector(consumers[-1], ledger, eventlog, settings)
+            elif name == "notifier":
+                add_notifier(consumers[-1], ledger, settings)
         await run_all(consumers, stop)
 
 
@@ -66,15 +67,18 @@ def add_planner(consumer: Consumer, eventlog: EventLog) -> None:
     consumer.consume(UPLOADS, Planner(eventlog).handle, asyncio.Semaphore(_PLANNER_SLOTS))
 
 
-def add_renderer(
-    consumer: Consumer, ledger: Ledger, eventlog: EventLog, pool: RenderPool, settings: Settings
-) -> Renderer:
-    """tasks.express, tasks.bulk → statuses. Its leases are kept by whoever runs it."""
-    renderer = Renderer(ledger, S3Store(settings.store), eventlog, pool, settings.worker)
-    lanes = lanes_of(settings.worker, pool.children)
-    for topic in (EXPRESS, BULK):
-        consumer.consume(topic, renderer.handle, lanes.lane(topic.name))
-    return renderer
+def renderers(
+    consumer: Callable[[str], Consumer], handle: Callable[[RenderPhoto], Awaitable[None]], lanes: Lanes
+) -> list[Consumer]:
+    """tasks.express, tasks.bulk → statuses.
+
+    Each lane has a group of its own. Faust hands on all that it fetched before it fetches again: in the
+    group of a full bulk lane a newcomer's order would wait until that lane had taken what came before it.
+    """
+    groups = [consumer("renderer-express"), consumer("renderer-bulk")]
+    for group, topic in zip(groups, (EXPRESS, BULK), strict=True):
+        group.consume(topic, handle, lanes.lane(topic.name))
+    return groups
 
 
 def lanes_of(worker: Worker, children: int) -> Lanes:

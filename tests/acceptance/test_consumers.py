@@ -72,7 +72,8 @@ def test_a_consumer_outlives_an_outage_of_kafka(ann: Person, running_system: Sys
 
 GROUPS: dict[str, tuple[Any, ...]] = {
     "planner": (UPLOADS,),
-    "renderer": (EXPRESS, BULK),
+    "renderer-express": (EXPRESS,),
+    "renderer-bulk": (BULK,),
     "projector": (STATUSES,),
 }
 COPIES = 20
@@ -81,9 +82,9 @@ COPIES = 20
 def standings(kafka: Kafka) -> list[tuple[int, int]]:
     """Return what is committed of each partition, and where it ends."""
     found: list[tuple[int, int]] = []
-    for agent, topics in GROUPS.items():
+    for group, topics in GROUPS.items():
         client = Consumer(
-            {"bootstrap.servers": kafka.bootstrap, "group.id": f"{kafka.prefix}ebbmark-{agent}"}
+            {"bootstrap.servers": kafka.bootstrap, "group.id": f"{kafka.prefix}ebbmark-{group}"}
         )
         places = [
             TopicPartition(kafka.prefix + topic.name, partition)
@@ -128,9 +129,9 @@ def test_where_the_old_topics_ended_nobody_waits_for_the_new_ones(
 
 
 def commit_beyond_the_end(kafka: Kafka) -> bool:
-    for agent, topics in GROUPS.items():
+    for group, topics in GROUPS.items():
         client = Consumer(
-            {"bootstrap.servers": kafka.bootstrap, "group.id": f"{kafka.prefix}ebbmark-{agent}"}
+            {"bootstrap.servers": kafka.bootstrap, "group.id": f"{kafka.prefix}ebbmark-{group}"}
         )
         beyond = [
             TopicPartition(kafka.prefix + topic.name, partition, 4711)
