@@ -6,11 +6,11 @@ from devstack.process import Process, say
 class Errand:
     """Minds one such command; `tend` must be called again and again."""
 
-    def __init__(self, process: Process, *, every: float, now: float) -> None:
-        """It is run first when `every` seconds have passed since `now`, a `time.monotonic`."""
+    def __init__(self, process: Process, *, first: float, every: float, now: float) -> None:
+        """It is run when `first` seconds have passed since `now`, a `time.monotonic`, then each `every`."""
         self.process = process
         self._every = every
-        self._due = now + every
+        self._due = now + first
         self._awaited = False
 
     def tend(self, now: float) -> bool:

@@ -22,7 +22,13 @@ SEARCH = "lock\nvolume.fsck -cutoffTimeAgo={older} -reallyDeleteFromVolume\nunlo
 A `PUT` writes its bytes first and enters the file then. Who dies between the two leaves bytes that no listing
 knows, and that nothing else deletes. The master's own maintenance scripts refuse this one command.
 """
+SEARCH_FIRST = 60.0
 SEARCH_EVERY = 3600.0
+_SEARCHED_WITHIN = 600
+"""Seconds of one search at most: its lock runs out with it."""
+# `weed shell` says `error:` of a command that failed, and ends well all the same.
+_SEARCHING = """said=$(timeout {within} {shell} <{script} 2>&1); code=$?; echo "$said"
+case $said in *error:*) exit 1 ;; esac; exit $code"""
 PORTS = tuple(f"seaweedfs-{part}{grpc}" for part in _PARTS for grpc in ("", "-grpc"))
 
 
@@ -126,7 +132,9 @@ def search(data: Path, log: Path, ports: dict[str, int], *, older: str = "1h") -
         shell.append(f"-{part}={HOST}:{http}.{grpc}")
     script = data / f"search-{older}"
     script.write_text(SEARCH.format(older=older), "utf-8")
-    line = f"exec {shlex.join(shell)} < {shlex.quote(str(script))}"
+    line = _SEARCHING.format(
+        shell=shlex.join(shell), script=shlex.quote(str(script)), within=_SEARCHED_WITHIN
+    )
     return Process("seaweedfs-search", ["/bin/sh", "-c", line], log=log)
 
 

@@ -34,6 +34,7 @@ def up(data: Path, *, port: int, workers: int, config: Path | None, halt: Halt) 
             seaweedfs.search(
                 stack.data / "seaweedfs", stack.data / "logs" / "seaweedfs-search.log", stack.ports
             ),
+            first=seaweedfs.SEARCH_FIRST,
             every=seaweedfs.SEARCH_EVERY,
             now=time.monotonic(),
         )

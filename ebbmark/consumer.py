@@ -28,11 +28,11 @@ from typing import Any
 import faust
 from faust.types import EventT
 
-from ebbmark.errors import MalformedEvent
+from ebbmark.errors import MalformedEvent, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import GiveUp, Hand, Message, Policy, Slots, guarded
-from ebbmark.progress import Place, Stall, Standing, begin_anew, standings
+from ebbmark.progress import Blindness, Place, Stall, Standing, begin_anew, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
 from observability import logs, metrics
@@ -75,6 +75,7 @@ class Consumer:
         self._hand = Hand()
         self._patience = settings.stall.total_seconds()
         self._topics: list[str] = []
+        self._anew: list[Place] = []
         folder = Path(data or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self._app = faust.App(
@@ -156,10 +157,11 @@ class Consumer:
     async def _watch(self) -> None:
         """Fail the consumer when it can only go on in another process.
 
-        That is when its partitions hold messages that it neither has in hand nor takes, and when a topic was
-        made anew under it: Faust drops messages with offsets that it has seen before.
+        That is when its partitions hold messages that it neither has in hand nor takes, when a topic was made
+        anew under it (Faust drops messages with offsets that it has seen before), and when its connection to
+        Kafka does not answer while another one does.
         """
-        stall = Stall(self._patience, time.monotonic)
+        stall, blindness = Stall(self._patience, time.monotonic), Blindness(self._patience, time.monotonic)
         blind = False
         while True:
             await asyncio.sleep(min(_LOOK_EVERY, self._patience / _LOOKS))
@@ -169,14 +171,21 @@ class Consumer:
                 if not blind:
                     log.info("cannot see how far behind", group=self._app.conf.id, reason=repr(exc))
                 blind = True
+                metrics.CONSUMER_BLIND.labels(self.name).set(1)
                 stall.forget()
+                if blindness.judge(saw=False, others_do=await self._kafka_answers()):
+                    metrics.CONSUMER_STALLS.labels(self.name).inc()
+                    log.error("cut off", group=self._app.conf.id)  # noqa: TRY400 - the reason was told
+                    self._fail(Stopped(f"the consumer {self.name} gets no answer, and others do"))
                 continue
-            blind = False
+            blind = blindness.judge(saw=True, others_do=True)
+            metrics.CONSUMER_BLIND.labels(self.name).set(0)
             for name in self._topics:
                 behind = sum(each.lag for (topic, _), each in places.items() if topic == self._prefix + name)
                 metrics.CONSUMER_LAG.labels(self.name, name).set(behind)
             if anew := [place for place, each in places.items() if each.anew]:
                 log.error("topics made anew", group=self._app.conf.id, places=_spelt(anew))
+                self._anew = sorted({*self._anew, *anew})
                 self._fail(Stopped(f"topics of the consumer {self.name} were made anew"))
             # A rebalance that does not end is a stall, too; one that ends begins another era.
             era = (self._app.consumer_generation_id, self._app.rebalancing_count)
@@ -184,6 +193,13 @@ class Consumer:
                 metrics.CONSUMER_STALLS.labels(self.name).inc()
                 log.error("stuck", group=self._app.conf.id, places=_spelt(stuck))
                 self._fail(Stopped(f"the consumer {self.name} is behind and takes nothing"))
+
+    async def _kafka_answers(self) -> bool:
+        try:
+            await self._log.ready()
+        except Unavailable:
+            return False
+        return True
 
     def _working(self, places: Mapping[Place, Standing]) -> Collection[Place]:
         working = self._hand.at_work(_HANGS)
@@ -201,7 +217,7 @@ class Consumer:
         log.info("drained" if drained else "left before all was done", group=self._app.conf.id)
 
     async def _begin_anew(self) -> None:
-        if anew := await begin_anew(self._app.consumer):
+        if anew := await begin_anew(self._app.consumer, self._anew):
             log.warning("begun anew", group=self._app.conf.id, places=_spelt(anew))
 
     def _fail(self, error: Exception) -> None:

@@ -79,19 +79,42 @@ async def _in_thread(thread: Any, question: Any) -> Any:  # noqa: ANN401 - Faust
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, thread.thread_loop))
 
 
-async def begin_anew(consumer: Any) -> Collection[Place]:  # noqa: ANN401 - Faust's consumer
+async def begin_anew(consumer: Any, seen: Collection[Place]) -> Collection[Place]:  # noqa: ANN401 - Faust's
     """Commit the beginning of each place whose log was made anew, and return these; raises as `standings`.
 
+    `seen` are those that were seen to be: since then their logs may have outgrown what was read of the old.
     Nothing may be acked any more, since it could be a message of the old log.
     """
-    places = [place for place, standing in (await standings(consumer)).items() if standing.anew]
+    found = {place for place, standing in (await standings(consumer)).items() if standing.anew}
+    places = found | set(seen)
     thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001 - as above
     offsets = {each: 0 for each in client.assignment() if (each.topic, each.partition) in places}
     for each in offsets:
         consumer._acked.pop(each, None)  # noqa: SLF001 - else Faust commits it when it stops
     if offsets:
         await _in_thread(thread, client.commit(offsets))
-    return places
+    return sorted({(each.topic, each.partition) for each in offsets})
+
+
+class Blindness:
+    """Tells a consumer whose own connection has died from one whose Kafka has."""
+
+    def __init__(self, patience: float, clock: Callable[[], float]) -> None:
+        """Who has seen nothing for `patience` seconds, while others were answered, is cut off."""
+        self._patience = patience
+        self._clock = clock
+        self._since: float | None = None
+        self._looked_at = float("-inf")
+
+    def judge(self, *, saw: bool, others_do: bool) -> bool:
+        """Return whether the consumer is cut off, after a look that `saw` or did not."""
+        now = self._clock()
+        late, self._looked_at = now - self._looked_at > _LATE, now
+        if saw or not others_do:
+            self._since = None
+        elif self._since is None or late:
+            self._since = now
+        return self._since is not None and now - self._since >= self._patience
 
 
 class Stall:

@@ -101,7 +101,8 @@ class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
     publish_timeout: timedelta = timedelta(seconds=8)
     """An event not acknowledged by then is reported as not published."""
     stall: timedelta = timedelta(minutes=2)
-    """A consumer that is behind, has nothing in hand and does not move for so long ends its process."""
+    """A consumer ends its process when for so long it is behind, has nothing in hand and does not move, or
+    gets no answer from a Kafka that answers others."""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):

@@ -77,10 +77,16 @@ CONSUMER_LAG = Gauge(
     "add workers; growing while nothing is handled: see the line `stuck` in its log.",
     ["agent", "topic"],
 )
+CONSUMER_BLIND = Gauge(
+    "ebbmark_consumer_blind",
+    "1 while a consumer cannot see how far behind it is, and its lag is as it was last seen. For minutes: "
+    "Kafka is down; if it answers others, the process ends by itself and is to be started anew.",
+    ["agent"],
+)
 CONSUMER_STALLS = Counter(
     "ebbmark_consumer_stalls_total",
-    "Consumers found stuck; the process ends with it. Each is a line `stuck` in the log. More than one "
-    "an hour: look at the brokers.",
+    "Consumers found stuck; the process ends with it. Each is a line `stuck` or `cut off` in the log. More "
+    "than one an hour: look at the brokers.",
     ["agent"],
 )
 

@@ -49,7 +49,7 @@ SEARCHING = """
 import sys
 from devstack import seaweedfs
 from devstack.__main__ import main
-seaweedfs.SEARCH_EVERY = 1.0
+seaweedfs.SEARCH_FIRST = seaweedfs.SEARCH_EVERY = 1.0
 sys.exit(main())
 """
 

@@ -16,7 +16,7 @@ from ebbmark.consumer import Consumer, Stopped
 from ebbmark.errors import Unavailable
 from ebbmark.eventlog import KafkaLog, create_topics
 from ebbmark.events import PhotoUploaded
-from ebbmark.progress import standings
+from ebbmark.progress import begin_anew, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import UPLOADS
 from tests.rooms import leave_topics
@@ -119,6 +119,15 @@ def commit_beyond_the_end(kafka: Kafka, group: str) -> None:
     client.close()
 
 
+def committed(kafka: Kafka, name: str, place: tuple[str, int]) -> int:
+    client = KafkaConsumer(
+        {"bootstrap.servers": kafka.bootstrap, "group.id": f"{kafka.prefix}ebbmark-{name}"}
+    )
+    (found,) = client.committed([TopicPartition(*place)], timeout=20)
+    client.close()
+    return found.offset
+
+
 @pytest.mark.parametrize(
     ("down", "slots"), [(False, 1), (True, 8)], ids=["one works, others wait", "a dependency is down"]
 )
@@ -169,6 +178,37 @@ async def test_a_consumer_whose_commits_do_not_get_through_ends(
         with pytest.raises(Stopped):
             await asyncio.wait_for(running, PATIENCE)
     assert 88 in handler.seen
+
+
+async def test_a_consumer_whose_own_connection_is_dead_ends(kafka_settings: Kafka, tmp_path: Path) -> None:
+    handler = Handler()
+    async with consuming(kafka_settings, handler, tmp_path) as (consumer, log, running):
+        await log.publish(UPLOADS, uploads(0))
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+
+        async def never(_: object) -> None:
+            raise TimeoutError
+
+        consumer._app.consumer._thread._consumer.end_offsets = never  # noqa: SLF001 - the others' still live
+        with pytest.raises(Stopped) as stopped:
+            await asyncio.wait_for(running, PATIENCE)
+    assert "others do" in str(stopped.value.__cause__)
+
+
+async def test_what_was_seen_to_be_anew_is_begun_anew_though_it_outgrew_the_old(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    handler, name = Handler(), f"progress-{uuid4()}"
+    handler.gate.set()
+    async with consuming(kafka_settings, handler, tmp_path, name=name) as (consumer, log, _):
+        await publish_in_the_end(log, uploads(*range(200)))
+        await until(lambda: len(handler.seen) == 200)
+        faust = consumer._app.consumer  # noqa: SLF001
+        place = next(place for place, each in (await standings(faust)).items() if each.reached)
+        assert not (await standings(faust))[place].anew
+        assert list(await begin_anew(faust, [place])) == [place]
+        assert list(await begin_anew(faust, [])) == []
+    assert committed(kafka_settings, name, place) == 0
 
 
 async def test_a_topic_made_anew_under_a_living_consumer_is_read_from_its_beginning(

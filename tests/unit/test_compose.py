@@ -334,17 +334,18 @@ def test_seaweedfs_shows_only_its_s3_gateway(tmp_path: Path) -> None:
 
 
 def test_seaweedfs_searches_for_what_belongs_to_no_file_as_the_local_stack_does(tmp_path: Path) -> None:
-    started_seaweedfs(tmp_path, search_every=0)
+    started_seaweedfs(tmp_path, search_first=0)
     assert (tmp_path / "asked").read_text("utf-8") == seaweedfs.SEARCH.format(older="1h")
-    assert "SEARCH_EVERY" not in environment("seaweedfs")
-    assert '"${SEARCH_EVERY:-3600}"' in (ROOT / "deploy" / "seaweedfs").read_text("utf-8")
-    assert seaweedfs.SEARCH_EVERY == 3600
+    assert not {"SEARCH_FIRST", "SEARCH_EVERY"} & environment("seaweedfs").keys()
+    script = (ROOT / "deploy" / "seaweedfs").read_text("utf-8")
+    assert f'"${{SEARCH_FIRST:-{seaweedfs.SEARCH_FIRST:.0f}}}"' in script
+    assert f'"${{SEARCH_EVERY:-{seaweedfs.SEARCH_EVERY:.0f}}}"' in script
 
 
-def started_seaweedfs(folder: Path, *, search_every: float = 600) -> tuple[dict[str, Any], list[str]]:
+def started_seaweedfs(folder: Path, *, search_first: float = 600) -> tuple[dict[str, Any], list[str]]:
     """Start it with another program in its place; return its configuration and its flags.
 
-    With `search_every` 0 the server does not end before it has been searched once.
+    With `search_first` 0 the server does not end before it has been searched once.
     """
     for name in SERVICES["seaweedfs"]["secrets"]:
         (folder / name).write_text(f"{name}-1", "utf-8")
@@ -352,7 +353,7 @@ def started_seaweedfs(folder: Path, *, search_every: float = 600) -> tuple[dict[
     weed.write_text(_WEED, "utf-8")
     weed.chmod(0o700)
     env = {"PATH": f"{folder}:{os.environ['PATH']}", "SECRETS": str(folder), "TMPDIR": str(folder)}
-    env["SEARCH_EVERY"] = str(search_every)
+    env |= {"SEARCH_FIRST": str(search_first), "SEARCH_EVERY": "600"}
     # Its output goes to a file: what goes on in the background would keep a pipe open.
     with (folder / "flags").open("w", encoding="utf-8") as flags:
         started = subprocess.Popen(
@@ -362,7 +363,7 @@ def started_seaweedfs(folder: Path, *, search_every: float = 600) -> tuple[dict[
             start_new_session=True,
         )
         try:
-            if search_every == 0:
+            if search_first == 0:
                 eventually((folder / "asked").exists, bool)
             assert started.wait(60) == 0
         finally:

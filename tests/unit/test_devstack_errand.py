@@ -11,7 +11,7 @@ from tests.people import eventually
 
 def errand(folder: Path, line: str) -> Errand:
     process = Process("errand", ["/bin/sh", "-c", line], log=folder / "log")
-    return Errand(process, every=10, now=0)
+    return Errand(process, first=5, every=10, now=0)
 
 
 def ended(errand: Errand) -> None:
@@ -20,9 +20,9 @@ def ended(errand: Errand) -> None:
 
 def test_it_is_run_when_it_is_due_and_not_before(tmp_path: Path) -> None:
     one = errand(tmp_path, "echo run")
-    assert [one.tend(9), one.tend(10)] == [False, True]
+    assert [one.tend(4), one.tend(5)] == [False, True]
     ended(one)
-    assert [one.tend(19), one.tend(20)] == [False, True]
+    assert [one.tend(14), one.tend(15)] == [False, True]
     ended(one)
     assert (tmp_path / "log").read_text("utf-8") == "run\nrun\n"
 
@@ -50,6 +50,6 @@ def test_a_failure_is_said_once_and_tried_again(tmp_path: Path, capsys: pytest.C
 
 def test_what_cannot_be_started_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    one = Errand(Process("errand", ["true"], log=tmp_path / "file" / "log"), every=10, now=0)
+    one = Errand(Process("errand", ["true"], log=tmp_path / "file" / "log"), first=5, every=10, now=0)
     assert not one.tend(10)
     assert "errand cannot be started" in capsys.readouterr().out

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pytest
 
-from ebbmark.progress import Stall, Standing
+from ebbmark.progress import Blindness, Stall, Standing
 
 PLACE = ("uploads", 3)
 
@@ -76,3 +76,42 @@ def test_while_nothing_was_known_nobody_is_stuck(watch: Watch) -> None:
 def test_a_process_that_slept_itself_is_not_stuck(watch: Watch) -> None:
     assert not watch.finds(0, at(5, 9))
     assert not watch.finds(100, at(5, 9))
+
+
+class Sight:
+    """A consumer's sight with patience for a minute, looked at by a clock of its own."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._blindness = Blindness(60, lambda: self._now)
+
+    def cut_off(self, moment: float, *, saw: bool = False, others_do: bool = True) -> bool:
+        self._now = moment
+        return self._blindness.judge(saw=saw, others_do=others_do)
+
+
+def test_who_sees_nothing_while_others_do_is_cut_off() -> None:
+    sight = Sight()
+    assert [sight.cut_off(t) for t in (0, 13, 26, 39, 52, 65)] == [False] * 5 + [True]
+
+
+def test_who_sees_nothing_as_nobody_does_is_not_cut_off() -> None:
+    sight = Sight()
+    assert not any(sight.cut_off(t, others_do=False) for t in range(0, 300, 13))
+
+
+def test_when_kafka_is_back_the_time_begins_anew() -> None:
+    sight = Sight()
+    assert not any(sight.cut_off(t, others_do=t != 52) for t in range(0, 118, 13))
+    assert sight.cut_off(130)
+
+
+def test_one_look_that_sees_begins_the_time_anew() -> None:
+    sight = Sight()
+    assert not any(sight.cut_off(t, saw=t == 52) for t in range(0, 118, 13))
+
+
+def test_who_slept_itself_is_not_cut_off() -> None:
+    sight = Sight()
+    assert not sight.cut_off(0)
+    assert not sight.cut_off(100)
