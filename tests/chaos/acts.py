@@ -1,8 +1,10 @@
 """What is done to the arena and undone again, and what shows that it has its effect; names say to whom."""
 
+import json
 import os
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,7 +14,6 @@ import psutil
 import psycopg
 
 from ebbmark.ledger.postgres import conninfo
-from ebbmark.topics import DEAD_LETTERS
 from tests.chaos import messages
 from tests.chaos.arena import Arena
 from tests.chaos.proxy import Weather
@@ -25,6 +26,7 @@ HARM = {"crash": "poison", "hang": "poison", "bomb": "out-of-memory"}
 """Operations that harm their child, and with which code their photo fails."""
 _LAST = 25
 """Messages of each partition that are delivered again, in a run whose topics have grown long."""
+_DEAD = psutil.STATUS_ZOMBIE
 _FAKETIME = "faketime/libfaketime.so.1"
 
 
@@ -85,15 +87,18 @@ def redeploy(arena: Arena, rng: Random, *names: str) -> None:
 
 def kill_children(arena: Arena, rng: Random, *names: str) -> None:
     """Kill a rendering child of each, busy or not."""
+    arena.killed.clear()
     for name in names:
-        pid = arena.process(name).pid
-        if pid is None:
-            continue
         with suppress(psutil.NoSuchProcess):
-            servers = psutil.Process(pid).children()
-            children = [child for server in servers for child in server.children()]
-            for child in rng.sample(children, min(1, len(children))):
+            for child in rng.sample(children := _children(arena, name), min(1, len(children))):
                 child.kill()
+                arena.killed[name] = child.pid
+
+
+def _children(arena: Arena, name: str) -> list[psutil.Process]:
+    pid = arena.process(name).pid
+    servers = [] if pid is None else psutil.Process(pid).children()
+    return [child for server in servers for child in server.children() if child.status() != _DEAD]
 
 
 def harm(arena: Arena, _: Random, operation: str) -> None:
@@ -153,7 +158,7 @@ def clear(arena: Arena, _: Random, *names: str) -> None:
 
 
 def wipe(arena: Arena, rng: Random, *names: str) -> None:
-    """Stop who consumes, then wipe."""
+    """Stop who consumes, if anybody is said, then wipe."""
     terminate(arena, rng, *names)
     arena.witness_announcements()
     arena.wiped += 1
@@ -173,7 +178,7 @@ def confuse(arena: Arena, rng: Random) -> None:
 def litter(arena: Arena, rng: Random) -> None:
     """Publish what nobody can read."""
     arena.expected_letters.add("malformed-event")
-    messages.garbage(arena.direct.kafka, rng)
+    arena.littered = messages.garbage(arena.direct.kafka, rng)
 
 
 def fill_disk(arena: Arena, _: Random) -> None:
@@ -278,6 +283,23 @@ def no_room(arena: Arena) -> bool:
     return False
 
 
-def dead_letters(arena: Arena) -> bool:
-    """Something was given up."""
-    return bool(messages.read(arena.direct.kafka, DEAD_LETTERS))
+def buried(arena: Arena) -> bool:
+    """All that nobody can read has become dead letters, so every partition has moved on."""
+    return arena.littered <= messages.buried(arena.direct.kafka)
+
+
+def replaced(arena: Arena, *names: str) -> bool:
+    """In place of each child that was killed there is another."""
+    with suppress(psutil.NoSuchProcess):
+        living = {name: [child.pid for child in _children(arena, name)] for name in names}
+        return all(living[name] and arena.killed.get(name) not in living[name] for name in names)
+    return False
+
+
+def astray(arena: Arena, name: str) -> bool:
+    """The last that it said, it said hours ago or hence."""
+    process = arena.process(name)
+    with suppress(IndexError, ValueError):
+        said = datetime.fromisoformat(json.loads(process.tail(1))["timestamp"])
+        return abs(said - datetime.now(UTC)) > timedelta(hours=1)
+    return False

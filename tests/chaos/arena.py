@@ -58,6 +58,10 @@ class Arena:
     """Reasons for which there may be dead letters."""
     harmed: list[Sent] = field(default_factory=list)
     """Jobs whose operation harms its child."""
+    littered: set[messages.Place] = field(default_factory=set)
+    """Where messages lie that nobody can read."""
+    killed: dict[str, int] = field(default_factory=dict)
+    """The rendering child of each worker that was killed last."""
     hoard: list[psycopg.Connection] = field(default_factory=list)
     """Connections to the database that nobody else gets."""
     announcements: dict[tuple[str, int], set[bytes]] = field(default_factory=dict)

@@ -126,6 +126,7 @@ def _rows() -> Iterator[Fault]:
         WORKERS,
         how="SIGKILL to a rendering child of each worker; the pool replaces it",
         inject=acts.kill_children,
+        shows=acts.replaced,
     )
     for operation, code in HARM.items():
         yield from _each(
@@ -198,6 +199,12 @@ def _rows() -> Iterator[Fault]:
         passes=f"the ledger dispatches again what was lost; {KEPT}",
     )
     yield from _all(
+        "wipe topics in use",
+        how="all topics deleted and made anew under those who consume them",
+        inject=acts.wipe,
+        passes=f"who reads them ends, is started anew and reads them from the beginning; {KEPT}",
+    )
+    yield from _all(
         f"deliver all {TIMES} times",
         how=f"the last messages of every topic but dead letters published {TIMES} times more",
         inject=acts.deliver_again,
@@ -213,7 +220,7 @@ def _rows() -> Iterator[Fault]:
         "garbage in topics",
         how="a message nobody can read in every partition",
         inject=acts.litter,
-        shows=acts.dead_letters,
+        shows=acts.buried,
         passes=f"it becomes dead letters and every partition moves on; {KEPT}",
     )
     yield from _all(
@@ -241,6 +248,7 @@ def _rows() -> Iterator[Fault]:
         how="started anew two hours early or late; started anew as it was",
         inject=acts.falsify_clock,
         heal=acts.correct_clock,
+        shows=acts.astray,
         holds=5.0,
         passes=f"the database's clock decides; {KEPT}",
         lacks=lambda _: "" if acts.faketime() else "Debian's libfaketime is not here",

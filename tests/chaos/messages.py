@@ -5,16 +5,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from ebbmark.errors import MalformedEvent
 from ebbmark.eventlog import create_topics
-from ebbmark.events import PhotoFailed, PhotoRendered
+from ebbmark.events import DeadLetter, PhotoFailed, PhotoRendered
 from ebbmark.settings import Kafka
-from ebbmark.topics import DEAD_LETTERS, STATUSES, TOPICS, Topic
+from ebbmark.topics import DEAD_LETTERS, JOBS, STATUSES, TOPICS, Topic
 from tests import rooms
 
 _PATIENCE = 60.0
+
+Place = tuple[str, int, int]
+"""A topic, without its prefix, a partition and an offset."""
 
 
 @dataclass(frozen=True)
@@ -117,18 +120,35 @@ def confuse_statuses(kafka: Kafka, rng: Random, *, last: int) -> int:
     return publish(kafka, mixed)
 
 
-def garbage(kafka: Kafka, rng: Random) -> int:
-    """Publish what nobody can read into every partition of every topic that is consumed."""
+def garbage(kafka: Kafka, rng: Random) -> set[Place]:
+    """Publish what nobody can read into every partition of every topic that workers consume; return where."""
     nonsense: Sequence[bytes] = (b"", b"\xff{", b"null", b'{"type":"PhotoExploded"}', b"[" * 4000)
-    return publish(
-        kafka,
-        [
-            Raw(kafka.prefix + topic.name, partition, -1, b"?", rng.choice(nonsense), [])
-            for topic in TOPICS
-            if topic is not DEAD_LETTERS
-            for partition in range(topic.partitions)
-        ],
-    )
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "acks": "all"})
+    places: set[Place] = set()
+    for topic in TOPICS:
+        if topic in {DEAD_LETTERS, JOBS}:  # the first is where it goes, nobody consumes the second
+            continue
+
+        def lies(error: KafkaError | None, message: Message, name: str = topic.name) -> None:
+            assert error is None, error
+            places.add((name, message.partition() or 0, message.offset() or 0))
+
+        for partition in range(topic.partitions):
+            producer.produce(
+                kafka.prefix + topic.name, rng.choice(nonsense), b"?", partition=partition, on_delivery=lies
+            )
+    assert producer.flush(_PATIENCE) == 0
+    return places
+
+
+def buried(kafka: Kafka) -> set[Place]:
+    """Return where the messages lay that became dead letters."""
+    letters = [DEAD_LETTERS.decode(raw.value) for raw in read(kafka, DEAD_LETTERS)]
+    return {
+        (each.topic, each.partition, each.offset)
+        for each in letters
+        if isinstance(each, DeadLetter) and each.topic is not None
+    }
 
 
 def wipe(kafka: Kafka) -> None:
