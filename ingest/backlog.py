@@ -1,6 +1,5 @@
 """Nothing is let in that has no room: on the disk of the spool, or among what waits to be rendered."""
 
-import asyncio
 import shutil
 import tempfile
 import time
@@ -9,9 +8,11 @@ from collections.abc import Callable
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import Ledger
 from ebbmark.settings import Http
+from ingest.asked import Asked
 from observability import metrics
 
 _GOOD_FOR = 3.0
+_FAULT_GOOD_FOR = 1.0
 _UNKNOWN, _LONGEST = 30.0, 300.0
 
 
@@ -38,20 +39,20 @@ class Backlog:
         self._ledger = ledger
         self._most = most
         self._clock = clock
-        self._asking = asyncio.Lock()
+        self._asked = Asked(self._count, good_for=_GOOD_FOR, fault_good_for=_FAULT_GOOD_FOR, clock=clock)
         self._seen: tuple[float, int] | None = None
         self._rate: float | None = None
 
     async def require_room(self) -> None:
-        """Return when fewer photos wait than may.
+        """Return when fewer photos wait than may. Who asks while they are counted shares the answer or fault.
 
         Raises:
             Unavailable: too many do, code `backlog-full`; says when there should be room, if that is known.
+                Or the ledger does not answer.
         """
         if not self._most:
             return
-        async with self._asking:
-            waiting = await self._waiting()
+        waiting = await self._asked()
         if waiting < self._most:
             return
         metrics.UPLOADS_REFUSED.labels("backlog-full").inc()
@@ -61,12 +62,11 @@ class Backlog:
             "backlog-full", "Very many photos wait to be rendered; try again later.", retry_after=wait
         )
 
-    async def _waiting(self) -> int:
+    async def _count(self) -> int:
         now = self._clock()
-        if self._seen is None or now - self._seen[0] >= _GOOD_FOR:
-            waiting = await self._ledger.backlog()
-            if self._seen is not None:
-                fewer = self._seen[1] - waiting
-                self._rate = fewer / (now - self._seen[0]) if fewer > 0 else None
-            self._seen = now, waiting
-        return self._seen[1]
+        waiting = await self._ledger.backlog()
+        if self._seen is not None:
+            fewer = self._seen[1] - waiting
+            self._rate = fewer / (now - self._seen[0]) if fewer > 0 else None
+        self._seen = now, waiting
+        return waiting

@@ -1,5 +1,7 @@
 """What one client may have, by the clock that the test moves."""
 
+import asyncio
+
 import pytest
 
 from ebbmark.errors import LimitExceeded, Unavailable
@@ -41,6 +43,39 @@ async def test_a_full_backlog_says_how_long_it_takes_at_the_pace_that_was_seen()
     await finish(ledger, *map(done, await claim(ledger, job, *range(20, 40))))
     clock.now += 10
     await backlog.require_room()
+
+
+class SlowLedger(MemoryLedger):
+    """Counts the questions, and answers none of them before it is told to, with a fault."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.gate = asyncio.Event()
+
+    async def backlog(self) -> int:
+        self.asked += 1
+        await self.gate.wait()
+        raise Unavailable("ledger-unavailable", "The ledger does not answer.")
+
+
+async def test_who_asks_of_a_ledger_that_is_away_shares_one_question_and_its_fault() -> None:
+    clock, ledger = Clock(), SlowLedger()
+    backlog = Backlog(ledger, 10, clock=clock)
+    asking = [asyncio.create_task(backlog.require_room()) for _ in range(20)]
+    await asyncio.sleep(0)
+    asking[0].cancel()  # who goes away takes nothing from the others
+    await asyncio.sleep(0)
+    ledger.gate.set()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(answer) for answer in answers[1:]] == [Unavailable] * 19
+    with pytest.raises(Unavailable):
+        await backlog.require_room()
+    assert ledger.asked == 1
+    clock.now += 2
+    with pytest.raises(Unavailable):
+        await backlog.require_room()
+    assert ledger.asked == 2
 
 
 async def test_a_backlog_without_a_limit_asks_nobody() -> None:
