@@ -32,7 +32,7 @@ from ebbmark.errors import MalformedEvent, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import GiveUp, Hand, Message, Policy, Slots, guarded
-from ebbmark.progress import Blindness, Place, Stall, Standing, begin_anew, standings
+from ebbmark.progress import Blindness, Place, Stall, Standing, begin_anew, positions, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
 from observability import logs, metrics
@@ -50,6 +50,7 @@ _ANEW = 5.0
 _GONE = 28.0
 """Seconds after which a process whose consumers end is gone, whatever of it still waits."""
 _LOOK_EVERY = 5.0
+_ANSWER_WITHIN = 3.0
 _LOOKS = 6
 """At least so many in the time after which a consumer is called stuck."""
 _HANGS = 20 * 60.0
@@ -137,13 +138,18 @@ class Consumer:
         """
         self._failure = asyncio.get_running_loop().create_future()
         told = asyncio.ensure_future(stop.wait())
-        aside = [told]
+        starting = asyncio.ensure_future(self._app.start())  # it waits for a Kafka that does not answer
+        aside: list[asyncio.Future[Any]] = [told, starting]
         try:
-            await self._app.start()
-            log.info("consuming", group=self._app.conf.id)
-            ended = asyncio.ensure_future(self._app.wait_until_stopped())
-            aside += [ended, asyncio.create_task(self._watch())]
-            await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([told, starting], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                log.info("consuming", group=self._app.conf.id)
+                ended = asyncio.ensure_future(self._app.wait_until_stopped())
+                watching = asyncio.create_task(self._watch())
+                watching.add_done_callback(self._unwatched)
+                aside += [ended, watching]
+                await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
             if ending is not None:
                 ending(0 if stop.is_set() else 1)
         finally:
@@ -162,7 +168,7 @@ class Consumer:
         Kafka does not answer while another one does.
         """
         stall, blindness = Stall(self._patience, time.monotonic), Blindness(self._patience, time.monotonic)
-        blind = False
+        blind, read = False, positions(self._app.consumer)
         while True:
             await asyncio.sleep(min(_LOOK_EVERY, self._patience / _LOOKS))
             try:
@@ -173,7 +179,8 @@ class Consumer:
                 blind = True
                 metrics.CONSUMER_BLIND.labels(self.name).set(1)
                 stall.forget()
-                if blindness.judge(saw=False, others_do=await self._kafka_answers()):
+                saw = read != (read := positions(self._app.consumer))  # what it takes shows that it is not
+                if blindness.judge(saw=saw, others_do=await self._kafka_answers()):
                     metrics.CONSUMER_STALLS.labels(self.name).inc()
                     log.error("cut off", group=self._app.conf.id)  # noqa: TRY400 - the reason was told
                     self._fail(Stopped(f"the consumer {self.name} gets no answer, and others do"))
@@ -196,8 +203,9 @@ class Consumer:
 
     async def _kafka_answers(self) -> bool:
         try:
-            await self._log.ready()
-        except Unavailable:
+            async with asyncio.timeout(_ANSWER_WITHIN):
+                await self._log.ready()
+        except (TimeoutError, Unavailable):
             return False
         return True
 
@@ -219,6 +227,10 @@ class Consumer:
     async def _begin_anew(self) -> None:
         if anew := await begin_anew(self._app.consumer, self._anew):
             log.warning("begun anew", group=self._app.conf.id, places=_spelt(anew))
+
+    def _unwatched(self, watching: "asyncio.Task[None]") -> None:
+        if not watching.cancelled() and (error := watching.exception()) is not None:
+            self._fail(Stopped(f"nobody watches the consumer {self.name} any more: {error!r}"))
 
     def _fail(self, error: Exception) -> None:
         if self._failure is not None and not self._failure.done():

@@ -74,6 +74,11 @@ async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 
     }
 
 
+def positions(consumer: Any) -> Mapping[Any, int | None]:  # noqa: ANN401 - Faust's consumer
+    """Return how far it has read each place, as it knows without asking."""
+    return dict(consumer._read_offset)  # noqa: SLF001 - as above
+
+
 async def _in_thread(thread: Any, question: Any) -> Any:  # noqa: ANN401 - Faust's thread, any coroutine
     async with asyncio.timeout(_ANSWER_WITHIN):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, thread.thread_loop))
@@ -85,15 +90,19 @@ async def begin_anew(consumer: Any, seen: Collection[Place]) -> Collection[Place
     `seen` are those that were seen to be: since then their logs may have outgrown what was read of the old.
     Nothing may be acked any more, since it could be a message of the old log.
     """
+    begun = await _commit_beginnings(consumer, set(seen))  # first, as Kafka may answer slowly after a wipe
     found = {place for place, standing in (await standings(consumer)).items() if standing.anew}
-    places = found | set(seen)
+    return sorted({*begun, *await _commit_beginnings(consumer, found - begun)})
+
+
+async def _commit_beginnings(consumer: Any, places: Collection[Place]) -> set[Place]:  # noqa: ANN401 - Faust's
     thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001 - as above
     offsets = {each: 0 for each in client.assignment() if (each.topic, each.partition) in places}
     for each in offsets:
         consumer._acked.pop(each, None)  # noqa: SLF001 - else Faust commits it when it stops
     if offsets:
         await _in_thread(thread, client.commit(offsets))
-    return sorted({(each.topic, each.partition) for each in offsets})
+    return {(each.topic, each.partition) for each in offsets}
 
 
 class Blindness:

@@ -324,7 +324,7 @@ async def _serve(settings: Settings) -> None:
             log_config=None,
             server_header=False,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=20,  # pools and the last events take some seconds more
             forwarded_allow_ips=settings.http.forwarded_allow_ips,
         )
         await _Server(config, app.state.watch).serve()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Literal
 
-from ebbmark.consumer import Consumer, run_all
+from ebbmark.consumer import Consumer, Stopped, run_all
 from ebbmark.errors import Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Candidacy, Ledger
@@ -31,7 +31,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Sweep as the leader, delete as anyone, until `stop`.
 
     Raises:
-        Stopped: a consumer ended by itself.
+        Stopped: a consumer ended by itself, or what goes by the clock did.
     """
     exporter.serve(settings.janitor.metrics_host, settings.janitor.metrics_port)
     async with AsyncExitStack() as stack:
@@ -49,12 +49,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(sweep_for_ever(settings, ledger, store, eventlog, candidacy, leading)),
             asyncio.create_task(Rounds(settings, ledger, store).go_for_ever(leading)),
         ]
+        for task in tasks:
+            task.add_done_callback(lambda _: stop.set())  # what goes by the clock never ends by itself
         try:
             await run_all([consumer, keeper], stop)
         finally:
+            ended = [task.exception() for task in tasks if task.done()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if ended:
+            raise Stopped("what the janitor does by the clock ended by itself") from ended[0]
 
 
 async def sweep_for_ever(  # noqa: PLR0917 - wiring

@@ -1,6 +1,8 @@
 """Second chances: whatever Kafka or a process lost is found in the ledger and sent round again."""
 
+import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import asdict
@@ -16,6 +18,9 @@ from observability import logs, metrics
 log = logs.get(__name__)
 
 _AT_ONCE = 500
+_LOOKS_AT_ONCE = 16
+_LOOK_WITHIN = 5.0
+"""Seconds in which the store may answer: the other steps of the sweep wait meanwhile."""
 
 
 async def redispatch(ledger: Ledger, eventlog: EventLog, *, stale: timedelta) -> int:
@@ -42,13 +47,12 @@ async def give_up(
     The dead letters go first: one that is needless, since the photo ended in that very moment, is
     better than one that is lost.
     """
-    abandoned = await ledger.given_up(strikes=strikes)
-    rendered = [outcome for each in abandoned if (outcome := await _rendered(store, each))]
+    looked = await _look(store, await ledger.given_up(strikes=strikes))
+    rendered = [outcome for _, outcome in looked if outcome is not None]
     if rendered:
         await ledger.finish(rendered, ttl=ttl)
         log.info("photos found rendered", photos=len(rendered))
-    found = {(outcome.job, outcome.n) for outcome in rendered}
-    abandoned = [each for each in abandoned if (each.job, each.n) not in found]
+    abandoned = [each for each, outcome in looked if outcome is None]
     if not abandoned:
         return 0
     await eventlog.publish(DEAD_LETTERS, [_dead_letter(each) for each in abandoned])
@@ -69,6 +73,35 @@ async def announce(ledger: Ledger, eventlog: EventLog) -> int:
         await ledger.announced(completions)
         metrics.JOBS_COMPLETED.inc(len(completions))
     return len(completions)
+
+
+async def _look(
+    store: ObjectStore, abandoned: Sequence[Abandoned]
+) -> Sequence[tuple[Abandoned, Outcome | None]]:
+    """Return those of which the store said in time whether they have a result; the others come again.
+
+    Raises what the store raised, when it said so of none.
+    """
+    places = asyncio.Semaphore(_LOOKS_AT_ONCE)
+
+    async def look(photo: Abandoned) -> tuple[Abandoned, Outcome | None]:
+        async with places:
+            return photo, await _rendered(store, photo)
+
+    looks = [asyncio.create_task(look(photo)) for photo in abandoned]
+    if not looks:
+        return []
+    done, late = await asyncio.wait(looks, timeout=_LOOK_WITHIN)
+    for each in late:
+        each.cancel()
+    failures = [failure for each in done if (failure := each.exception()) is not None]
+    if failures and len(failures) == len(done):
+        raise failures[0]
+    if failures or late:
+        log.warning(
+            "not looked for", photos=len(failures) + len(late), reasons=sorted({*map(repr, failures)})
+        )
+    return [each.result() for each in looks if each in done and each.exception() is None]
 
 
 async def _rendered(store: ObjectStore, photo: Abandoned) -> Outcome | None:

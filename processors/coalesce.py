@@ -13,9 +13,19 @@ A = TypeVar("A")
 class Coalesced(Generic[Q, A]):
     """Asks many questions in one round trip: while one call is under way, the next one gathers."""
 
-    def __init__(self, ask: Callable[[Sequence[Q]], Awaitable[Mapping[Q, A]]], *, most: int = 100) -> None:
-        """`ask` answers up to `most` questions; one that it leaves out is answered None."""
+    def __init__(
+        self,
+        ask: Callable[[Sequence[Q]], Awaitable[Mapping[Q, A]]],
+        *,
+        most: int = 100,
+        leftover: Callable[[A], Awaitable[object]] | None = None,
+    ) -> None:
+        """`ask` answers up to `most` questions; one that it leaves out is answered None.
+
+        An answer that nobody waits for any more goes to `leftover`.
+        """
         self._ask = ask
+        self._leftover = leftover
         self._most = most
         self._waiting: list[tuple[Q, asyncio.Future[A | None]]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -60,6 +70,8 @@ class Coalesced(Generic[Q, A]):
                 answer = answers.pop(question, None)
                 if not future.done():
                     future.set_result(answer)
+                elif answer is not None and self._leftover is not None:
+                    await self._leftover(answer)
 
 
 def _fail(asked: Iterable[tuple[object, asyncio.Future[A]]], error: BaseException) -> None:

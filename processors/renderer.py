@@ -64,7 +64,7 @@ class Renderer:
         self._settings = settings
         self._claimant = uuid4()
         self._held: dict[tuple[UUID, int, int], Claim] = {}
-        self._claim: Coalesced[Wanted, Claim] = Coalesced(self._claim_all)
+        self._claim: Coalesced[Wanted, Claim] = Coalesced(self._claim_all, leftover=self._give_back)
         self._logos: OrderedDict[tuple[UUID, bytes], bytes] = OrderedDict()
 
     async def keep_leases(self) -> None:
@@ -73,8 +73,12 @@ class Renderer:
         while True:
             await asyncio.sleep(lease.total_seconds() / _RENEWALS_A_LEASE)
             if held := list(self._held.values()):
-                with suppress(Unavailable):
+                try:
                     await self._ledger.renew(held, lease=lease)
+                except Unavailable as exc:
+                    log.warning("leases not renewed", photos=len(held), code=exc.code)
+                except Exception:  # whatever it was, without renewals every photo in hand would get a strike
+                    log.exception("leases not renewed", photos=len(held))
 
     async def handle(self, order: RenderPhoto) -> None:
         """Return when the outcome is in the log, or the photo is back with the ledger, or not ours.

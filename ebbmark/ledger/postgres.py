@@ -453,20 +453,25 @@ class _PostgresCandidacy(Candidacy):
 
     async def leads(self) -> bool:
         try:
-            if self._connection is None:
-                self._connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
-                self._held = False
-            if self._held:
-                await self._connection.execute("select 1")
-            else:
-                cursor = await self._connection.execute(
-                    "select pg_try_advisory_lock(%s, hashtext(%s))", [_LEADER_LOCK & 0x7FFFFFFF, self._schema]
-                )
-                row = await cursor.fetchone()
-                self._held = bool(row and row[0])
-        except _FAULTS:
+            # What stands between may take the question and never answer, which no keepalive sees.
+            async with asyncio.timeout(_PATIENCE):
+                self._held = await self._ask()
+        except (TimeoutError, *_FAULTS):
             await self.close()
         return self._held
+
+    async def _ask(self) -> bool:
+        if self._connection is None:
+            self._connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+            self._held = False
+        if self._held:
+            await self._connection.execute("select 1")
+            return True
+        cursor = await self._connection.execute(
+            "select pg_try_advisory_lock(%s, hashtext(%s))", [_LEADER_LOCK & 0x7FFFFFFF, self._schema]
+        )
+        row = await cursor.fetchone()
+        return bool(row and row[0])
 
     async def leave(self) -> None:
         """Let the next one lead at once; a server notices a closed connection only when it can."""

@@ -1,10 +1,13 @@
 """A worker that cannot go on ends at once, and one that is told to stop is gone in time, whatever is down."""
 
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 import psutil
 import pytest
@@ -98,3 +101,54 @@ def test_a_worker_told_to_stop_is_gone_in_time_even_when_a_server_is_frozen(
     eventually(lambda: ann.seal(job, 12).status_code, lambda code: code == 202)
     status = ann.wait_until_complete(job, within=120)
     assert (status["done"], status["failed"]) == (12, 0)
+
+
+def test_a_worker_told_to_stop_before_it_has_joined_is_gone_in_time(
+    ann: Person, running_system: System
+) -> None:
+    worker, kafka = running_system.processes["worker-1"], running_system.stack.server("kafka")
+    worker.stop()
+    kafka.pause()
+    try:
+        worker.start()
+        assert worker.pid is not None
+        process = psutil.Process(worker.pid)
+        # It has children and a signal handler by the time it asks for Kafka.
+        eventually(lambda: len(process.children(recursive=True)), lambda count: count >= 2)
+        worker.ask_to_stop()
+        process.wait(DRAIN)
+        assert eventually(lambda: worker.exit_code, lambda code: code is not None) == 0
+    finally:
+        kafka.resume()
+    worker.start()
+    eventually(lambda: ann.http.get("/readyz").status_code, lambda code: code == 200)
+    status = ann.wait_until_complete(ann.send([("a.jpg", photo(320, 240))], **FORM), within=120)
+    assert status["done"] == 1
+
+
+def test_an_ingest_told_to_stop_is_gone_in_time_however_slow_its_senders(
+    ann: Person, running_system: System
+) -> None:
+    ingest = running_system.processes["ingest"]
+    assert ingest.pid is not None
+    process = psutil.Process(ingest.pid)
+    at = urlsplit(running_system.base_url)
+    with socket.create_connection((at.hostname or "", at.port or 0)) as sender:
+        head = "POST /upload HTTP/1.1\r\nhost: a\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+        sender.sendall(f"{head}content-length: 100000\r\n\r\n--b\r\n".encode())
+        began = time.monotonic()
+        ingest.ask_to_stop()
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() - began < DRAIN
+            with suppress(OSError):
+                sender.sendall(b"x")
+            time.sleep(0.2)
+    assert eventually(lambda: ingest.exit_code, lambda code: code is not None) == 0
+    ingest.start()
+    eventually(lambda: answers(ann), bool)
+
+
+def answers(ann: Person) -> bool:
+    with suppress(httpx.TransportError):
+        return ann.http.get("/readyz").status_code == 200
+    return False

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 
 from devstack.supervisor import Stack
 from ebbmark.errors import Unavailable
-from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted
+from ebbmark.ledger import Claim, Completion, Ledger, Outcome, Wanted, postgres
 from ebbmark.ledger.deliveries import Attempt, Deliveries, Webhook
 from ebbmark.ledger.letters import Letters, Selection
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
@@ -20,6 +21,7 @@ from ebbmark.ledger.proofs import Audited, Contents, Proofs
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.settings import Settings
 from ebbmark.testing import MemoryLedger
+from tests.chaos.proxy import CLEAR, Proxy, Weather
 from tests.contract.ledgers import RECIPE, new_job, new_photo, open_with
 from tests.contract.test_ledger_letters import message
 from tests.system import free_port
@@ -254,3 +256,21 @@ def test_what_the_url_says_of_the_connection_wins() -> None:
     assert str(parameters["connect_timeout"]) == "2"
     assert str(parameters["options"]).startswith("-c search_path=ebbmark ")
     assert str(parameters["options"]).endswith("-c work_mem=1MB")
+
+
+@pytest.mark.servers
+async def test_who_gets_no_answer_leads_no_more(
+    ledger_settings: LedgerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands between takes the question and is silent: no keepalive sees that."""
+    monkeypatch.setattr(postgres, "_PATIENCE", 1)
+    database = urlsplit(ledger_settings.url)
+    with Proxy(port := free_port(), database.port or 5432) as proxy:
+        through = database._replace(netloc=f"{database.username}@127.0.0.1:{port}").geturl()
+        settings = msgspec.structs.replace(ledger_settings, url=through)
+        async with PostgresLedger(settings) as ledger, ledger.candidacy() as candidacy:
+            assert await in_the_end(candidacy.leads)
+            proxy.set(Weather(holed=True))
+            assert not await asyncio.wait_for(candidacy.leads(), 30)
+            proxy.set(CLEAR)
+            assert await in_the_end(candidacy.leads)

@@ -87,3 +87,20 @@ async def test_a_question_at_fault_fails_alone() -> None:
     assert (answers[0], answers[2]) == ("1", "2")
     assert isinstance(answers[1], ValueError)
     assert asked == [[1, 13, 2], [1], [13], [2]]
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_handed_back() -> None:
+    asked, left = Asked(), list[str]()
+
+    async def keep(answer: str) -> None:
+        left.append(answer)
+
+    coalesced = Coalesced(asked, leftover=keep)
+    asking = [asyncio.create_task(coalesced(n)) for n in (1, -2, 3)]
+    await asyncio.sleep(0.01)
+    assert asked.calls == [[1, -2, 3]]
+    for each in asking[:2]:
+        each.cancel()
+    asked.gate.set()
+    assert await asking[2] == "3"
+    assert left == ["1"]

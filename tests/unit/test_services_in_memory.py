@@ -1,7 +1,7 @@
 """The services over the three ports in memory: what each does when another does not."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -21,7 +21,7 @@ from ebbmark.events import (
 from ebbmark.guard import Braked
 from ebbmark.imaging.recipe import parse_recipe
 from ebbmark.imaging.render import Rendered, render
-from ebbmark.ledger import JobRow, PhotoRow, Wanted
+from ebbmark.ledger import Claim, JobRow, PhotoRow, Wanted
 from ebbmark.ledger.deliveries import Webhook
 from ebbmark.settings import Settings
 from ebbmark.states import JobState, PhotoState
@@ -567,6 +567,64 @@ async def test_a_lease_is_kept_for_as_long_as_its_photo_is_in_hand(world: World)
     assert (await world.photo(job.id)).state is PhotoState.RETRYING
     world.children.gate.set()
     await handling
+
+
+class Faulty(MemoryLedger):
+    """Refuses to renew at first, for a reason that nobody foresaw."""
+
+    asked = 0
+
+    async def renew(self, claims: Sequence[Claim], *, lease: timedelta) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("cannot execute UPDATE in a read-only transaction")
+        await super().renew(claims, lease=lease)
+
+
+async def test_leases_are_renewed_after_a_fault_that_nobody_foresaw(world: World) -> None:
+    ledger = world.ledger
+    ledger.__class__ = Faulty
+    assert isinstance(ledger, Faulty)
+    settings = msgspec.structs.replace(world.settings.worker, lease=timedelta(milliseconds=30))
+    renderer = Renderer(ledger, world.store, world.log, world.children, settings)
+    job = await world.accept(photo(320, 240))
+    world.children.gate.clear()
+    handling = asyncio.create_task(renderer.handle(RenderPhoto(job=job.id, n=0)))
+    keeping = asyncio.create_task(renderer.keep_leases())
+    await world.children.entered.wait()
+    async with asyncio.timeout(10):
+        while ledger.asked < 3:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    world.children.gate.set()
+    await handling
+
+
+class SlowStore(MemoryStore):
+    """Never says what it holds of one place."""
+
+    silent = ""
+
+    async def described(self, key: str) -> Mapping[str, str]:
+        if key == self.silent:
+            await asyncio.Event().wait()
+        return await super().described(key)
+
+
+async def test_a_store_that_is_slow_for_one_photo_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_LOOK_WITHIN", 0.05)
+    job = await world.accept(photo(320, 240), photo(320, 240, seed=1))
+    world.now += timedelta(hours=1)
+    store = SlowStore()
+    store.silent = result_key(job.id, 0, 0)
+    ttl = world.settings.job.ttl
+    assert await reconcile.give_up(world.ledger, store, world.log, strikes=5, ttl=ttl) == 1
+    assert [(await world.photo(job.id, n)).state for n in (0, 1)] == [PhotoState.QUEUED, PhotoState.FAILED]
+    store.silent = ""
+    assert await reconcile.give_up(world.ledger, store, world.log, strikes=5, ttl=ttl) == 1
+    assert (await world.photo(job.id, 0)).state is PhotoState.FAILED
 
 
 async def test_an_end_is_announced_even_if_the_log_was_down_when_it_came(world: World) -> None:
