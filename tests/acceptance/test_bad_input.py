@@ -38,6 +38,17 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def test_of_fifty_the_one_that_is_corrupt_fails_and_no_other(ann: Person) -> None:
+    photos = [(f"{n}.jpg", photo(160, 120, seed=n)) for n in range(50)]
+    photos[31] = ("31.jpg", photo(640, 480)[:3000])
+    status = ann.wait_until_complete(ann.send(photos))
+    assert (status["done"], status["failed"]) == (49, 1)
+    failed = status["photos"][31]
+    assert (failed["state"], failed["code"]) == ("failed", "corrupt")
+    assert failed["detail"].endswith(".")
+    assert failed["fix"]
+
+
 def test_bad_photos_fail_alone_with_a_code_and_a_sentence(ann: Person) -> None:
     good = photo()
     job = ann.send(

@@ -19,11 +19,13 @@ def chapter(report: dict[str, Any]) -> str:
     """Return the chapter, in Markdown, without its heading."""
     verdicts = report["verdicts"]
     violated = sum(verdict["violations"] for verdict in verdicts)
+    unseen = report.get("unseen", [])
     lines = [
         (
             f"The last long run: {report['started'][:10]}, {report['machine']}; seed {report['seed']}, "
             f"{report['minutes']:g} min, {report['faults']} faults, {report['accepted']} jobs accepted with "
             f"{report['photos']} photos. Violations: {violated}."
+            + (f" Besides, no effect was seen of: {', '.join(unseen)}." if unseen else "")
         ),
         "",
         "| | what must hold | looked at | violations |",

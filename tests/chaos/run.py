@@ -30,11 +30,13 @@ class Struck:
     """Seconds from its undoing until a fresh job of six photos was complete; None when it never was."""
     against: Sequence[str] = ()
     """What was found wrong right after it."""
+    seen: bool = True
+    """Whether its effect was: else it was no test, and says nothing for or against."""
 
     def __str__(self) -> str:
         recovery = f"{self.recovery:5.1f} s" if self.recovery is not None else "  never"
         return f"{self.fault.name:<26} {self.lasted:5.1f} s  back after {recovery}" + (
-            "  " + "; ".join(self.against[:3]) if self.against else ""
+            "  " + "; ".join(self.against[:3]) if self.against else "" if self.seen else "  no effect seen"
         )
 
 
@@ -59,9 +61,8 @@ def strike(
         fault.end(arena, rng)
     lasted = time.monotonic() - started
     recovery = arena.probe()
-    against = [] if bitten else ["it had no effect that could be seen"]
-    against += [f"{v.invariant}: {what}" for v in onlooker.meanwhile() for what in v.violations]
-    return Struck(fault, lasted, recovery, against)
+    against = [f"{v.invariant}: {what}" for v in onlooker.meanwhile() for what in v.violations]
+    return Struck(fault, lasted, recovery, against, bitten)
 
 
 def choose(rng: Random, arena: Arena, mention: Callable[[str], None]) -> Iterator[Fault]:
@@ -135,9 +136,10 @@ def _report(
 ) -> dict[str, Any]:
     kinds: dict[str, list[float]] = {}
     for each in struck:
-        kinds.setdefault(each.fault.kind, []).append(
-            -1.0 if each.recovery is None else round(each.recovery, 2)
-        )
+        if each.seen or each.recovery is None:
+            kinds.setdefault(each.fault.kind, []).append(
+                -1.0 if each.recovery is None else round(each.recovery, 2)
+            )
     client = arena.client
     return {
         "seed": seed,
@@ -145,7 +147,8 @@ def _report(
         "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
         "machine": machine(),
         "rate": rate,
-        "faults": len(struck),
+        "faults": sum(each.seen for each in struck),
+        "unseen": [each.fault.name for each in struck if not each.seen],
         "jobs": len(client.log),
         "accepted": len(client.accepted),
         "photos": sum(len(sent.photos) for sent in client.accepted),

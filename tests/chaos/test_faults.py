@@ -25,6 +25,7 @@ def test_nothing_is_lost_or_done_twice(chaos: Arena, onlooker: Onlooker, kind: s
     sent = [client.send("form", count=8), client.send("filled", count=5), client.send("repeated", count=3)]
     struck = strike(chaos, onlooker, fault, Random(kind), during=lambda: sent.append(client.send("form")))
     assert struck.recovery is not None, f"nothing goes through any more; restarted: {dict(chaos.ended)}"
+    assert struck.seen, "it had no effect that could be seen"
     assert not struck.against
     assert chaos.settled(sent), [(each.way, each.state) for each in sent]
     assert client.violations[known:] == []
