@@ -256,7 +256,8 @@ class _Running:
         _current.reset(self._token)
         if error is not None and self._span.error is None:
             # What an error says may quote a photo; its code never does.
-            self._span.error = getattr(error, "code", None) or type(error).__name__
+            code = getattr(error, "code", None)
+            self._span.error = code if isinstance(code, str) else type(error).__name__
         _end(self._span)
 
 

@@ -32,6 +32,8 @@ class Collector:
     def __init__(self) -> None:
         self.spans: list[Seen] = []
         self.bodies: list[bytes] = []
+        self.refuses = False
+        self.refused = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.collector = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -89,8 +91,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        self.server.collector.take(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(200)
+        body = self.rfile.read(int(self.headers["content-length"]))
+        collector = self.server.collector
+        collector.refused += collector.refuses
+        self.send_response(400 if collector.refuses else 200)
+        if not collector.refuses:
+            collector.take(body)
         self.send_header("content-type", "application/x-protobuf")
         self.send_header("content-length", "0")
         self.end_headers()
