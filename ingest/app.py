@@ -56,6 +56,7 @@ from ingest.routes import JOB_ROUTES
 from ingest.services import HELD, Services
 from ingest.stream import Watch
 from ingest.tally import Tally
+from ingest.timeline import TIMELINE_ROUTES
 from observability import logs, metrics, tracing
 
 log = logs.get(__name__)
@@ -242,6 +243,7 @@ def create_app(
             *DELIVERY_ROUTES,
             *LETTER_ROUTES,
             *RECEIPT_ROUTES,
+            *TIMELINE_ROUTES,
             healthz,
             readyz,
             show_metrics,
