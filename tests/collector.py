@@ -1,6 +1,7 @@
 """A collector of spans as strangers run them: an HTTP server on loopback that speaks OTLP."""
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,7 +34,11 @@ class Collector:
         self.spans: list[Seen] = []
         self.bodies: list[bytes] = []
         self.refuses = False
+        """Answer what is sent with an error, for good."""
+        self.silent = False
+        """Take what is sent and say nothing, until this changes."""
         self.refused = 0
+        self.asked = 0
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.collector = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -45,6 +50,7 @@ class Collector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.silent = False
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -85,6 +91,9 @@ class _Server(ThreadingHTTPServer):
     collector: Collector
     daemon_threads = True
 
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is none of a collector's faults."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -93,6 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         collector = self.server.collector
+        collector.asked += 1
+        while collector.silent:
+            time.sleep(0.02)
         collector.refused += collector.refuses
         self.send_response(400 if collector.refuses else 200)
         if not collector.refuses:

@@ -1,5 +1,6 @@
 """What operators see of a photo where they collect spans: one trace, whatever happened on its way."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -213,6 +214,43 @@ def test_a_child_that_is_killed_is_seen_and_the_next_attempt_beside_it(
     assert done.attributes["ebbmark.fence"] == 2
     (again,) = (each for each in spans if each.name == "redispatch")
     assert lost.end <= again.start <= done.start
+
+
+@pytest.mark.parametrize("how", ["refuses", "silent"])
+def test_a_collector_that_does_not_take_spans_costs_nothing_but_a_line_of_the_log(
+    ann: Person, running_system: System, collector: Collector, how: str
+) -> None:
+    names = [name for name in running_system.processes if name != "janitor"]
+    before = {name: complaints(running_system, name) for name in names}
+    setattr(collector, how, True)
+    try:
+        for _ in range(3):
+            asked = collector.asked
+            job = ann.send([(f"{n}.jpg", photo(64, 48, seed=n)) for n in range(8)], **FORM)
+            assert ann.wait_until_complete(job)["done"] == 8
+            eventually(lambda: collector.asked, lambda now, asked=asked: now > asked)
+        ended = running_system.processes["worker-2"]
+        ended.stop()
+        assert ended.exit_code == 0, "a process ends whether its last spans are taken or not"
+        ended.start()
+    finally:
+        setattr(collector, how, False)
+    job = ann.send([("a.jpg", photo(64, 48, seed=9))], **FORM)
+    ann.wait_until_complete(job)
+    whole(collector, trace_of(running_system, job), {"accept": 1, "finish": 1})
+    said = [line for name in names for line in complaints(running_system, name)[len(before[name]) :]]
+    assert how == "silent" or any("spans are not taken" in line for line in said)
+    for name in names:
+        new = complaints(running_system, name)[len(before[name]) :]
+        assert [line for line in new if not re.search("spans are (not taken|taken again)", line)] == []
+        assert len(new) <= 4, new  # not taken, taken again; and a restarted process may say it once more
+
+
+def complaints(running_system: System, name: str) -> list[str]:
+    """Return what a process has logged about collecting, from whatever library."""
+    lines = (running_system.stack.data / "logs" / f"{name}.log").read_text("utf-8").splitlines()
+    words = ("spans", "opentelemetry", "otlp", "urllib3", "requests.", "Traceback")
+    return [line for line in lines if any(word in line for word in words)]
 
 
 def children(running_system: System) -> list[psutil.Process]:
