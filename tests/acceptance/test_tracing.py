@@ -1,9 +1,11 @@
 """What operators see of a photo where they collect spans: one trace, whatever happened on its way."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -12,6 +14,8 @@ import psutil
 import psycopg
 import pytest
 
+from devstack import prometheus
+from devstack.halt import Halt
 from ebbmark.ledger.postgres import conninfo
 from ebbmark.settings import Settings, Trace
 from ebbmark.topics import EXPRESS, STATUSES
@@ -19,11 +23,13 @@ from ingest.tokens import token_hash
 from observability import tracing
 from tests.chaos import messages
 from tests.collector import Collector, Seen
+from tests.conftest import missing
 from tests.people import Person, eventually, photo
 from tests.system import System
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
+ROOT = Path(__file__).parents[2]
 FORM = {"operations": "resize,watermark", "width": "300", "text": "© Jane Doe"}
 WAY = {
     "accept": None,
@@ -214,6 +220,56 @@ def test_a_child_that_is_killed_is_seen_and_the_next_attempt_beside_it(
     assert done.attributes["ebbmark.fence"] == 2
     (again,) = (each for each in spans if each.name == "redispatch")
     assert lost.end <= again.start <= done.start
+
+
+@pytest.fixture(scope="module")
+def watched(running_system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A Prometheus that scrapes the running system, started as the local stack starts it."""
+    program = prometheus.binary()
+    if program is None:
+        missing("prometheus is not installed")
+    ports = running_system.stack.choose_ports(["watch"])
+    server = prometheus.prepare(
+        running_system.stack.data / "prometheus",
+        tmp_path_factory.mktemp("prometheus") / "prometheus.log",
+        {"prometheus": ports["watch"]},
+        Halt(),
+        program=program,
+        config=ROOT / "observability" / "prometheus" / "prometheus.yml",
+    )
+    server.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{ports['watch']}") as client:
+        yield client
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "histogram",
+    [
+        "ebbmark_photo_seconds",
+        "ebbmark_queue_seconds",
+        "ebbmark_render_stage_seconds",
+        "ebbmark_render_step_seconds",
+    ],
+)
+def test_a_latency_in_prometheus_leads_to_the_trace_of_a_photo_that_took_so_long(
+    ann: Person, running_system: System, watched: httpx.Client, histogram: str
+) -> None:
+    jobs = [ann.send([("a.jpg", photo(64, 48, seed=n))], **FORM) for n in range(2)]
+    for job in jobs:
+        ann.wait_until_complete(job)
+    ours = {f"{trace_of(running_system, job):032x}" for job in jobs}
+
+    def exemplars() -> set[str]:
+        now = time.time()
+        asked = {"query": f"{histogram}_bucket", "start": now - 300, "end": now + 60}
+        try:
+            answer = watched.get("/api/v1/query_exemplars", params=asked).raise_for_status().json()
+        except httpx.ConnectError:
+            return set()
+        return {each["labels"]["trace_id"] for series in answer["data"] for each in series["exemplars"]}
+
+    assert eventually(lambda: exemplars() & ours, bool)
 
 
 @pytest.mark.parametrize("how", ["refuses", "silent"])
