@@ -41,6 +41,7 @@ def prepare(data: Path, log: Path, ports: dict[str, int], _: Halt, *, program: s
         f"--storage.tsdb.path={data / 'tsdb'}",
         "--storage.tsdb.retention.time=2d",
         f"--web.listen-address={HOST}:{ports['prometheus']}",
+        "--enable-feature=exemplar-storage",
         "--log.level=warn",
     ]
     return Process("prometheus", command, log=log, stop_within=5)

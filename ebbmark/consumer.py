@@ -35,7 +35,7 @@ from ebbmark.guard import GiveUp, Hand, Message, Policy, Slots, guarded
 from ebbmark.progress import Blindness, Place, Stall, Standing, begin_anew, positions, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
-from observability import logs, metrics
+from observability import logs, metrics, tracing
 
 log = logs.get(__name__)
 
@@ -111,7 +111,7 @@ class Consumer:
         async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
             try:
                 await guarded(
-                    self._messages(stream.noack().events()),
+                    self._messages(stream.noack().events(), topic.name),
                     topic=topic.name,
                     decode=topic.decode,
                     handle=handle,
@@ -236,7 +236,7 @@ class Consumer:
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    async def _messages(self, events: AsyncIterator[EventT[Any]]) -> AsyncGenerator[Message]:
+    async def _messages(self, events: AsyncIterator[EventT[Any]], topic: str) -> AsyncGenerator[Message]:
         async for event in events:
             message = event.message
 
@@ -252,6 +252,7 @@ class Consumer:
                 generation=message.generation_id or 0,
                 value=message.value,
                 ack=ack,
+                arrival=tracing.arrived(message.headers, topic, message.timestamp),
             )
 
 

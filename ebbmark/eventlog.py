@@ -14,10 +14,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from ebbmark.errors import Unavailable
-from ebbmark.events import Event
+from ebbmark.events import Event, PhotoEvent
 from ebbmark.settings import Kafka
 from ebbmark.topics import TOPICS, E, Topic
-from observability import logs
+from observability import logs, tracing
 
 log = logs.get(__name__)
 
@@ -55,14 +55,17 @@ def event_id(value: bytes) -> bytes:
 
 
 def headers(event: Event, value: bytes, *, source: str) -> list[tuple[str, str | bytes | None]]:
-    """Return the CloudEvents headers, in binary mode, of an event encoded as `value`."""
-    return [
+    """Return the headers of an event encoded as `value`: CloudEvents, in binary mode, and its trace."""
+    found: list[tuple[str, str | bytes | None]] = [
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id(value)),
         ("ce_type", type(event).__name__.encode()),
         ("ce_source", f"ebbmark/{source}".encode()),
         ("ce_time", datetime.now(UTC).isoformat().encode()),
     ]
+    if isinstance(event, PhotoEvent) and (parent := tracing.traceparent(event.job, event.n)):
+        found.append((tracing.HEADER, parent))
+    return found
 
 
 class _Delivery:

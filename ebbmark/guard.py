@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from ebbmark.errors import MalformedEvent, Unavailable
 from observability import logs, metrics
+from observability.tracing import Arrival, carry
 
 log = logs.get(__name__)
 
@@ -37,6 +38,8 @@ class Message(Struct, frozen=True, kw_only=True, eq=False):
     value: bytes | None
     ack: Callable[[], None]
     """Say that this message and all before it may be committed; ignored for a lost assignment."""
+    arrival: Arrival | None = None
+    """Whose consequence it is, while traces are asked for."""
 
 
 class Braked(Exception):
@@ -233,6 +236,7 @@ class _Guard:
     async def deal_with(self, message: Message, tries: Callable[[], None]) -> None:
         """Return once the message has had its effect, or is a dead letter; call `tries` before each try."""
         first_seen = datetime.now(UTC)
+        carry(message.arrival)
         with metrics.MESSAGES_OPEN.labels(self._topic).track_inprogress():
             try:
                 event = self._decode(message.value)

@@ -230,6 +230,22 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["json", "console"] = "json"
 
 
+class Trace(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the traces of photos go, if anywhere."""
+
+    endpoint: str = ""
+    """Where spans go, by OTLP over HTTP: http://127.0.0.1:4318/v1/traces. None are made when it is empty."""
+    ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """Share of photos that are traced, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address, before a thread fails on it for ever."""
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(
+                f"{PREFIX}TRACE_ENDPOINT: Expected an address that begins with http:// or https://"
+            )
+
+
 class SettingsError(Exception):
     """The environment does not describe a runnable system; the message lists every problem."""
 
@@ -248,6 +264,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     webhook: Webhook = field(default_factory=Webhook)
     operator: Operator = field(default_factory=Operator)
     log: Log = field(default_factory=Log)
+    trace: Trace = field(default_factory=Trace)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -31,7 +31,8 @@ from litestar.types import (
     Scope,
     Send,
 )
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from ebbmark.errors import EbbmarkError, LimitExceeded, Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
@@ -55,7 +56,8 @@ from ingest.routes import JOB_ROUTES
 from ingest.services import HELD, Services
 from ingest.stream import Watch
 from ingest.tally import Tally
-from observability import logs, metrics
+from ingest.timeline import TIMELINE_ROUTES
+from observability import logs, metrics, tracing
 
 log = logs.get(__name__)
 
@@ -105,9 +107,10 @@ async def readyz(services: Services, log_: EventLog) -> Response[schemas.Readine
 
 
 @get("/metrics", include_in_schema=False)
-async def show_metrics() -> Response[bytes]:
-    """Show this process's metrics to Prometheus."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+async def show_metrics(request: Request[object, object, State]) -> Response[bytes]:
+    """Show this process's metrics to Prometheus: as OpenMetrics, with exemplars, when it accepts that."""
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(REGISTRY), media_type=media_type, headers={"vary": "accept"})
 
 
 @get("/openapi.json", include_in_schema=False)
@@ -240,6 +243,7 @@ def create_app(
             *DELIVERY_ROUTES,
             *LETTER_ROUTES,
             *RECEIPT_ROUTES,
+            *TIMELINE_ROUTES,
             healthz,
             readyz,
             show_metrics,
@@ -309,6 +313,8 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
+        trace = settings.trace
+        stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="ingest"))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
         app = create_app(settings, ledger, S3Store(settings.store), eventlog)

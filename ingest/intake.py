@@ -11,6 +11,7 @@ from ebbmark.ledger import NewPhoto
 from ingest.jobs import Door, Opened, fingerprint, require_one_good
 from ingest.uploads import Fields, Spool, Upload
 from ingest.webhooks import FIELDS, Wish
+from observability import tracing
 
 
 class Intake:
@@ -22,6 +23,7 @@ class Intake:
         self.opened: Opened | None = None
         self._looked = 0.0
         self.photos: list[NewPhoto] = []
+        self._began: list[int] = []
         self.logo: bytes | None = None
 
     async def open(self) -> Opened:
@@ -46,6 +48,7 @@ class Intake:
         if upload.field == "logo":
             self.logo = await self._door.keep_logo(opened.job.id, spool)
         elif upload.field in {"files", "file"}:
+            self._began.append(tracing.now())
             kept = await self._door.keep_original(opened.job.id, len(self.photos), upload.name, spool)
             self.photos.append(kept)
         else:
@@ -66,7 +69,12 @@ class Intake:
             job = await self._door.describe(opened, recipe, logo_sha256=self.logo, fingerprint=mark)
         else:
             job = await self._door.submit(
-                opened, self.photos, recipe, logo_sha256=self.logo, fingerprint=mark
+                opened,
+                self.photos,
+                recipe,
+                logo_sha256=self.logo,
+                fingerprint=mark,
+                began=self._began,
             )
         return await self._tell(msgspec.structs.replace(opened, job=job), wish)
 

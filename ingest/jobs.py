@@ -28,7 +28,7 @@ from ingest import tokens
 from ingest.names import safe_name
 from ingest.rounds import Again, require_retried, to_retry
 from ingest.uploads import Spool
-from observability import metrics
+from observability import metrics, tracing
 
 _LARGE_AT_ONCE = 4
 _SHORTEST_KEY, _LONGEST_KEY = 16, 255
@@ -115,7 +115,8 @@ class Door:
         if photo.code is not None:
             metrics.UPLOADS_REFUSED.labels(photo.code).inc()
         else:
-            await self._put(original_key(job, n, spool.sha256), spool.content())
+            with tracing.span("keep", job, n):
+                await self._put(original_key(job, n, spool.sha256), spool.content())
             metrics.UPLOADED_BYTES.inc(spool.size)
         return photo
 
@@ -178,8 +179,11 @@ class Door:
         *,
         logo_sha256: bytes | None,
         fingerprint: bytes,
+        began: Sequence[int] = (),
     ) -> JobRow:
         """Enter and seal a whole form in one statement, then order its rendering; return when both are done.
+
+        `began` says when each photo had come, by `tracing.now`.
 
         Raises:
             Conflict: another request with the same Idempotency-Key said something else, or it is gone.
@@ -203,6 +207,9 @@ class Door:
         if opened.job.state is JobState.OPEN:  # else an earlier request has ordered it
             await self._order(job.id, [(photo.n, job.epoch) for photo in photos if photo.code is None])
             metrics.PHOTOS_ACCEPTED.inc(len(photos))
+            for photo, came in zip(photos, began, strict=False):
+                if photo.code is None:
+                    tracing.accepted(job.id, photo.n, came)
         return job
 
     async def _order(self, job: UUID, photos: Sequence[tuple[int, int]]) -> None:
@@ -215,6 +222,7 @@ class Door:
             Conflict: the place holds another photo, or the job takes no more.
             LimitExceeded: the job would hold too many bytes.
         """
+        began = tracing.now()
         place = await self._ledger.look(job, n)
         if place is None or not place.job.live:
             raise Conflict("job-gone", "The job was deleted in the meantime.")
@@ -234,6 +242,7 @@ class Door:
                 await self._store.delete_prefix(original_key(job, n, spool.sha256))
             raise
         require_one_good([photo])
+        tracing.accepted(job, n, began, again=place.taken is not None)
         return row
 
     def _require_room(self, job: JobRow, spool: Spool) -> None:
@@ -324,6 +333,8 @@ class Door:
             )
             return
         metrics.PHOTOS_RETRIED.inc(len(orders))
+        for order in orders:
+            tracing.mark("redrive", job, order.n, epoch=order.epoch)
         with suppress(Unavailable):
             await self._order(job, [(order.n, order.epoch) for order in orders])
 

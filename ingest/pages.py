@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from ebbmark.ledger import CANCELLED
+from ingest.bars import WIDTH, chart
+from ingest.schemas import Timeline
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -153,6 +155,16 @@ def gone_page(kind: Literal["unknown", "expired"], receipt_url: str | None = Non
         title, detail = "There is nothing here", "The link is wrong, or what it led to is deleted."
     return _ENVIRONMENT.get_template("message.html").render(
         title=title, detail=detail, code=None, picture="ebb", of_form=False, receipt_url=receipt_url
+    )
+
+
+def timeline_page(timeline: Timeline) -> str:
+    """Return the page of a job's time line; it reloads until every photo has ended."""
+    return _ENVIRONMENT.get_template("timeline.html").render(
+        timeline=timeline,
+        chart=chart(timeline),
+        width=WIDTH,
+        pause=min(15, 3 + len(timeline.photos) // 10),
     )
 
 

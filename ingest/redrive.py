@@ -18,7 +18,7 @@ from ebbmark.settings import Settings
 from ebbmark.states import JobState, PhotoState
 from ebbmark.topics import TOPICS, Topic, lane
 from ingest.letters import Wish
-from observability import logs
+from observability import logs, tracing
 
 log = logs.get(__name__)
 
@@ -157,6 +157,7 @@ class Redriver:
             deadline=self._settings.job.deadline,
         )
         for each in anew:
+            tracing.mark("redrive", each.job, each.n, epoch=each.epoch)
             # What the log does not get now, the janitor dispatches: the ledger has it.
             with suppress(Unavailable):
                 order = RenderPhoto(job=each.job, n=each.n, epoch=each.epoch)

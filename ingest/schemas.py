@@ -57,6 +57,35 @@ class Job(Struct, frozen=True, kw_only=True):
     server_time: datetime
 
 
+class PhotoTimes(Struct, frozen=True, kw_only=True):
+    """When a photo was accepted, began its round, was claimed by a worker for the last time, and ended.
+
+    `attempts` counts its claims in all rounds. `trace_id` names its trace, where traces are collected.
+    """
+
+    n: int
+    name: str
+    state: PhotoState
+    code: str | None
+    round: int
+    attempts: int
+    accepted_at: datetime
+    round_at: datetime
+    claimed_at: datetime | None
+    ended_at: datetime | None
+    trace_id: str
+
+
+class Timeline(Struct, frozen=True, kw_only=True):
+    """The times of a job's photos, in the order of their numbers."""
+
+    job_id: str
+    state: JobState
+    status_url: str
+    photos: list[PhotoTimes]
+    server_time: datetime
+
+
 class Accepted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to an accepted job; the last two are there when a webhook was asked for.
 

@@ -19,7 +19,7 @@ from janitor.deliveries import order_deliveries
 from janitor.expire import Expirer, order_expirations
 from janitor.letters import Keeper, keep_letters
 from janitor.rounds import Rounds
-from observability import exporter, logs, metrics
+from observability import exporter, logs, metrics, tracing
 
 log = logs.get(__name__)
 
@@ -35,6 +35,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     exporter.serve(settings.janitor.metrics_host, settings.janitor.metrics_port)
     async with AsyncExitStack() as stack:
+        trace = settings.trace
+        stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="janitor"))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="janitor"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
         candidacy = await stack.enter_async_context(ledger.candidacy())

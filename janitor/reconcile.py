@@ -13,7 +13,7 @@ from ebbmark.events import DeadLetter, JobCompleted, RenderPhoto
 from ebbmark.ledger import GIVEN_UP, Abandoned, Ledger, Outcome
 from ebbmark.store import Described, ObjectStore, result_key
 from ebbmark.topics import DEAD_LETTERS, JOBS, Topic, lane
-from observability import logs, metrics
+from observability import logs, metrics, tracing
 
 log = logs.get(__name__)
 
@@ -31,6 +31,8 @@ async def redispatch(ledger: Ledger, eventlog: EventLog, *, stale: timedelta) ->
         orders[lane(each.n)].append(RenderPhoto(job=each.job, n=each.n, epoch=each.epoch))
     for topic, renders in orders.items():
         await eventlog.publish(topic, renders)
+    for each in overdue:
+        tracing.mark("redispatch", each.job, each.n, epoch=each.epoch)
     if overdue:
         await ledger.dispatched(overdue, stale=stale)
         metrics.PHOTOS_REDISPATCHED.inc(len(overdue))
@@ -59,6 +61,7 @@ async def give_up(
     await ledger.finish([_outcome(each) for each in abandoned], ttl=ttl)
     for each in abandoned:
         metrics.PHOTOS_GIVEN_UP.labels(each.code).inc()
+        tracing.mark("give up", each.job, each.n, epoch=each.epoch, error=each.code)
         log.warning("photo given up", job=str(each.job), n=each.n, code=each.code, strikes=each.strikes)
     return len(abandoned)
 

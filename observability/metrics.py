@@ -183,6 +183,15 @@ STORE_FAULTS = Counter(
     "ebbmark_store_faults_total", "Calls the object store did not answer. Rising: it is down or overloaded."
 )
 
+# Traces
+
+SPANS = Counter(
+    "ebbmark_spans_total",
+    "Spans `made` and `sent`, while traces are asked for. `made` far above `sent`: the endpoint of "
+    "EBBMARK_TRACE_ENDPOINT does not take them; nothing else suffers.",
+    ["outcome"],
+)
+
 # Webhooks
 
 DELIVERIES = Counter(

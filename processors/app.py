@@ -13,7 +13,7 @@ from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.settings import Settings, Worker
 from ebbmark.store import S3Store
 from ebbmark.topics import BULK, EXPRESS, NOTIFICATIONS, STATUSES, UPLOADS
-from observability import exporter
+from observability import exporter, tracing
 from processors.courier import Courier
 from processors.lanes import Lanes
 from processors.notifier import Notifier
@@ -37,6 +37,8 @@ async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) 
     async with AsyncExitStack() as stack:
         # The children come first: forking is for a process that has no threads yet.
         pool = await stack.enter_async_context(RenderPool(settings)) if "renderer" in agents else None
+        trace, name = settings.trace, settings.worker.instance
+        stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="worker", instance=name))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="worker"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
 

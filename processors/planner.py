@@ -3,6 +3,7 @@
 from ebbmark.eventlog import EventLog
 from ebbmark.events import PhotoUploaded, RenderPhoto
 from ebbmark.topics import lane
+from observability import tracing
 
 
 class Planner:
@@ -15,4 +16,5 @@ class Planner:
     async def handle(self, uploaded: PhotoUploaded) -> None:
         """Order the rendering of the photo; ordering it twice is harmless."""
         order = RenderPhoto(job=uploaded.job, n=uploaded.n, epoch=uploaded.epoch)
-        await self._log.publish(lane(uploaded.n), [order])
+        with tracing.span("plan", uploaded.job, uploaded.n, epoch=uploaded.epoch):
+            await self._log.publish(lane(uploaded.n), [order])

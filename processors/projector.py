@@ -10,7 +10,7 @@ from ebbmark.eventlog import EventLog
 from ebbmark.events import JobCompleted, NotifyReceiver, PhotoFailed, PhotoRendered
 from ebbmark.ledger import Completion, Ledger, Outcome
 from ebbmark.topics import JOBS, NOTIFICATIONS
-from observability import metrics
+from observability import metrics, tracing
 from processors.coalesce import Coalesced
 
 
@@ -28,7 +28,8 @@ class Projector:
 
     async def handle(self, status: PhotoRendered | PhotoFailed) -> None:
         """Return when the ledger has it."""
-        await self._finish(_outcome(status))
+        with tracing.span("finish", status.job, status.n, epoch=status.epoch, fence=status.fence):
+            await self._finish(_outcome(status))
 
     async def _finish_all(self, outcomes: Sequence[Outcome]) -> Mapping[Outcome, None]:
         completions = await self._ledger.finish(outcomes, ttl=self._ttl)

@@ -26,7 +26,7 @@ from ebbmark.ledger import Claim, Ledger, Wanted
 from ebbmark.settings import Worker
 from ebbmark.store import Described, ObjectStore, logo_key, original_key, result_key
 from ebbmark.topics import BULK, EXPRESS, STATUSES, lane
-from observability import logs, metrics
+from observability import logs, metrics, tracing
 from processors.coalesce import Coalesced
 from processors.pool import ChildLost, PoolLost
 
@@ -88,11 +88,17 @@ class Renderer:
         Raises:
             Braked: no photo can be rendered in this process any more.
         """
+        with tracing.span("attempt", order.job, order.n, epoch=order.epoch):
+            await self._attempt(order)
+
+    async def _attempt(self, order: RenderPhoto) -> None:
         place = (order.job, order.n, order.epoch)
         claim = None if place in self._held else await self._claimed(order)
         if claim is None or place in self._held:
             metrics.CLAIMS_REFUSED.inc()
+            tracing.set_attributes(outcome="refused")
             return
+        tracing.set_attributes(fence=claim.fence, strikes=claim.strikes)
         self._held[place] = claim
         try:
             await self._deal_with(claim)
@@ -100,19 +106,23 @@ class Renderer:
             del self._held[place]
 
     async def _claimed(self, order: RenderPhoto) -> Claim | None:
-        with metrics.STAGE_SECONDS.labels("claim").time():
+        with _stage("claim"):
             claim = await self._claim(Wanted(job=order.job, n=order.n, epoch=order.epoch))
         if claim is not None and (claim.fence, claim.epoch) == (1, 0):
-            metrics.QUEUE_SECONDS.labels(_LANES[lane(order.n)]).observe(claim.waited.total_seconds())
+            metrics.QUEUE_SECONDS.labels(_LANES[lane(order.n)]).observe(
+                claim.waited.total_seconds(), tracing.exemplar()
+            )
         return claim
 
     async def _deal_with(self, claim: Claim) -> None:
         try:
             await self._report(claim, await self._render(claim))
         except ChildLost as exc:
+            tracing.failed(f"child-lost-{exc.reason}")
             log.warning("child lost", job=str(claim.job), n=claim.n, reason=exc.reason, strikes=claim.strikes)
             await self._release(claim, strikes=1, wait=timedelta(seconds=2**claim.strikes))
         except Unavailable as exc:
+            tracing.failed(exc.code)
             log.warning("photo released", job=str(claim.job), n=claim.n, code=exc.code)
             await self._release(claim, strikes=-1, wait=_INFRASTRUCTURE_WAIT)
         except PoolLost as exc:
@@ -124,14 +134,16 @@ class Renderer:
 
     async def _render(self, claim: Claim) -> PhotoRendered | PhotoFailed:
         began = time.monotonic()
-        with metrics.STAGE_SECONDS.labels("fetch").time():
+        with _stage("fetch"):
             original = await self._store.get(original_key(claim.job, claim.n, claim.sha256))
             logo = await self._logo(claim)
         try:
-            with metrics.STAGE_SECONDS.labels("render").time():
+            with _stage("render"):
                 rendered = await self._pool.render(original, claim.recipe, logo, _facts(claim))
+                tracing.steps(rendered.began, rendered.steps)
         except Rejected as exc:
             metrics.PHOTOS_FAILED.labels(exc.code).inc()
+            tracing.set_attributes(outcome="failed", code=exc.code)
             return PhotoFailed(
                 job=claim.job,
                 n=claim.n,
@@ -140,7 +152,7 @@ class Renderer:
                 code=exc.code,
                 detail=exc.detail,
             )
-        with metrics.STAGE_SECONDS.labels("store").time():
+        with _stage("store"):
             kept = await self._store.put_new(
                 result_key(claim.job, claim.epoch, claim.n),
                 rendered.data + rendered.thumbnail,
@@ -149,7 +161,8 @@ class Renderer:
         _count(rendered, len(original))
         if claim.epoch == 0:  # a later round began when its owner asked for it, which no row says
             took = claim.waited.total_seconds() + time.monotonic() - began
-            metrics.PHOTO_SECONDS.labels(_size(rendered.pixels)).observe(took)
+            metrics.PHOTO_SECONDS.labels(_size(rendered.pixels)).observe(took, tracing.exemplar())
+        tracing.set_attributes(outcome="rendered")
         # An earlier attempt may have stored other bytes (another version of a library): its
         # description counts, not ours.
         return PhotoRendered(
@@ -161,7 +174,7 @@ class Renderer:
         )
 
     async def _report(self, claim: Claim, status: PhotoRendered | PhotoFailed) -> None:
-        with metrics.STAGE_SECONDS.labels("report").time():
+        with _stage("report"):
             await patiently(lambda: self._log.publish(STATUSES, [status]), STATUSES.name)
         # Of what is done the result is there whatever becomes of its status, so its strikes do not matter.
         if isinstance(status, PhotoFailed):
@@ -198,13 +211,17 @@ class Renderer:
                 await self._release(claim, strikes=-1, wait=timedelta(0))
 
 
+def _stage(name: str) -> tracing.stage:
+    return tracing.stage(name, metrics.STAGE_SECONDS.labels(name).observe)
+
+
 def _count(rendered: Rendered, original: int) -> None:
     metrics.PHOTOS_RENDERED.inc()
     metrics.BYTES.labels("in").inc(original)
     metrics.BYTES.labels("out").inc(len(rendered.data))
     metrics.PIXELS.inc(rendered.pixels)
-    for step, seconds in rendered.seconds.items():
-        metrics.STEP_SECONDS.labels(step).observe(seconds)
+    for step, seconds in rendered.steps:
+        metrics.STEP_SECONDS.labels(step).observe(seconds, tracing.exemplar())
 
 
 def _size(pixels: int) -> str:

@@ -34,8 +34,10 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """A JPEG of at most 320 pixels on its long edge."""
     pixels: int
     """Of the original."""
-    seconds: dict[str, float]
-    """How long each step took, by name: `decode`, each operation, `encode` and `thumbnail`."""
+    began: float
+    """When, in seconds since 1970."""
+    steps: tuple[tuple[str, float], ...]
+    """The seconds each step took, one after the other: `decode`, each operation, `encode` and `thumbnail`."""
 
 
 def render(
@@ -83,7 +85,8 @@ def _render(
         height=frame.height,
         thumbnail=small,
         pixels=origin.pixels,
-        seconds=clock.seconds,
+        began=clock.began,
+        steps=tuple(clock.steps),
     )
 
 
@@ -91,13 +94,14 @@ class _Clock:
     """Times the steps of one photo."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.steps: list[tuple[str, float]] = []
+        self.began = time.time()
         self._last = time.perf_counter()
 
     def note(self, step: str) -> None:
-        """Count the time since the last note for this step."""
+        """The time since the last note was this step's."""
         now = time.perf_counter()
-        self.seconds[step] = self.seconds.get(step, 0.0) + now - self._last
+        self.steps.append((step, now - self._last))
         self._last = now
 
 

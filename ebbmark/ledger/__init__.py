@@ -111,6 +111,22 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     photos: Sequence[PhotoRow]
 
 
+class Times(Struct, frozen=True, kw_only=True):
+    """When a photo was accepted, began its round, was last claimed, and ended; how often it was claimed."""
+
+    n: int
+    state: PhotoState
+    code: str | None
+    epoch: int
+    claims: int
+    """Of all rounds together."""
+    accepted_at: datetime
+    round_at: datetime
+    claimed_at: datetime | None
+    """None until it is claimed in this round."""
+    ended_at: datetime | None
+
+
 class Wanted(Struct, frozen=True, kw_only=True):
     """The photo an order speaks of."""
 
@@ -286,6 +302,10 @@ class Ledger(ABC):
     @abstractmethod
     async def snapshot_by_token(self, token_hash: bytes) -> Snapshot | None:
         """Return the job with this token, in any state but expired, with all its photos."""
+
+    @abstractmethod
+    async def times(self, job: UUID) -> Sequence[Times]:
+        """Return the times of all photos of the job, in order of `n`, by the database's clock."""
 
     @abstractmethod
     async def expire_now(self, job: UUID) -> bool:

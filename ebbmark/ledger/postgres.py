@@ -34,6 +34,7 @@ from ebbmark.ledger import (
     PhotoRow,
     Place,
     Snapshot,
+    Times,
     Wanted,
 )
 from ebbmark.ledger.deliveries import Deliveries
@@ -281,6 +282,9 @@ class PostgresLedger(Ledger):
             return None
         return Snapshot(job=_as(JobRow, rows[0]), photos=_PHOTOS.decode(rows[0]["photo_rows"]))
 
+    async def times(self, job: UUID) -> Sequence[Times]:
+        return [_as(Times, row) for row in await self._run("times", job=job)]
+
     async def expire_now(self, job: UUID) -> bool:
         return bool(await self._run("expire_now", id=job, channel=self._channel))
 
@@ -489,7 +493,11 @@ class _PostgresCandidacy(Candidacy):
 
 
 _PHOTOS = msgspec.json.Decoder(list[PhotoRow])
-_STATES: dict[type[msgspec.Struct], type[JobState | PhotoState]] = {JobRow: JobState, PhotoRow: PhotoState}
+_STATES: dict[type[msgspec.Struct], type[JobState | PhotoState]] = {
+    JobRow: JobState,
+    PhotoRow: PhotoState,
+    Times: PhotoState,
+}
 
 
 def _as(kind: type[S], row: Row) -> S:

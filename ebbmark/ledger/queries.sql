@@ -41,6 +41,12 @@ select *, now() as now, (
 ) as photo_rows
 from jobs where id = coalesce(%(id)s::uuid, (select id from jobs where token_hash = %(token_hash)s::bytea));
 
+-- name: times
+-- When it came, was taken up and ended, of each photo of a job.
+select n, state, code, epoch, fence as claims, created_at as accepted_at,
+  coalesce(round_at, created_at) as round_at, claimed_at, ended_at
+from photos where job = %(job)s order by n;
+
 -- name: look
 -- The job, and the digest of the photo that has the place.
 select jobs.*, now() as now, photos.sha256 as taken
@@ -55,10 +61,11 @@ with job as (
       or bytes + (select coalesce(sum(given), 0) from unnest(%(size)s::bigint[]) as given) <= %(most)s)
   for update
 ), added as (
-  insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
+  insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at, ended_at)
   select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,
          case when new.code is null then 'queued' else 'failed' end,
-         case when new.code is null then now() + %(stale)s end
+         case when new.code is null then now() + %(stale)s end,
+         case when new.code is not null then now() end
   from job, unnest(%(n)s::int[], %(name)s::text[], %(size)s::bigint[], %(sha256)s::bytea[],
                    %(code)s::text[], %(detail)s::text[]) as new (n, name, size, sha256, code, detail)
   on conflict (job, n) do nothing
@@ -86,10 +93,11 @@ with job as (
   select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() and photos = 0
     and (fingerprint is null or fingerprint = %(fingerprint)s) for update
 ), added as (
-  insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at)
+  insert into photos (job, n, name, size, sha256, code, detail, state, dispatch_at, ended_at)
   select job.id, new.n, new.name, new.size, new.sha256, new.code, new.detail,
          case when new.code is null then 'queued' else 'failed' end,
-         case when new.code is null then now() + %(stale)s end
+         case when new.code is null then now() + %(stale)s end,
+         case when new.code is not null then now() end
   from job, unnest(%(n)s::int[], %(name)s::text[], %(size)s::bigint[], %(sha256)s::bytea[],
                    %(code)s::text[], %(detail)s::text[]) as new (n, name, size, sha256, code, detail)
   returning state, size
@@ -184,7 +192,8 @@ with wanted as (
 ), again as (
   update photos p set
     state = 'queued', epoch = p.epoch + 1, strikes = 0, dispatches = 0, lease_until = null, claimant = null,
-    code = null, detail = null, dispatch_at = now() + %(stale)s
+    code = null, detail = null, dispatch_at = now() + %(stale)s,
+    round_at = now(), claimed_at = null, ended_at = null
   from wanted w join locked on locked.id = w.job
   where p.job = w.job and p.n = w.n and p.epoch = w.epoch and p.state = 'failed' and p.size > 0
   returning p.job, p.n, p.epoch
@@ -211,7 +220,8 @@ with locked as (
   select id from jobs where id = %(job)s and state in ('open', 'rendering') for update
 ), ended as (
   update photos p set
-    state = 'failed', code = %(code)s, detail = %(detail)s, lease_until = null, claimant = null, dispatch_at = null
+    state = 'failed', code = %(code)s, detail = %(detail)s, lease_until = null, claimant = null, dispatch_at = null,
+    ended_at = now()
   from locked
   where p.job = locked.id and p.state not in ('done', 'failed')
     and (%(photos)s::int[] is null or p.n = any(%(photos)s::int[]))
@@ -239,7 +249,8 @@ select n, pg_notify(%(channel)s, moved.id::text) from moved, ended order by n;
 update photos p set
   state = 'rendering', claimant = %(claimant)s, lease_until = now() + %(lease)s,
   fence = p.fence + case when p.state = 'rendering' and p.claimant = %(claimant)s then 0 else 1 end,
-  strikes = p.strikes + case when p.state = 'rendering' and p.claimant = %(claimant)s then 0 else 1 end
+  strikes = p.strikes + case when p.state = 'rendering' and p.claimant = %(claimant)s then 0 else 1 end,
+  claimed_at = case when p.state = 'rendering' and p.claimant = %(claimant)s then p.claimed_at else now() end
 from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[]) as wanted (job, n, epoch)
 join jobs j on j.id = wanted.job
 where p.job = wanted.job and p.n = wanted.n and p.epoch = wanted.epoch
@@ -298,7 +309,7 @@ with outcome as (
 ), ended as (
   update photos p set
     state = case when o.code is null then 'done' else 'failed' end,
-    lease_until = null, dispatch_at = null, code = o.code, detail = o.detail, width = o.width,
+    lease_until = null, dispatch_at = null, ended_at = now(), code = o.code, detail = o.detail, width = o.width,
     height = o.height, result_size = o.size, thumbnail_size = o.thumbnail_size, result_type = o.media_type
   from outcome o join locked on locked.id = o.job
   where p.job = o.job and p.n = o.n and p.epoch = o.epoch

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from ebbmark.ledger import JobRow, NewJob, NewPhoto, PhotoRow, Place, Snapshot
+from ebbmark.ledger import JobRow, NewJob, NewPhoto, PhotoRow, Place, Snapshot, Times
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_rows import DYING, WAITING, Job, Photo, as_
 from ebbmark.testing.memory_tables import Tables
@@ -134,6 +134,20 @@ class MemoryDoor(Tables):
         photos = [as_(PhotoRow, row.photos[n]) for n in sorted(row.photos)]
         return Snapshot(job=self._row(row), photos=photos)
 
+    async def times(self, job: UUID) -> Sequence[Times]:
+        self._answer()
+        rows = self._jobs[job].photos if job in self._jobs else {}
+        return [
+            as_(
+                Times,
+                row,
+                claims=row.fence,
+                accepted_at=row.created_at,
+                round_at=row.round_at or row.created_at,
+            )
+            for _, row in sorted(rows.items())
+        ]
+
     async def expire_now(self, job: UUID) -> bool:
         now = self._answer()
         row = self._jobs.get(job)
@@ -173,6 +187,7 @@ def _enter(job: Job, photos: Sequence[NewPhoto], now: datetime, stale: timedelta
             state=PhotoState.FAILED if refused else PhotoState.QUEUED,
             created_at=now,
             dispatch_at=None if refused else now + stale,
+            ended_at=now if refused else None,
         )
         job.failed += refused
         job.bytes += photo.size

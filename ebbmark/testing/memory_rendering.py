@@ -55,6 +55,7 @@ class MemoryRendering(Tables):
             photo.strikes = photo.dispatches = 0
             photo.lease_until = photo.claimant = photo.code = photo.detail = None
             photo.dispatch_at = now + stale
+            photo.round_at, photo.claimed_at, photo.ended_at = now, None, None
         return sorted((as_(Wanted, photo) for photo in again), key=lambda each: (each.job, each.n))
 
     async def cancel(
@@ -72,6 +73,7 @@ class MemoryRendering(Tables):
         for photo in ended:
             photo.state, photo.code, photo.detail = PhotoState.FAILED, CANCELLED, CANCELLED_DETAIL
             photo.lease_until = photo.claimant = photo.dispatch_at = None
+            photo.ended_at = now
         row.failed += len(ended)
         if ended:
             if row.state is JobState.RENDERING and row.done + row.failed == row.total:
@@ -99,6 +101,7 @@ class MemoryRendering(Tables):
             photo.claimant = claimant
             photo.fence += not held
             photo.strikes += not held
+            photo.claimed_at = photo.claimed_at if held else now
             photo.lease_until = now + lease
             claims[each.job, each.n] = as_(
                 Claim,
@@ -147,6 +150,7 @@ class MemoryRendering(Tables):
                 continue
             photo.state = PhotoState.DONE if outcome.code is None else PhotoState.FAILED
             photo.lease_until = photo.dispatch_at = None
+            photo.ended_at = now
             photo.code, photo.detail = outcome.code, outcome.detail
             photo.width, photo.height = outcome.width, outcome.height
             photo.result_size, photo.thumbnail_size = outcome.size, outcome.thumbnail_size

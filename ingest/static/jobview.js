@@ -110,6 +110,8 @@ export class JobView {
     this.part("delete").action = `${status.status_url}/delete`;
     this.part("receipt").href = status.receipt_url;
     this.part("receipt").hidden = false;
+    this.part("timeline").href = `${status.status_url}/timeline`;
+    this.part("timeline").hidden = false;
     this.countDown();
   }
 

@@ -67,6 +67,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
     "seal": lambda ledger: ledger.seal(JOB, 1, deadline=MINUTE, ttl=MINUTE),
     "snapshot": lambda ledger: ledger.snapshot(JOB),
     "snapshot_by_token": lambda ledger: ledger.snapshot_by_token(b"t"),
+    "times": lambda ledger: ledger.times(JOB),
     "expire_now": lambda ledger: ledger.expire_now(JOB),
     "abandon": lambda ledger: ledger.abandon(JOB, JOB),
     "redrive": lambda ledger: ledger.redrive([Wanted(job=JOB, n=0, epoch=0)], stale=MINUTE, deadline=MINUTE),
