@@ -1,0 +1,87 @@
+"""What happens is counted once, and goes to the samples, to Prometheus and to the progress bar alike."""
+
+import time
+from collections import Counter, deque
+
+from loadtest import metrics
+from loadtest.samples import Sample
+
+LATE = 0.05
+"""Seconds beyond which a request counts as late: its generator was too slow, not the system."""
+COUNTS = ("asked", "accepted", "served", "refused", "errors", "wrong", "late")
+
+
+class Recorder:
+    """Everything about one run, from the moment it begins."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self.began = time.monotonic()
+        self.samples: deque[Sample] = deque()
+        self.counts: Counter[str] = Counter()
+        """What of `COUNTS` there was so far: photos, but for refusals and errors, which are requests."""
+        self.phases: list[dict[str, float | str]] = []
+
+    def now(self) -> float:
+        """Return the seconds since the begin."""
+        return time.monotonic() - self.began
+
+    def asked(self, request: str) -> None:
+        """Note that the time of a request has come."""
+        metrics.ASKED.labels(request).inc()
+        if request == "upload":
+            self.counts["asked"] += 1
+
+    def sent_late(self, request: str, late: float) -> None:
+        """Note how much later than planned the generator began an upload; nothing else is its fault alone."""
+        if request == "upload":
+            metrics.LATE_SECONDS.observe(late)
+            if late > LATE:
+                metrics.LATE.inc()
+                self.counts["late"] += 1
+
+    def answered(
+        self, request: str, step: str, planned: float, late: float, outcome: str, reason: str = ""
+    ) -> None:
+        """Note how a request ended, now."""
+        seconds = self.now() - planned
+        self.samples.append(Sample(step, planned, late, seconds, outcome, reason))
+        metrics.ANSWERED.labels(request, outcome).inc()
+        if outcome == "ok":
+            if step in metrics.STEPS:
+                metrics.SECONDS.labels(step).observe(seconds)
+            if step == "accept":
+                self.counts["accepted"] += 1
+        else:
+            self.failed(request, outcome, reason)
+
+    def failed(self, request: str, outcome: str, reason: str) -> None:
+        """Note a request that was not served."""
+        metrics.ERRORS.labels(request, reason).inc()
+        self.counts["refused" if outcome == "refused" else "errors"] += 1
+
+    def done(self, planned: float, late: float) -> None:
+        """Note a photo whose result is there and right."""
+        seconds = self.now() - planned
+        self.samples.append(Sample("done", planned, late, seconds, "ok", ""))
+        metrics.SECONDS.labels("done").observe(seconds)
+        metrics.VERIFIED.inc()
+        self.counts["served"] += 1
+
+    def undone(self, planned: float, late: float, reason: str) -> None:
+        """Note an accepted photo without a right result."""
+        self.samples.append(Sample("done", planned, late, self.now() - planned, "error", reason))
+        if reason.startswith("wrong-"):
+            metrics.WRONG_RESULTS.labels(reason.removeprefix("wrong-")).inc()
+            self.counts["wrong"] += 1
+        else:
+            self.failed("result", "error", reason)
+
+    def begin_phase(self, name: str, rate: float) -> Counter[str]:
+        """Note that a phase begins; return the counts so far."""
+        self.phases.append({"name": name, "rate": rate, "begin": self.now()})
+        return Counter(self.counts)
+
+    def end_phase(self) -> None:
+        """Note that it ends."""
+        self.phases[-1]["end"] = self.now()
