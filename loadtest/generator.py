@@ -293,7 +293,7 @@ def _parcels(plan: Plan, corpus: Path) -> list[Parcel]:
 def main() -> int:
     """Send the load that the command line asks for, and write down what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for samples.csv.gz and outcome.json")
+    parser.add_argument("--into", type=Path, required=True, help="folder for samples.csv.gz and outcome.json")
     add_shapes(parser)
     args = parser.parse_args()
     logging.getLogger("locust").setLevel(logging.WARNING)
@@ -308,8 +308,8 @@ def main() -> int:
         start_http_server(args.metrics_port, "127.0.0.1", metrics.REGISTRY)
     generator.learn()
     generator.run()
-    samples.write(args.out / "samples.csv.gz", generator.recorder.samples)
-    (args.out / "outcome.json").write_text(json.dumps(generator.outcome()), "utf-8")
+    samples.write(args.into / "samples.csv.gz", generator.recorder.samples)
+    (args.into / "outcome.json").write_text(json.dumps(generator.outcome()), "utf-8")
     return 0
 
 

@@ -33,6 +33,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=metrics.PORT,
         help=f"where Prometheus finds the generator ({metrics.PORT}); 0 for nowhere",
     )
+    parser.add_argument("--out", type=Path, help="folder where the results are kept, instead of the usual ones")
     parser.add_argument("--corpus", type=Path, default=FOLDER / "corpus", help="folder where photos are kept")
 
 
@@ -60,3 +61,13 @@ def plan_of(args: argparse.Namespace) -> Plan:
     said = {"mix": args.mix or plan.mix, "watch": args.watch or plan.watch}
     changed = any(value != getattr(plan, name) for name, value in said.items())
     return replace(plan, **said, poisson=args.poisson, whole=plan.whole and not changed)
+
+
+def as_arguments(args: argparse.Namespace) -> list[str]:
+    """Return a command line that says the same run again."""
+    said = ["url", "mix", "watch", "addresses", "patience", "metrics_port", "corpus"]
+    words: list[str] = [args.shape]
+    for name in (*SHAPES[args.shape].options, *said):
+        if (value := getattr(args, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return [*words, *(["--poisson"] if args.poisson else [])]
