@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from loadtest import options, report
+from loadtest import compare, options, report
 from loadtest.options import FOLDER
 from loadtest.own import NobodyError, reached
 from loadtest.record import dumped, say
@@ -43,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         options.add_shape_options(each, shape)
         options.add_run_options(each)
         each.set_defaults(act=_run, shape=name)
+    about = "the same photos through 1, 2 and 4 rendering workers, on systems of its own"
+    each = commands.add_parser("compare", help=about, description=about, epilog=_ENDINGS)
+    compare.add_options(each)
+    each.set_defaults(act=compare.compare, shape="bulk")
     about = "make one page of kept results, with plots and verdicts, and print the verdicts as JSON"
     analyze = commands.add_parser("analyze", help=about, description=about)
     analyze.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="any file of a kept run")

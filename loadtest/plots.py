@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from loadtest.samples import Sample, percentile
 from loadtest.verdicts import PROMISES
@@ -84,7 +85,7 @@ def _rates(axes: Axes, samples: Sequence[Sample]) -> None:
             ended = Counter(int(each.ended) for each in of)
             axes.plot(range(last + 1), [ended[n] for n in range(last + 1)], color=colour, label=label, lw=1)
     _seconds(axes, "uploads a second")
-    axes.legend(loc="lower left", ncols=4, frameon=False)
+    _legend(axes)
 
 
 def _latencies(axes: Axes, samples: Sequence[Sample], colour: str, limit: float | None) -> None:
@@ -100,10 +101,9 @@ def _latencies(axes: Axes, samples: Sequence[Sample], colour: str, limit: float 
         )
     if limit is not None:
         axes.axhline(1000 * limit, color="#cf222e", lw=0.8, label="promised of the p95")
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    _logarithmic(axes)
     _seconds(axes, "ms")
-    axes.legend(loc="upper left", ncols=4, frameon=False)
+    _legend(axes)
 
 
 def _distribution(axes: Axes, samples: Sequence[Sample]) -> None:
@@ -113,13 +113,13 @@ def _distribution(axes: Axes, samples: Sequence[Sample]) -> None:
             # As the tail is what matters, the axis gives each nine of the percentage the same room.
             beyond = [1 - n / len(values) for n in range(len(values))]
             axes.plot(beyond, [1000 * value for value in values], color=_COLOURS[step], label=label, lw=1)
-    axes.set(xscale="log", yscale="log", xlabel="percentile", ylabel="ms")
+    axes.set(xscale="log", xlabel="percentile", ylabel="ms")
     axes.invert_xaxis()
     ticks = [0.5, 0.1, 0.05, 0.01, 0.001]
     axes.set_xticks(ticks, [f"p{100 - 100 * each:g}" for each in ticks])
-    axes.minorticks_off()
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.legend(loc="upper left", ncols=4, frameon=False)
+    axes.xaxis.set_minor_locator(NullLocator())
+    _logarithmic(axes)
+    _legend(axes)
 
 
 def _on_their_way(axes: Axes, samples: Sequence[Sample]) -> None:
@@ -149,6 +149,16 @@ def _seconds(axes: Axes, label: str) -> None:
     axes.set_xlim(left=0)
     if axes.get_yscale() == "linear":
         axes.set_ylim(bottom=0)
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, frameon=False)
 
 
 def _drawn(draw: Callable[[Axes], None]) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 
 from loadtest import metrics
 from loadtest.samples import Sample
@@ -14,8 +15,9 @@ COUNTS = ("asked", "accepted", "served", "refused", "errors", "wrong", "late")
 class Recorder:
     """Everything about one run, from the moment it begins."""
 
-    def __init__(self) -> None:
-        """Begin now."""
+    def __init__(self, tell: Callable[..., object] = lambda **_: None) -> None:
+        """Begin now; `tell` hears of each answer as Locust's listeners do."""
+        self._tell = tell
         self.began = time.monotonic()
         self.samples: deque[Sample] = deque()
         self.counts: Counter[str] = Counter()
@@ -47,6 +49,14 @@ class Recorder:
         seconds = self.now() - planned
         self.samples.append(Sample(step, planned, late, seconds, outcome, reason))
         metrics.ANSWERED.labels(request, outcome).inc()
+        self._tell(
+            request_type="HTTP",
+            name=step,
+            response_time=1000 * seconds,
+            response_length=0,
+            exception=reason or None,
+            context={},
+        )
         if outcome == "ok":
             if step in metrics.STEPS:
                 metrics.SECONDS.labels(step).observe(seconds)
@@ -77,10 +87,9 @@ class Recorder:
         else:
             self.failed("result", "error", reason)
 
-    def begin_phase(self, name: str, rate: float) -> Counter[str]:
-        """Note that a phase begins; return the counts so far."""
+    def begin_phase(self, name: str, rate: float) -> None:
+        """Note that a phase begins."""
         self.phases.append({"name": name, "rate": rate, "begin": self.now()})
-        return Counter(self.counts)
 
     def end_phase(self) -> None:
         """Note that it ends."""

@@ -51,8 +51,13 @@ def page(runs: Sequence[tuple[dict[str, Any], Sequence[samples.Sample]]]) -> str
         "for a busy system counts. The generator ran on the machine that it measured, unless the address says "
         "otherwise.</small></p>",
     ]
+    return bare("\n".join(body))
+
+
+def bare(body: str) -> str:
+    """Return a page with this body and our style."""
     head = f'<meta charset="utf-8"><title>Ebbmark under load</title><style>{_STYLE}</style>'
-    lines = ['<!doctype html>', f'<html lang="en"><head>{head}</head><body>', *body, "</body></html>", ""]
+    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', body, "</body></html>", ""]
     return "\n".join(lines)
 
 

@@ -1,7 +1,6 @@
 """One run: the generator as a program of its own, its progress, and what is kept of it."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from loadtest import record, samples
 from loadtest.options import FOLDER, as_arguments, plan_of
+from loadtest.samples import Sample
 from loadtest.shapes import Plan
 from loadtest.summary import summary
 from loadtest.verdicts import as_json
@@ -33,16 +33,20 @@ def run(args: Namespace) -> dict[str, Any]:
     Raises:
         GeneratorError: nothing was measured.
     """
-    plan = plan_of(args)
+    found, taken = measured(args)
+    kept = record.keep(markdown(found), found, of=found["shape"], folder=folder_of(args, found))
+    samples.write(kept.with_name(f"{kept.name}.csv.gz"), taken)
+    return {**found, "kept": str(kept)}
+
+
+def measured(args: Namespace) -> tuple[dict[str, Any], list[Sample]]:
+    """Run it and return its summary with verdicts, and its samples; keep nothing. Raises as `run` does."""
     with tempfile.TemporaryDirectory(prefix="ebbmark-load-") as folder:
-        _generate(plan, as_arguments(args), Path(folder))
+        _generate(plan_of(args), as_arguments(args), Path(folder))
         outcome = json.loads((Path(folder) / "outcome.json").read_text("utf-8"))
         taken = list(samples.read(Path(folder) / "samples.csv.gz"))
-        found = summary(outcome, taken)
-        found |= {"url": args.url, "verdicts": as_json(found)}
-        kept = record.keep(markdown(found), found, of=plan.shape, folder=folder_of(args, found))
-        shutil.copyfile(Path(folder) / "samples.csv.gz", kept.with_name(f"{kept.name}.csv.gz"))
-    return {**found, "kept": str(kept)}
+    found = summary(outcome, taken)
+    return {**found, "url": args.url, "verdicts": as_json(found)}, taken
 
 
 def folder_of(args: Namespace, found: dict[str, Any]) -> Path:
