@@ -49,7 +49,11 @@ def compare(args: argparse.Namespace) -> int:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return what each did."""
-    first = rows[0]["served_per_second"]
+    first, senders = rows[0]["served_per_second"], rows[0]["options"]["workers"]
+    about = (
+        f"{rows[0]['counts']['asked']} photos of {rows[0]['mix']} from {senders:g} senders; "
+        "every renderer is a process with one child."
+    )
     lines = [
         f"| {row['renderers']} | {row['served_per_second']:.1f} | {row['served_per_second'] / first:.2f} "
         f"| {row['steps']['done']['p50']:.2f} | {row['steps']['done']['p95']:.2f} | {row['counts']['wrong']} "
@@ -58,8 +62,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     return "\n".join(
         [
-            f"{rows[0]['counts']['asked']} photos of {rows[0]['mix']} from "
-            f"{rows[0]['options']['workers']:g} senders; every renderer is a process with one child.",
+            about,
             "",
             "| renderers | photos/s | of the first | done p50 s | done p95 s | wrong | failed |",
             "|---|---|---|---|---|---|---|",
@@ -72,7 +75,5 @@ def _page(rows: Sequence[dict[str, Any]]) -> str:
     from loadtest.plots import compared  # noqa: PLC0415 - matplotlib takes a second that others need not wait
     from loadtest.report import bare  # noqa: PLC0415 - likewise
 
-    bars = [
-        (str(row["renderers"]), row["served_per_second"], row["steps"]["done"]["p95"]) for row in rows
-    ]
+    bars = [(str(row["renderers"]), row["served_per_second"], row["steps"]["done"]["p95"]) for row in rows]
     return bare(f"<figure>{compared(bars, unit='photos a second')}</figure><pre>{escape(table(rows))}</pre>")

@@ -32,7 +32,7 @@ class Verifier:
         self._right: dict[str, str] = {}
 
     def learn(self, entry: Entry, original: bytes, result: bytes) -> str | None:
-        """Look at the first result of an original; return what is wrong with it, and remember it if nothing is."""
+        """Look at an original's first result; return what is wrong with it, and remember it if nothing is."""
         wrong = fault(entry, original, result)
         if wrong is None:
             self._right[sha256(original)] = sha256(result)
@@ -46,7 +46,7 @@ class Verifier:
 
 
 def fault(entry: Entry, original: bytes, result: bytes) -> str | None:
-    """Return why this cannot be the marked photo: `unreadable`, `format`, `size` or `bytes`; None if it can."""
+    """Return why it cannot be the marked photo: `unreadable`, `format`, `size`, `bytes`; None if it can."""
     try:
         with Image.open(io.BytesIO(result)) as image:
             image.load()

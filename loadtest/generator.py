@@ -4,9 +4,6 @@ Importing Locust replaces the standard library's blocking calls for the whole pr
 this module: `loadtest.run` starts it as a program of its own, and reads what it says and writes.
 """
 
-from locust import User, task  # isort: skip - it patches the standard library, so before all others
-from locust.env import Environment
-
 import argparse
 import json
 import logging
@@ -24,6 +21,8 @@ from urllib.parse import urlsplit
 import gevent
 from gevent.event import Event
 from gevent.pool import Group
+from locust import User, task
+from locust.env import Environment
 from prometheus_client import start_http_server
 
 from loadtest import metrics, published, samples
@@ -102,7 +101,9 @@ class Generator:
                     gevent.sleep(answer.pause)
                     answer = wire.post("/upload", parcel.body)
                 if answer.status != 202:
-                    raise SystemExit(f"Before any load an upload is answered {answer.status}: {answer.body!r}")
+                    raise SystemExit(
+                        f"Before any load an upload is answered {answer.status}: {answer.body!r}"
+                    )
                 job = answer.location
                 while json.loads(wire.get(job).body).get("state") != "complete":
                     gevent.sleep(0.1)

@@ -11,7 +11,7 @@ from geventhttpclient.response import HTTPParseError
 from loadtest import metrics
 from loadtest.expected import Verifier
 from loadtest.published import Entry
-from loadtest.recorder import Recorder
+from loadtest.recorder import Asked, Recorder
 from loadtest.shapes import POLLS
 from loadtest.wire import Answer, Wire
 
@@ -54,7 +54,7 @@ class Journey:
         self._watch = watch
         self._patience = patience
         self._pace = pace
-        self._in_flight: tuple[str, str, float, float] | None = None
+        self._in_flight: Asked | None = None
         self._compared = False
 
     def travel(self, parcel: Parcel, planned: float) -> None:
@@ -69,7 +69,7 @@ class Journey:
                 watched(job, lambda result: self._compare(parcel, planned, late, result))
         except _EndedError as exc:
             lost = str(exc)
-        except gevent.Timeout:
+        except (gevent.Timeout, ValueError):  # or an answer that is no JSON
             self._abort("timeout")
             lost = "lost"
         if job:
@@ -105,7 +105,7 @@ class Journey:
             gevent.sleep(0.0 if answer is not None and answer.status == 200 else _pause(answer))
 
     def _by_polls(self, job: str, on_result: Callable[[bytes], None]) -> None:
-        """Ask for the status as often as planned, and until it is complete; in a closed loop only then fetch."""
+        """Ask for the status as often as planned, and until it is complete; closed loops fetch only then."""
         accepted, etag, complete, fetched = self._recorder.now(), "", False, False
         looks = 0
         while looks < len(POLLS) or not complete:
@@ -147,11 +147,7 @@ class Journey:
 
     def _ask(self, request: str, step: str, planned: float, send: Callable[[], Answer]) -> Answer | None:
         """Send a request and note how it ended; return None when there was no answer."""
-        recorder = self._recorder
-        late = max(0.0, recorder.now() - planned)
-        recorder.asked(request)
-        recorder.sent_late(request, late)
-        self._in_flight = (request, step, planned, late)
+        asked = self._in_flight = self._recorder.asked(request, step, planned)
         try:
             answer = send()
         except TimeoutError:
@@ -162,22 +158,21 @@ class Journey:
             return None
         self._in_flight = None
         if answer.status in {404, 410}:
-            recorder.answered(request, step, planned, late, "error", "client")
+            self._recorder.answered(asked, "error", "client")
             raise _EndedError("lost")
         if answer.status < 400:
-            recorder.answered(request, step, planned, late, "ok")
+            self._recorder.answered(asked, "ok")
         elif answer.refused:
-            recorder.answered(request, step, planned, late, "refused", "refused")
+            self._recorder.answered(asked, "refused", "refused")
         else:
             reason = "client" if answer.status < 500 else "server"
-            recorder.answered(request, step, planned, late, "error", reason)
+            self._recorder.answered(asked, "error", reason)
         return answer
 
     def _abort(self, reason: str) -> None:
         if self._in_flight is not None:
-            request, step, planned, late = self._in_flight
+            self._recorder.answered(self._in_flight, "error", reason)
             self._in_flight = None
-            self._recorder.answered(request, step, planned, late, "error", reason)
 
 
 def snapshot(stream: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ PORT = 9646
 
 INFO = Gauge(
     "ebbmark_load_info",
-    "1 for the shape that runs, and its loop: `open` sends when it is time, `closed` when it was answered.",
+    "1 for the shape that runs, and its loop: `open` sends when it is time, `closed` once answered.",
     ["shape", "loop"],
     registry=REGISTRY,
 )
@@ -72,9 +72,7 @@ WRONG_RESULTS = Counter(
     ["reason"],
     registry=REGISTRY,
 )
-VERIFIED = Counter(
-    "ebbmark_load_verified_total", "Results that were compared and right.", registry=REGISTRY
-)
+VERIFIED = Counter("ebbmark_load_verified_total", "Results that were compared and right.", registry=REGISTRY)
 LATE_SECONDS = Histogram(
     "ebbmark_load_late_seconds",
     "How long after its time the generator sent a request. High: the generator has too little CPU; "

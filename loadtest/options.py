@@ -1,4 +1,4 @@
-"""What can be said of a run on the command line: the same for the command and for the generator that it starts."""
+"""What can be said of a run: the command and the generator that it starts understand the same."""
 
 import argparse
 from dataclasses import replace
@@ -33,7 +33,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=metrics.PORT,
         help=f"where Prometheus finds the generator ({metrics.PORT}); 0 for nowhere",
     )
-    parser.add_argument("--out", type=Path, help="folder where the results are kept, instead of the usual ones")
+    parser.add_argument(
+        "--out", type=Path, help="folder where the results are kept, instead of the usual ones"
+    )
     parser.add_argument("--corpus", type=Path, default=FOLDER / "corpus", help="folder where photos are kept")
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class NobodyError(Exception):
 
 
 @contextmanager
-def reached(url: str) -> Iterator[str]:
+def reached(url: str) -> Generator[str]:
     """Yield the address of a system that is ready: at `url`, or of one that is started when that is nobody's.
 
     Raises:
@@ -38,7 +38,7 @@ def reached(url: str) -> Iterator[str]:
 
 
 @contextmanager
-def _started(folder: Path) -> Iterator[str]:
+def _started(folder: Path) -> Generator[str]:
     port = free_port()
     command = [sys.executable, "-m", "devstack", "up", "--data", str(folder / "data"), "--port", str(port)]
     with (folder / "up.log").open("wb") as log:

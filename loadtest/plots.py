@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from loadtest.samples import Sample, percentile
 from loadtest.verdicts import PROMISES
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ebbmark",  # the same run gives the same picture
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -139,7 +139,9 @@ def _on_their_way(axes: Axes, samples: Sequence[Sample]) -> None:
 def _lateness(axes: Axes, samples: Sequence[Sample]) -> None:
     uploads = [each for each in samples if each.step == "accept"]
     seconds = _by_second(uploads, lambda each: each.planned)
-    axes.plot(list(seconds), [1000 * max(each.late for each in of) for of in seconds.values()], color="0.3", lw=1)
+    axes.plot(
+        list(seconds), [1000 * max(each.late for each in of) for of in seconds.values()], color="0.3", lw=1
+    )
     axes.axhline(50, color="#cf222e", lw=0.8)
     _seconds(axes, "ms, latest of each second")
 

@@ -26,7 +26,8 @@ def keep(report: str, raw: dict[str, Any], *, of: str = "", folder: Path = RESUL
     stamp = f"{datetime.now(UTC):%Y-%m-%d}-{commit()}{of and f'-{of}'}"
     facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "load_before")
     folder.mkdir(parents=True, exist_ok=True)
-    found = {"machine": about, "commit": commit(), "command": command(), **raw}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    found = {"at": at, "machine": about, "commit": commit(), "command": command(), **raw}
     (folder / f"{stamp}.json").write_text(dumped(found), "utf-8")
     (folder / f"{stamp}.md").write_text(f"# {stamp}\n\n{facts}\n\n`{command()}`\n\n{report}\n", "utf-8")
     say(f"kept in {folder / stamp}.json and .md")

@@ -3,6 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from loadtest import metrics
 from loadtest.samples import Sample
@@ -12,10 +13,21 @@ LATE = 0.05
 COUNTS = ("asked", "accepted", "served", "refused", "errors", "wrong", "late")
 
 
+class Asked(NamedTuple):
+    """A request that was sent."""
+
+    request: str
+    """upload, events, status or result."""
+    step: str
+    """What its latency is called."""
+    planned: float
+    late: float
+
+
 class Recorder:
     """Everything about one run, from the moment it begins."""
 
-    def __init__(self, tell: Callable[..., object] = lambda **_: None) -> None:
+    def __init__(self, tell: Callable[..., object] = dict) -> None:
         """Begin now; `tell` hears of each answer as Locust's listeners do."""
         self._tell = tell
         self.began = time.monotonic()
@@ -28,24 +40,24 @@ class Recorder:
         """Return the seconds since the begin."""
         return time.monotonic() - self.began
 
-    def asked(self, request: str) -> None:
-        """Note that the time of a request has come."""
+    def asked(self, request: str, step: str, planned: float) -> Asked:
+        """Note that the time of a request has come; it is sent now.
+
+        Lateness counts for uploads: other requests may wait for an answer before them.
+        """
+        late = max(0.0, self.now() - planned)
         metrics.ASKED.labels(request).inc()
         if request == "upload":
             self.counts["asked"] += 1
-
-    def sent_late(self, request: str, late: float) -> None:
-        """Note how much later than planned the generator began an upload; nothing else is its fault alone."""
-        if request == "upload":
             metrics.LATE_SECONDS.observe(late)
             if late > LATE:
                 metrics.LATE.inc()
                 self.counts["late"] += 1
+        return Asked(request, step, planned, late)
 
-    def answered(
-        self, request: str, step: str, planned: float, late: float, outcome: str, reason: str = ""
-    ) -> None:
+    def answered(self, asked: Asked, outcome: str, reason: str = "") -> None:
         """Note how a request ended, now."""
+        request, step, planned, late = asked
         seconds = self.now() - planned
         self.samples.append(Sample(step, planned, late, seconds, outcome, reason))
         metrics.ANSWERED.labels(request, outcome).inc()

@@ -18,6 +18,8 @@ border-bottom:1px solid #d0d7de}td:first-child,th:first-child{text-align:left}sv
 figure{margin:1.5rem 0}figcaption{font-weight:600}.kept{color:#1a7f37}.BROKEN,.INVALID{color:#cf222e}
 code{background:#f6f8fa;padding:.1rem .3rem;overflow-wrap:anywhere}small{color:#59636e}
 """
+_HONEST = """Latencies count from the moment at which a request was planned (open loop), so that waiting for a
+busy system counts. The generator ran on the machine that it measured, unless the address says otherwise."""
 
 
 class UnreadableError(Exception):
@@ -47,9 +49,7 @@ def page(runs: Sequence[tuple[dict[str, Any], Sequence[samples.Sample]]]) -> str
         "<h1>Ebbmark under load</h1>",
         *(_overview(found for found, _ in runs) if len(runs) > 1 else ()),
         *(line for found, taken in runs for line in _section(found, taken)),
-        "<p><small>Latencies count from the moment at which a request was planned (open loop), so that waiting "
-        "for a busy system counts. The generator ran on the machine that it measured, unless the address says "
-        "otherwise.</small></p>",
+        f"<p><small>{_HONEST}</small></p>",
     ]
     return bare("\n".join(body))
 
@@ -127,7 +127,16 @@ def _steps(found: dict[str, Any]) -> str:
 
 
 def _phases(found: dict[str, Any]) -> str:
-    columns = ("phase", "asked/s", "served/s", "refused", "failed", "accept p95", "upload → result p95", "sustained")
+    columns = (
+        "phase",
+        "asked/s",
+        "served/s",
+        "refused",
+        "failed",
+        "accept p95",
+        "upload → result p95",
+        "sustained",
+    )
     return _table(
         columns,
         [

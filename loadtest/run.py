@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def _generate(plan: Plan, argv: list[str], folder: Path) -> None:
 
 
 @contextmanager
-def _passing_on(process: subprocess.Popen[str]) -> Iterator[None]:
+def _passing_on(process: subprocess.Popen[str]) -> Generator[None]:
     """Let Ctrl-C and SIGTERM end the generator in order, and then this process with what was measured."""
 
     def end(_: int, __: object) -> None:
@@ -86,7 +86,7 @@ def _passing_on(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(plan: Plan) -> Iterator[Any]:
+def _bar(plan: Plan) -> Generator[Any]:
     """Yield what shows how far the run is; nothing is shown where nobody looks."""
     console = Console(stderr=True)
     columns = (
@@ -97,13 +97,17 @@ def _bar(plan: Plan) -> Iterator[Any]:
     )
     count = plan.closed.count if plan.closed else 0
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(plan.shape, total=count or plan.seconds, told="looking at the first results …")
+        task = progress.add_task(
+            plan.shape, total=count or plan.seconds, told="looking at the first results …"
+        )
 
         def show(said: dict[str, float]) -> None:
             parts = [f"{said['served']} of {said['asked']} served"]
             parts += [f"{said[name]} {name}" for name in ("refused", "errors", "wrong", "late") if said[name]]
             progress.update(
-                task, completed=said["served"] if count else min(said["at"], plan.seconds), told=", ".join(parts)
+                task,
+                completed=said["served"] if count else min(said["at"], plan.seconds),
+                told=", ".join(parts),
             )
 
         yield show

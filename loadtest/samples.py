@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest of the values that so many percent of them do not exceed; NaN when there are none."""
+    """Return the smallest of the values that so many percent of them do not exceed; NaN without any."""
     if not values:
         return math.nan
     ordered = sorted(values)

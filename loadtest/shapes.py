@@ -7,7 +7,7 @@ from loadtest import schedule
 from loadtest.schedule import Phases
 
 POLLS = (0.25, 0.75, 1.5)
-"""Seconds after its acceptance at which a job's status is asked: three times, and then every half a second."""
+"""Seconds after its acceptance at which a job's status is asked; after those every half a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,7 @@ def _stairs(given: Mapping[str, float]) -> Plan:
 
 
 def _ramp(given: Mapping[str, float]) -> Plan:
-    closed = Closed(
-        users=int(given["users"]), ramp=given["ramp"], hold=given["hold"], pause=given["pause"]
-    )
+    closed = Closed(users=int(given["users"]), ramp=given["ramp"], hold=given["hold"], pause=given["pause"])
     return Plan(shape="", options={}, closed=closed, seconds=closed.ramp + closed.hold)
 
 

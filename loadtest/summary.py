@@ -13,6 +13,7 @@ IN_TIME = 2.0
 
 def summary(outcome: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:
     """Return the outcome of a run with the figures of its samples; latencies in seconds."""
+    counts = outcome["counts"]
     uploads = [each for each in samples if each.step == "accept"]
     done = [each for each in samples if each.step == "done"]
     requests = [each for each in samples if each.step != "done"]
@@ -27,14 +28,14 @@ def summary(outcome: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any
     return {
         **outcome,
         "steps": {step: figures(latencies(samples, step)) for step in STEPS},
-        "late": {**figures(lates), "part": outcome["counts"]["late"] / max(1, outcome["counts"]["asked"])},
+        "late": {**figures(lates), "part": counts["late"] / max(1, counts["asked"])},
         "failures": reasons,
-        "lost": sum(each.reason in {"lost", "failed"} for each in done),
+        "lost": counts["accepted"] - counts["served"] - counts["wrong"],
         "uploads_per_second": len(uploads) / length,
         "requests_per_second": len(requests) / length,
-        "served_per_second": outcome["counts"]["served"] / max(outcome["seconds"], 1e-9),
+        "served_per_second": counts["served"] / max(outcome["seconds"], 1e-9),
         "generator_cores": outcome["generator_cpu_seconds"] / max(outcome["seconds"], 1e-9),
-        "not_served": outcome["counts"]["errors"] + outcome["counts"]["refused"],
+        "not_served": counts["errors"] + counts["refused"] + max(0, counts["accepted"] - len(done)),
         "drift": _drift(done, length),
         "stairs": _stairs(by_phase, done),
         "by_phase": by_phase,
@@ -42,7 +43,7 @@ def summary(outcome: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any
 
 
 def latencies(samples: Sequence[Sample], step: str) -> list[float]:
-    """Return the latencies of a step. A photo that never came back counts, with as long as it was waited for."""
+    """Return the latencies of a step; a photo that never came back counts with the wait for it."""
     return [each.seconds for each in samples if each.step == step and _counts(each)]
 
 
@@ -80,7 +81,7 @@ def _drift(done: Sequence[Sample], length: float) -> float:
 
 
 def _stairs(by_phase: Sequence[dict[str, Any]], done: Sequence[Sample]) -> dict[str, float]:
-    """Return the highest rate that was sustained, and what was left of its throughput beyond and afterwards."""
+    """Return the highest rate that was sustained, and what was left of it beyond and afterwards."""
     climb, beyond, recovery = (
         [phase for phase in by_phase if phase["name"] == name] for name in ("climb", "beyond", "recovery")
     )

@@ -77,7 +77,7 @@ class Wire:
                 disable_ipv6=True,
             )
             pool.address = address
-            self._http._connection_pool = pool  # noqa: SLF001 - it takes no other way
+            self._http._connection_pool = pool  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no other way
 
     def close(self) -> None:
         """Leave."""

@@ -17,7 +17,6 @@ def told(found: dict[str, Any]) -> str:
 
 def markdown(found: dict[str, Any]) -> str:
     """Return the summary for people."""
-    late = found["late"]
     lines = [
         told(found),
         "",
@@ -32,12 +31,19 @@ def markdown(found: dict[str, Any]) -> str:
         lines += ["", *_phases(found["by_phase"])]
     lines += [
         "",
-        f"The generator took {found['generator_cores']:.2f} of a core; {late['part']:.1%} of uploads were sent "
-        f"more than 50 ms late (p99 {1000 * late['p99']:.0f} ms).",
+        _generator(found),
         "",
         *verdict_lines(found["verdicts"]),
     ]
     return "\n".join(lines)
+
+
+def _generator(found: dict[str, Any]) -> str:
+    late = found["late"]
+    return (
+        f"The generator took {found['generator_cores']:.2f} of a core; {late['part']:.1%} of uploads were "
+        f"sent more than 50 ms late (p99 {1000 * late['p99']:.0f} ms)."
+    )
 
 
 def _phases(phases: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -60,9 +66,8 @@ def verdict_lines(verdicts: dict[str, Any]) -> Iterator[str]:
     for each in verdicts["promises"]:
         sign = "≥" if each["at_least"] else "≤"
         mark = "kept" if each["holds"] else "BROKEN"
-        yield f"- {each['about']}: {shown(each['measured'], each['unit'])}, promised {sign} " + (
-            f"{shown(each['limit'], each['unit'])}: {mark}"
-        )
+        measured, limit = (shown(each[name], each["unit"]) for name in ("measured", "limit"))
+        yield f"- {each['about']}: {measured}, promised {sign} {limit}: {mark}"
 
 
 def shown(value: float | None, unit: str) -> str:
