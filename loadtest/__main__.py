@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         args.url = stack.enter_context(reached(args.url))
         found = run(args)
-    page = FOLDER / f"{Path(found['kept']).name}.html"
+    page = (args.out or FOLDER) / f"{Path(found['kept']).name}.html"
     _write(page, [report.load(Path(found["kept"]))])
     say("\n".join(verdict_lines(found["verdicts"])))
     say(f"\nThe report: {page.absolute()}")

@@ -40,7 +40,7 @@ def compare(args: argparse.Namespace) -> int:
     report = table(rows)
     say(report)
     kept = record.keep(report, {"rows": rows}, of="compare", folder=args.out or record.RESULTS)
-    page = FOLDER / f"{kept.name}.html"
+    page = (args.out or FOLDER) / f"{kept.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(_page(rows), "utf-8")
     say(f"\nThe report: {page.absolute()}")

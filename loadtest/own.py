@@ -42,7 +42,12 @@ def _started(folder: Path) -> Generator[str]:
     port = free_port()
     command = [sys.executable, "-m", "devstack", "up", "--data", str(folder / "data"), "--port", str(port)]
     with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own
+        process = subprocess.Popen(  # noqa: S603 - our own
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the generator; the photos under way are still to come back
+        )
         try:
             url = f"http://127.0.0.1:{port}"
             while not ready(url):

@@ -74,7 +74,7 @@ def _passing_on(process: subprocess.Popen[str]) -> Generator[None]:
         with suppress(ProcessLookupError):
             process.terminate()
 
-    before = {each: signal.signal(each, end) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, end) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     except BaseException:

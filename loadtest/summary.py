@@ -23,12 +23,12 @@ def summary(outcome: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any
             key = f"{each.step}: {each.reason}"
             reasons[key] = reasons.get(key, 0) + 1
     length = max((phase["end"] for phase in outcome["phases"]), default=0.0) or outcome["seconds"]
-    lates = [each.late for each in uploads]
+    lateness = [each.late for each in uploads]
     by_phase = [_phase(phase, uploads, done) for phase in outcome["phases"]]
     return {
         **outcome,
         "steps": {step: figures(latencies(samples, step)) for step in STEPS},
-        "late": {**figures(lates), "part": counts["late"] / max(1, counts["asked"])},
+        "late": {**figures(lateness), "part": counts["late"] / max(1, counts["asked"])},
         "failures": reasons,
         "lost": counts["accepted"] - counts["served"] - counts["wrong"],
         "uploads_per_second": len(uploads) / length,

@@ -15,7 +15,7 @@ from loadtest.verdicts import PROMISES, as_json, word
 KEPT = "kept"
 
 
-def run(taken: list[Sample], *, shape: str = "steady30", late: int = 0, **more: Any) -> dict[str, Any]:
+def run(taken: list[Sample], *, shape: str = "steady30", late: int = 0, **more: object) -> dict[str, Any]:
     """Return the summary of a run with these samples."""
     accepts = [each for each in taken if each.step == "accept"]
     dones = [each for each in taken if each.step == "done"]

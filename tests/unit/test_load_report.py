@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from tests.unit.test_load_figures import photos, run
 ROOT = Path(__file__).parents[2]
 
 
-def kept(folder: Path, taken: list[Sample], **more: Any) -> Path:
+def kept(folder: Path, taken: list[Sample], **more: object) -> Path:
     """Keep a run as the command does."""
     found = run(taken) | {
         "options": {"rate": 10.0},
@@ -105,7 +104,7 @@ def test_the_table_has_the_newest_whole_run_of_each_shape(tmp_path: Path) -> Non
 
 
 def test_every_shape_says_on_the_command_line_what_it_takes() -> None:
-    from loadtest.__main__ import _parser  # noqa: PLC0415, PLC2701 - the command itself
+    from loadtest.__main__ import _parser  # noqa: PLC0415 - the command itself
 
     for name, shape in SHAPES.items():
         words = [word for option in shape.options for word in (f"--{option.replace('_', '-')}", "3")]

@@ -1,6 +1,7 @@
 """When requests are due is decided beforehand, and by the shape alone."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_arrivals_at_random_keep_the_rate_and_are_the_same_with_the_same_seed() 
     assert due == list(arrivals(phase, random.Random(7)))
     assert due == sorted(due)
     assert len(due) == pytest.approx(10_000, rel=0.05)
-    gaps = [later - sooner for sooner, later in zip(due, due[1:], strict=False)]
+    gaps = [later - sooner for sooner, later in pairwise(due)]
     assert max(gaps) > 5 / 50  # people know nothing of each other
 
 
