@@ -46,7 +46,7 @@ def _started(folder: Path) -> Generator[str]:
             command,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the generator; the photos under way are still to come back
+            start_new_session=True,  # Ctrl-C is for the generator: photos are under way
         )
         try:
             url = f"http://127.0.0.1:{port}"
