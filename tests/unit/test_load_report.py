@@ -95,6 +95,7 @@ def test_the_table_has_the_newest_whole_run_of_each_shape(tmp_path: Path) -> Non
         (tmp_path / "copy.json")
         .read_text("utf-8")
         .replace("2026-02", "2026-03")
+        .replace('"new"', '"part"')
         .replace('"whole": true', '"whole": false', 1)
     )
     (tmp_path / "bench.json").write_text('{"rows": []}')
