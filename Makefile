@@ -7,7 +7,7 @@ ARGS ?=
 OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
-.PHONY: help up test lint demo bench fairness chaos screenshots lock clean
+.PHONY: help up test lint demo load bench fairness chaos screenshots lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -29,6 +29,9 @@ lint: .venv/dev.stamp ## check style, types, import rules, spelling and known vu
 
 demo: .venv/up.stamp ## send a folder of photos to a running system and save the results (PORT=8000)
 	@$(BIN)/python -m loadtest.demo --url http://127.0.0.1:$(PORT) $(ARGS)
+
+load: .venv/dev.stamp ## load a running system for a minute and judge it (PORT=8000 ARGS="steady30")
+	@$(BIN)/python -m loadtest run $(or $(ARGS),short) --url http://127.0.0.1:$(PORT)
 
 bench: .venv/up.stamp ## measure the CPU milliseconds of one photo in every process
 	@$(BIN)/python -m loadtest.bench $(ARGS)

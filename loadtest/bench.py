@@ -111,8 +111,8 @@ def one_job(bench: Bench, content: bytes, count: int) -> None:
 
 
 @contextmanager
-def system(data: Path) -> Generator[Bench]:
-    """Run the whole system for the measurement: one worker renders, a second one does all the rest."""
+def system(data: Path, *, renderers: int = 1) -> Generator[Bench]:
+    """Run the whole system for a measurement: so many workers render, another one does all the rest."""
     port = _free_port()
     command = [
         sys.executable,
@@ -135,7 +135,8 @@ def system(data: Path) -> Generator[Bench]:
         noted = json.loads((data / "processes.json").read_text("utf-8"))
         processes = {name: int(entry["pid"]) for name, entry in noted.items()}
         env = _environment(json.loads((data / "endpoints.json").read_text("utf-8")))
-        for name, agents in (("worker", "renderer"), ("projector", "planner,projector,notifier")):
+        rendering = [("worker" if n == 0 else f"worker-{n + 1}", "renderer") for n in range(renderers)]
+        for name, agents in (*rendering, ("projector", "planner,projector,notifier")):
             worker = [sys.executable, "-m", "ebbmark.cli", "worker", "--agents", agents]
             processes[name] = _started(started, worker, log, signal.SIGTERM, env).pid
         yield Bench(base_url, processes)

@@ -3,6 +3,7 @@
 import io
 import random
 from pathlib import Path
+from statistics import NormalDist
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
@@ -35,16 +36,23 @@ def photo(width: int, height: int, *, seed: int) -> Image.Image:
             points.append((int(width * step / 40), int(level)))
         green = 90 - ridge * 24
         draw.polygon([*points, (width, height)], fill=(green // 2, green + 30, green))
-    return ImageChops.add(frame, _grain(width, height), scale=1, offset=-128)
+    return ImageChops.add(frame, _grain(width, height, chance), scale=1, offset=-128)
 
 
-def _grain(width: int, height: int) -> Image.Image:
+def _grain(width: int, height: int, chance: random.Random) -> Image.Image:
     """Return noise whose power falls with its frequency, as in nature, around 128."""
     grain = Image.new("L", (width, height), 128)
     for octave, strength in ((1, 10), (2, 14), (4, 18), (16, 26), (64, 30)):
-        noise = Image.effect_noise((max(1, width // octave), max(1, height // octave)), strength)
+        noise = _noise((max(1, width // octave), max(1, height // octave)), strength, chance)
         grain = ImageChops.add(grain, noise.resize((width, height), Image.Resampling.BICUBIC), offset=-128)
     return grain.filter(ImageFilter.GaussianBlur(0.7)).convert("RGB")
+
+
+def _noise(size: tuple[int, int], strength: float, chance: random.Random) -> Image.Image:
+    """Return normally distributed noise around 128; Pillow's own is another one in each process."""
+    spread = NormalDist(128, strength)
+    grey = [min(255, max(0, round(spread.inv_cdf((level + 0.5) / 256)))) for level in range(256)]
+    return Image.frombytes("L", size, chance.randbytes(size[0] * size[1])).point(grey)
 
 
 def encoded(frame: Image.Image, *, form: str = "JPEG", orientation: int | None = None) -> bytes:

@@ -28,6 +28,7 @@ from ebbmark.topics import TOPICS, Topic
 from ingest.problems import STATUS_BY_CODE, status_of
 from ingest.redrive import REFUSED
 from ingest.remedies import REMEDIES
+from loadtest.shapes import SHAPES
 from tests.unit.imaging.photos import flat, opened, saved
 
 ROOT = Path(__file__).parents[2]
@@ -222,9 +223,27 @@ def test_every_metric_stands_in_the_operating_manual_with_its_help_and_labels() 
     assert sorted(table) == sorted(written)
 
 
+def test_every_metric_of_the_load_generator_stands_in_its_manual() -> None:
+    written: list[list[str]] = []
+    for path, call in calls("loadtest"):
+        if path.name == "metrics.py" and called(call) in {"Counter", "Gauge", "Histogram"}:
+            name, about, *labels = (ast.literal_eval(each) for each in call.args)
+            written.append([f"`{name}`", ", ".join(labels[0]) if labels else "—", about])
+    (table,) = tables(section("docs/load.md", "## In Prometheus"))
+    assert sorted(table) == sorted(written)
+
+
+def test_every_shape_of_load_stands_in_the_manual() -> None:
+    (table,) = tables(section("docs/load.md", "## The shapes"))
+    assert [row[0].strip("`") for row in table] == list(SHAPES)
+    ways = {"event stream": "events", "polls": "polls"}
+    assert [ways[row[2]] for row in table] == [shape.watch for shape in SHAPES.values()]
+
+
 @EVERY_DOCUMENT
 def test_metrics_that_are_named_exist(name: str) -> None:
-    known = (ROOT / "observability/metrics.py").read_text("utf-8")
+    homes = ("observability/metrics.py", "loadtest/metrics.py")
+    known = "".join((ROOT / home).read_text("utf-8") for home in homes)
     named = re.findall(r"\bebbmark_[a-z]+_[a-z_]+", DOCUMENTS[name])
     assert [each for each in named if f'"{each}"' not in known] == []
 

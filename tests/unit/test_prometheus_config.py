@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from devstack import prometheus
+from loadtest.metrics import PORT as LOAD_PORT
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "observability" / "prometheus"
@@ -36,8 +37,18 @@ def test_promtool_finds_no_fault(config: Path, promtool: str, tmp_path: Path) ->
 
 
 def test_the_local_stack_is_scraped_from_the_file_that_it_writes() -> None:
-    (job,) = jobs(LOCAL).values()
-    assert job["file_sd_configs"][0]["files"] == ["TARGETS_FILE"]
+    assert jobs(LOCAL)["ebbmark"]["file_sd_configs"][0]["files"] == ["TARGETS_FILE"]
+
+
+def test_the_local_stack_scrapes_the_load_generator_where_it_serves_its_metrics() -> None:
+    (group,) = jobs(LOCAL)["loadtest"]["static_configs"]
+    assert group == {"targets": [f"127.0.0.1:{LOAD_PORT}"], "labels": {"process": "loadtest"}}
+
+
+def test_nobody_is_paged_when_no_load_test_runs() -> None:
+    groups = yaml.safe_load((FOLDER / "rules.yml").read_text("utf-8"))["groups"]
+    (down,) = [rule for group in groups for rule in group["rules"] if rule.get("alert") == "ProcessDown"]
+    assert down["expr"] == 'up{job!="loadtest"} == 0'
 
 
 def test_every_kind_of_process_is_scraped_in_containers() -> None:
