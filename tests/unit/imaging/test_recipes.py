@@ -141,7 +141,7 @@ def test_what_is_no_recipe_is_refused(raw: bytes | str) -> None:
             "invalid-parameter",
             "one of bottom, bottom-left,",
         ),
-        (step(operation="watermark", text="日"), "missing-glyph", "The font has no character for '日'."),
+        (step(operation="watermark", text="བ"), "missing-glyph", "No font has a character for 'བ'."),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_it_must_be(raw: str, code: str, detail: str) -> None:
@@ -190,7 +190,7 @@ def test_a_field_may_name_its_operation() -> None:
         ([""], {}, "no-operations", "Choose at least one operation"),
         (["resize,resize"], {"width": "8"}, "invalid-recipe", "takes an operation once"),
         (["sepia"], {}, "unknown-operation", "There is no operation 'sepia'"),
-        (["watermark"], {"text": "日"}, "missing-glyph", "'日'"),
+        (["watermark"], {"text": "བ"}, "missing-glyph", "'བ'"),
     ],
 )
 def test_a_wrong_form_is_refused(
@@ -232,6 +232,7 @@ def test_the_schema_is_json_and_lists_what_is_required() -> None:
         "minimum": 0,
         "maximum": 1,
         "default": 0.6,
+        "examples": [0.6, 0.25],
     }
 
 
