@@ -188,7 +188,9 @@ def test_a_field_may_name_its_operation() -> None:
         (["resize"], {"width": "wide"}, "invalid-parameter", "width must be a whole number from 1 to 16384."),
         (["resize"], {"width": "8", "enlarge": "maybe"}, "invalid-parameter", "must be true or false."),
         ([""], {}, "no-operations", "Choose at least one operation"),
-        (["resize,resize"], {"width": "8"}, "invalid-recipe", "takes an operation once"),
+        (["resize,resize"], {"width": "8"}, "invalid-parameter", "write resize.width or resize.2.width."),
+        (["resize"], {"resize.2.width": "8"}, "invalid-parameter", "takes a parameter 'resize.2.width'."),
+        (["watermark", "watermark"], {"watermark.text": "x"}, "invalid-parameter", "needs a text"),
         (["sepia"], {}, "unknown-operation", "There is no operation 'sepia'"),
         (["watermark"], {"text": "བ"}, "missing-glyph", "'བ'"),
     ],
@@ -200,6 +202,17 @@ def test_a_wrong_form_is_refused(
         recipe_from_form(operations, fields)
     assert refused.value.code == code
     assert detail in refused.value.detail
+
+
+def test_the_short_form_takes_several_marks() -> None:
+    fields = {"watermark.text": "© Ann", "watermark.2.text": "PROOF", "watermark.2.position": "tiled"}
+    recipe = recipe_from_form(["watermark,grayscale,watermark"], fields)
+    assert recipe.operations == (
+        Watermark(text="© Ann"),
+        Grayscale(),
+        Watermark(text="PROOF", position="tiled"),
+    )
+    assert parse_recipe(recipe.to_json()) == recipe
 
 
 def test_no_field_belongs_to_two_operations_that_come_with_ebbmark() -> None:
