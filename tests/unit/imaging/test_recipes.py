@@ -249,6 +249,14 @@ def test_the_schema_is_json_and_lists_what_is_required() -> None:
     }
 
 
+def test_every_parameter_of_the_watermark_has_examples_that_are_accepted() -> None:
+    (described,) = [each for each in operations_schema() if each["name"] == "watermark"]
+    for name, parameter in parameters_of(described).items():
+        assert parameter["examples"], name
+        for example in parameter["examples"]:
+            parse_recipe(step(**{"operation": "watermark", "text": "x", name: example}))
+
+
 def test_an_operation_cannot_be_made_without_an_edit() -> None:
     with pytest.raises(TypeError, match="abstract method 'edit'"):
         Operation()  # type: ignore[abstract]
