@@ -7,11 +7,11 @@ ARGS ?=
 OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
-.PHONY: help up test lint demo load bench fairness chaos screenshots lock clean
+.PHONY: help up test lint demo load bench fairness chaos screenshots contact-sheet lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: .venv/up.stamp ## run the whole system here, on real servers (PORT=8000 DATA=.data WORKERS=1)
 	@exec $(BIN)/python -m devstack up --data '$(DATA)' --port $(PORT) --workers $(WORKERS)
@@ -44,6 +44,9 @@ chaos: .venv/dev.stamp ## break everything at random and check that nothing is l
 
 screenshots: .venv/dev.stamp ## take the README's pictures from a running system (PORT=8000)
 	@$(BIN)/python docs/screenshots.py --url http://127.0.0.1:$(PORT)
+
+contact-sheet: .venv/dev.stamp ## draw every kind of mark over every kind of photo, for docs/images
+	@$(BIN)/python docs/contact_sheet.py
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml

@@ -126,6 +126,7 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
         chosen = [each for name, each in catalogue().items() if name in operations]
         taken = {name for each in chosen for name in each.__struct_fields__}
         flat = {name: value for name, value in flat.items() if name in taken}
-    if has_logo and "watermark" in operations:
-        flat["logo"] = "true"
+    if has_logo and "watermark" in operations and not any(name.endswith(".logo") for name in flat):
+        # The first of several marks, unless the form says which.
+        flat["watermark.logo" if operations.count("watermark") > 1 else "logo"] = "true"
     return recipe_from_form(operations, flat)

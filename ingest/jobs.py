@@ -18,6 +18,8 @@ from ebbmark.errors import Conflict, LimitExceeded, Rejected, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import PhotoUploaded
 from ebbmark.imaging.codec import sniff
+from ebbmark.imaging.drawing import LOGO_LIMITS
+from ebbmark.imaging.facts import waits_for_total
 from ebbmark.ledger import CANCELLED, JobRow, Ledger, NewJob, NewPhoto, PhotoRow, Wanted
 from ebbmark.ledger.deliveries import Webhook
 from ebbmark.settings import Settings
@@ -121,7 +123,7 @@ class Door:
         return photo
 
     def _described(self, n: int, given_name: str, spool: Spool) -> NewPhoto:
-        name, refusal = safe_name(given_name), self._refusal(spool)
+        name, refusal = safe_name(given_name), self._refusal(spool, self._settings.photo.bytes)
         if refusal is None:
             return NewPhoto(n=n, name=name, size=spool.size, sha256=spool.sha256)
         return NewPhoto(n=n, name=name, size=0, sha256=spool.sha256, code=refusal.code, detail=refusal.detail)
@@ -130,9 +132,9 @@ class Door:
         """Store the image that the watermark carries; return its SHA-256.
 
         Raises:
-            Rejected: it is no image that we read.
+            Rejected: it is no image that we read, or larger than a logo may be.
         """
-        refusal = self._refusal(spool)
+        refusal = self._refusal(spool, min(LOGO_LIMITS.bytes, self._settings.photo.bytes))
         if refusal is not None:
             raise Rejected("invalid-logo", f"The logo cannot be used. {refusal.detail}")
         await self._put(logo_key(job, spool.sha256), spool.content())
@@ -143,12 +145,11 @@ class Door:
         async with self._large if isinstance(content, Path) else nullcontext():
             await self._store.put(key, content)
 
-    def _refusal(self, spool: Spool) -> Rejected | None:
+    def _refusal(self, spool: Spool, most: int) -> Rejected | None:
         if spool.size == 0:
             return Rejected("empty-file", "The file is empty.")
-        if spool.too_large:
-            limit = self._settings.photo.bytes / 1024**2
-            return LimitExceeded("file-too-large", f"The file is larger than {limit:g} MiB.")
+        if spool.too_large or spool.size > most:
+            return LimitExceeded("file-too-large", f"The file is larger than {most / 1024**2:g} MiB.")
         if sniff(spool.head) is None:
             return Rejected("unsupported-format", "This is not a JPEG, PNG or WebP image.")
         return None
@@ -271,7 +272,8 @@ class Door:
                 raise Conflict("job-sealed", "This job takes no more photos.")
             if row.sha256 != photo.sha256:
                 raise _taken(photo.n)
-        await self._order(job.id, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
+        if job.recipe is None or not waits_for_total(job.recipe):
+            await self._order(job.id, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
         metrics.PHOTOS_ACCEPTED.inc(len(rows))
         return rows
 
@@ -284,6 +286,7 @@ class Door:
 
         Raises:
             Conflict: it holds another number of photos, or was sealed with one, or is gone.
+            Unavailable: it may be sealed all the same; sealing it again is harmless.
         """
         if job.recipe is None:
             raise Conflict("recipe-missing", "The job does not say yet what to do with its photos.")
@@ -294,7 +297,15 @@ class Door:
             raise Conflict("job-gone", "The job was deleted in the meantime.")
         if sealed.state is JobState.OPEN or sealed.total != total:
             raise Conflict("wrong-total", f"The job does not hold exactly {total} photos.")
+        if waits_for_total(job.recipe):
+            await self._order_waiting(job.id)
         return sealed
+
+    async def _order_waiting(self, job: UUID) -> None:
+        """Order what nobody could claim while the number of photos was not known."""
+        snapshot = await self._ledger.snapshot(job)
+        rows = snapshot.photos if snapshot else ()
+        await self._order(job, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
 
     async def abandon(self, opened: Opened) -> None:
         """Have what was not accepted deleted, now if the ledger answers, unless another request holds it."""

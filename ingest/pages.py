@@ -118,10 +118,12 @@ def retry_page(
     """Return the form that retries failed photos with other options; it shows those of the last time."""
     steps: list[dict[str, Any]] = msgspec.json.decode(recipe)["operations"] if recipe else []
     chosen = {step["operation"]: step for step in steps}
+    repeats = len(chosen) < len(steps)  # which no form of one group for each operation can show
     return _ENVIRONMENT.get_template("retry.html").render(
         operations=_ordered([_with_defaults(each, chosen.get(each["name"], {})) for each in operations]),
         chosen=chosen,
         has_logo=has_logo,
+        whole=msgspec.json.format(recipe or b"", indent=1).decode() if repeats else None,
         job=status,
         photos=[photo for photo in status["photos"] if photo["retryable"] and photo["code"] != CANCELLED],
         places=_PLACES,

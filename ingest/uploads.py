@@ -18,6 +18,7 @@ from litestar.exceptions import InternalServerException
 from msgspec import Struct
 
 from ebbmark.errors import EbbmarkError, LimitExceeded, Rejected, Unavailable
+from ebbmark.imaging.drawing import LOGO_LIMITS
 from ebbmark.settings import Settings
 
 _IN_MEMORY = 256 * 1024
@@ -280,7 +281,8 @@ class _Form:
         if self._texts > _FIELDS:
             raise LimitExceeded("form-too-large", "The form has too many fields.")
         self.segment = segment
-        self.spool = Spool(self._settings.http.spool, self._settings.photo.bytes if is_file else _FIELD_BYTES)
+        most = LOGO_LIMITS.bytes if segment.name == "logo" else self._settings.photo.bytes
+        self.spool = Spool(self._settings.http.spool, most if is_file else _FIELD_BYTES)
 
 
 async def _end_part(

@@ -229,7 +229,12 @@ def _size(pixels: int) -> str:
 
 
 def _facts(claim: Claim) -> dict[str, str]:
-    return {"filename": PurePath(claim.name).stem, "n": str(claim.n + 1)}
+    known = {"filename": PurePath(claim.name).stem, "n": str(claim.n + 1)}
+    if claim.total is not None:
+        known["total"] = str(claim.total)
+    if claim.sent_on is not None:
+        known["date"] = claim.sent_on.isoformat()
+    return known
 
 
 def _describe(rendered: Rendered) -> dict[str, str]:

@@ -214,7 +214,10 @@ def _tables(frame: Image.Image, origin: Origin) -> list[Table] | None:
 
 
 def facts(exif: Image.Exif | None) -> dict[str, str]:
-    """Return the `date` (ISO 8601) and `camera` a file names, each only if it does."""
+    """Return what a file says of itself: `exif.date` (ISO 8601), `exif.camera`, `exif.artist`, `copyright`.
+
+    Each is there only if the file names it.
+    """
     if exif is None:
         return {}
     try:
@@ -224,8 +227,21 @@ def facts(exif: Image.Exif | None) -> dict[str, str]:
     found = _DATE.match(taken or _words(exif, ExifTags.Base.DateTime))
     maker, model = _words(exif, ExifTags.Base.Make), _words(exif, ExifTags.Base.Model)
     camera = model if model.startswith(maker) else f"{maker} {model}"
-    named = {"date": "-".join(found.groups()) if found else "", "camera": camera.strip()}
-    return {name: value for name, value in named.items() if value}
+    named = {
+        "exif.date": "-".join(found.groups()) if found else "",
+        "exif.camera": camera.strip(),
+        "exif.artist": _words(exif, ExifTags.Base.Artist),
+        "copyright": _words(exif, ExifTags.Base.Copyright),
+    }
+    return {name: _unicode(value) for name, value in named.items() if value}
+
+
+def _unicode(words: str) -> str:
+    """Return words as their writer meant them: Pillow reads Latin-1, and most programs write UTF-8."""
+    try:
+        return words.encode("latin-1").decode()
+    except UnicodeError:
+        return words
 
 
 def flatten(frame: Image.Image) -> Image.Image:

@@ -1,37 +1,48 @@
-"""The fonts a mark is written in, and which characters they have.
+"""The fonts a mark is written in, which characters they have, and which font writes which part of a text.
 
-Text is laid out by Pillow's basic engine: the better one (Raqm) needs a library of the host, and the
-same text must look the same on every host. Scripts that cannot be set without it count as missing.
+Every font comes from an installed package, and HarfBuzz from a wheel, so the same text looks the same on
+every host.
 """
 
 import functools
 import importlib.metadata
-import struct
+import importlib.resources
+import itertools
 import unicodedata
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import uharfbuzz
 
 from ebbmark.errors import Rejected
+from ebbmark.imaging.bidi import FSI, PDI
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from PIL.ImageFont import FreeTypeFont
+__all__ = ["Face", "Part", "check_text", "faces", "hb", "legible", "parts"]
 
-__all__ = ["Face", "check_text", "face_for", "legible"]
+hb: Any = uharfbuzz
+"""HarfBuzz, whose wheel has no types."""
 
 FONT_ENTRY_POINT_GROUP = "fontpkg.family"
 FIRST_FAMILY = "noto_sans"
+FALLBACKS = ("manimgx_fonts", "manimgx_fonts_cjk")
+"""Packages of fonts that have no entry point: nineteen more scripts, then Chinese, Japanese, Korean."""
 WEIGHT, WIDTH = 600, 100
 
-# Devanagari, which Noto Sans has, becomes wrong words without shaping.
-_NEEDS_SHAPING = range(0x0900, 0x0980)
-_UNICODE_TABLES = {(3, 10): 1, (0, 4): 2, (0, 6): 3}
-_GROUPED_FORMAT = 12
+_JOINING = frozenset({"\u200c", "\u200d", *map(chr, range(0xFE00, 0xFE10))})
+"""What shapes its neighbours, or chooses among their forms, and needs no glyph of its own."""
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_ISOLATING = frozenset({FSI, PDI})
+_UNDRAWN = _JOINING | _ISOLATING
+_JOINER = "\u200d"
 
 
 class Face:
-    """One font file: the characters it has, and the font at any size."""
+    """One font: the characters it has, and itself at any size."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,101 +51,147 @@ class Face:
         return f"Face({self.path.name})"
 
     @functools.cached_property
-    def characters(self) -> frozenset[int]:
-        """Every code point the font has a glyph for."""
-        return _characters(self.path.read_bytes()).difference(_NEEDS_SHAPING)
+    def _face(self) -> Any:  # noqa: ANN401 - as above
+        return hb.Face(hb.Blob.from_file_path(str(self.path)))
 
-    def missing(self, text: str) -> str:
-        """Return the first character of the text the font has no glyph for, or an empty string."""
-        return next((letter for letter in text if letter != "\n" and ord(letter) not in self.characters), "")
+    @functools.cached_property
+    def characters(self) -> Collection[int]:
+        """Every code point the font has a glyph for."""
+        return cast("Collection[int]", self._face.unicodes)
+
+    def has(self, text: str) -> bool:
+        """Tell whether the font can draw every character of the text."""
+        return all(letter in _UNDRAWN or ord(letter) in self.characters for letter in text)
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - faces live as long as the process
-    def at(self, size: int) -> "FreeTypeFont":
-        """Return the font with an em of `size` pixels."""
-        from PIL import ImageFont  # noqa: PLC0415 - the door checks texts and draws none
-
-        font = ImageFont.truetype(self.path, size, layout_engine=ImageFont.Layout.BASIC)
-        axes = [axis.get("name") for axis in font.get_variation_axes()]
-        if axes:
-            font.set_variation_by_axes([WEIGHT if name == b"Weight" else WIDTH for name in axes])
+    def at(self, size: int) -> Any:  # noqa: ANN401 - as above
+        """Return the font with an em of `size` of its own units."""
+        font = hb.Font(self._face)
+        font.scale = (size, size)
+        if self._face.has_var_data:
+            font.set_variations({"wght": WEIGHT, "wdth": WIDTH})
         return font
+
+
+class Part(NamedTuple):
+    """A piece of a line that one font draws in one script."""
+
+    text: str
+    face: Face
+    script: str | None
 
 
 @functools.cache
 def faces() -> tuple[Face, ...]:
-    """Return the upright face of every installed font package, Noto Sans first, then by name."""
+    """Return every installed upright face: Noto Sans, other font packages by name, then the fallbacks."""
     found = importlib.metadata.entry_points(group=FONT_ENTRY_POINT_GROUP)
     ordered = sorted(found, key=lambda entry_point: (entry_point.name != FIRST_FAMILY, entry_point.name))
     packages = [cast("ModuleType", entry_point.load()) for entry_point in ordered]
-    return tuple(Face(path) for package in packages if (path := _upright(cast("Path", package.ROOT))))
+    chosen = [_upright(_fonts_in(cast("Path", package.ROOT)))[:1] for package in packages]
+    for name in FALLBACKS:
+        with suppress(ModuleNotFoundError):
+            chosen.append(_upright(_fonts_in(Path(str(importlib.resources.files(name))))))
+    return tuple(Face(path) for path in itertools.chain.from_iterable(chosen))
 
 
-def face_for(text: str) -> Face:
-    """Return the first face that has every character of the text.
+def parts(line: str) -> Iterator[Part]:
+    """Split a line, without the signs that isolate, where its font or its script changes.
+
+    A letter and the marks on it are of one font, the first that has them all. What is of every script,
+    such as a blank or a digit, goes with the script before it.
 
     Raises `Rejected` with `missing-glyph`.
     """
-    for face in faces():
-        if not face.missing(text):
-            return face
-    letter = faces()[0].missing(text)
-    shown = f"'{letter}'" if letter.isprintable() else f"U+{ord(letter):04X}"
-    raise Rejected("missing-glyph", f"The font has no character for {shown}.")
+    known = [
+        (cluster, _face_for(cluster), _script_of(cluster[0]))
+        for cluster in _clusters(line)
+        if cluster not in _ISOLATING
+    ]
+    script = next((each for _, _, each in known if each), None)
+    joined: list[Part] = []
+    for cluster, face, own in known:
+        script = own or script
+        if joined and (joined[-1].face, joined[-1].script) == (face, script):
+            joined[-1] = Part(joined[-1].text + cluster, face, script)
+        else:
+            joined.append(Part(cluster, face, script))
+    return iter(joined)
 
 
 def check_text(text: str) -> str:
     """Return the text as it will be drawn: composed, with plain line ends, without blank edges.
 
-    Raises `Rejected` with `missing-glyph`.
+    Signs that turn the direction of writing are left out: a text is ordered by its letters. Raises
+    `Rejected` with `missing-glyph`.
     """
-    plain = unicodedata.normalize("NFC", "\n".join(text.splitlines()).expandtabs(4)).strip()
-    face_for(plain)
+    turned = "".join(letter for letter in text if letter not in _TURNING)
+    plain = unicodedata.normalize("NFC", "\n".join(turned.splitlines()).expandtabs(4)).strip()
+    for line in plain.split("\n"):
+        list(parts(line))
     return plain
 
 
 def legible(text: str) -> str:
-    """Return the text with `_` for every character no font has; for words nobody can be asked about."""
-    plain = unicodedata.normalize("NFC", text)
-    return "".join("_" if all(face.missing(letter) for face in faces()) else letter for letter in plain)
+    """Return words nobody can be asked about as something that can be drawn, in one line.
 
-
-def _upright(root: Path) -> Path | None:
-    files = sorted(
-        path for path in root.rglob("*") if path.suffix in {".otf", ".ttf"} and "Italic" not in path.name
+    What turns the direction of writing is left out, what controls anything else is a blank, and `_` stands
+    for every character that no font has.
+    """
+    plain = "".join(letter for letter in unicodedata.normalize("NFC", text) if letter not in _TURNING)
+    return "".join(
+        " "
+        if letter not in _UNDRAWN and unicodedata.category(letter) in {"Cc", "Cf", "Zl", "Zp", "Zs"}
+        else letter
+        if _drawable(letter)
+        else "_"
+        for letter in plain
     )
-    regular = [path for path in files if "[" in path.name or "Regular" in path.name]
-    return next(iter(regular or files), None)
 
 
-def _characters(font: bytes) -> frozenset[int]:
-    """Read the character map of a TrueType or OpenType font, without drawing anything."""
-    (tables,) = struct.unpack_from(">H", font, 4)
-    directory = {
-        font[at : at + 4]: struct.unpack_from(">I", font, at + 8)[0] for at in range(12, 12 + 16 * tables, 16)
-    }
-    start = directory[b"cmap"]
-    (subtables,) = struct.unpack_from(">H", font, start + 2)
-    for at in range(start + 4, start + 4 + 8 * subtables, 8):
-        platform, encoding, offset = struct.unpack_from(">HHI", font, at)
-        map_at = start + offset
-        (table_format,) = struct.unpack_from(">H", font, map_at)
-        if (platform, encoding) in _UNICODE_TABLES and table_format == _GROUPED_FORMAT:
-            (groups,) = struct.unpack_from(">I", font, map_at + 12)
-            spans = struct.iter_unpack(">III", font[map_at + 16 : map_at + 16 + 12 * groups])
-            return frozenset(code for first, last, _ in spans for code in range(first, last + 1))
-    return _characters_of_basic_plane(font, start)
+def _clusters(line: str) -> Iterator[str]:
+    """Split a line into letters, each with the marks on it and what is joined to it."""
+    cluster = ""
+    for letter in line:
+        joins = letter in _JOINING or unicodedata.category(letter).startswith("M")
+        if cluster and not joins and not (cluster[-1] == _JOINER and not letter.isspace()):
+            yield cluster
+            cluster = ""
+        cluster += letter
+    if cluster:
+        yield cluster
 
 
-def _characters_of_basic_plane(font: bytes, start: int) -> frozenset[int]:
-    (subtables,) = struct.unpack_from(">H", font, start + 2)
-    found: set[int] = set()
-    for at in range(start + 4, start + 4 + 8 * subtables, 8):
-        platform, encoding, offset = struct.unpack_from(">HHI", font, at)
-        map_at = start + offset
-        if (platform, encoding) == (3, 1) and struct.unpack_from(">H", font, map_at)[0] == 4:
-            (doubled,) = struct.unpack_from(">H", font, map_at + 6)
-            ends = struct.unpack_from(f">{doubled // 2}H", font, map_at + 14)
-            starts = struct.unpack_from(f">{doubled // 2}H", font, map_at + 16 + doubled)
-            for first, last in zip(starts, ends, strict=True):
-                found.update(range(first, last + 1))
-    return frozenset(found - {0xFFFF})
+@functools.lru_cache(maxsize=4096)
+def _face_for(cluster: str) -> Face:
+    for face in faces():
+        if face.has(cluster):
+            return face
+    absent = [letter for letter in cluster if not _drawable(letter)]
+    letter = (absent or [cluster])[0]
+    shown = f"'{letter}'" if letter.isprintable() else f"U+{ord(letter[0]):04X}"
+    raise Rejected("missing-glyph", f"No font has a character for {shown}.")
+
+
+@functools.lru_cache(maxsize=4096)
+def _drawable(letter: str) -> bool:
+    return any(face.has(letter) for face in faces())
+
+
+@functools.lru_cache(maxsize=4096)
+def _script_of(letter: str) -> str | None:
+    """Return the ISO 15924 tag of a letter's script, None for what is used in several."""
+    buffer = hb.Buffer()
+    buffer.add_str(letter)
+    buffer.guess_segment_properties()
+    return cast("str | None", buffer.script)
+
+
+def _fonts_in(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.suffix in {".otf", ".ttf", ".ttc"})
+
+
+def _upright(files: list[Path]) -> list[Path]:
+    """Leave out italics, and other weights where there is a regular one or one of every weight."""
+    upright = [path for path in files if "Italic" not in path.name]
+    every = [path for path in upright if "[" in path.name or "VF" in path.name or "Regular" in path.name]
+    return every or upright

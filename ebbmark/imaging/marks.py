@@ -1,50 +1,26 @@
 """A mark is drawn once and remembered: each photo after the first only pays for pasting it."""
 
-import functools
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-import msgspec
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops
 
-from ebbmark.errors import Rejected
-from ebbmark.imaging import codec, fonts
+from ebbmark.imaging import codec, drawing
+from ebbmark.imaging.drawing import Design
 from ebbmark.imaging.layout import Arrangement
 
-__all__ = ["DARK", "LIGHT", "Align", "Design", "Ink", "Mark", "Memory", "draw", "extent", "paste"]
+__all__ = ["Mark", "Memory", "draw", "extent", "paste"]
 
-Align = Literal["left", "center", "right"]
-Ink = tuple[int, int, int]
 T = TypeVar("T")
-
-LIGHT: Ink = (255, 255, 255)
-DARK: Ink = (16, 16, 16)
-
-LINE_HEIGHT = 1.25
-OUTLINE_WIDTH, OUTLINE_STRENGTH = 1 / 20, 0.5
-LOGO_EDGE, LOGO_GAP = 4.0, 0.4
-"""The long edge of a logo, and its distance from the text below it, in ems."""
 
 LEAST_EM, LARGEST_EM = 96, 3072
 """A mark is drawn at 96 pixels an em, or a doubling of it, and scaled down from there: no rounding of
 glyphs to pixels then changes its proportions from one photo to the next."""
 
 MEMORY_BYTES = 48 * codec.MEGA
-LOGO_LIMITS = codec.Limits(bytes=5 * codec.MEGA, pixels=25 * codec.MEGA)
 SLICES = 12
-
-
-class Design(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides the look of a mark, but not its size."""
-
-    text: str
-    logo: str
-    """SHA-256 of the logo's file, or nothing."""
-    ink: Ink
-    outline: bool
-    align: Align
 
 
 class Piece(NamedTuple):
@@ -115,14 +91,16 @@ def draw(design: Design, logo: bytes, plan: Arrangement, opacity: float) -> Mark
         em = LEAST_EM
         while em < wanted and em < LARGEST_EM:
             em *= 2
-        canvas = _drawing(design, logo, em).resize(plan.size, Image.Resampling.LANCZOS)
+        # The sharper one leaves a rim of another shade around letters on a plate.
+        by = Image.Resampling.HAMMING if design.plate else Image.Resampling.LANCZOS
+        canvas = _drawing(design, logo, em).resize(plan.size, by)
         if plan.angle:
             canvas = canvas.rotate(plan.angle, Image.Resampling.BICUBIC, expand=True)
         width, height = plan.outer
         if canvas.size != plan.outer:
             left, top = (canvas.width - width) // 2, (canvas.height - height) // 2
             canvas = canvas.crop((left, top, left + width, top + height))
-        if not (design.logo or design.outline):
+        if design.plain:
             # Of one colour, which scaling would have rounded off.
             plain = Image.new("RGB", canvas.size, design.ink)
             plain.putalpha(canvas.getchannel("A"))
@@ -185,67 +163,6 @@ def _weight(mark: Mark) -> int:
 
 
 def _drawing(design: Design, logo: bytes, em: int) -> Image.Image:
-    """Return the mark drawn upright at full strength, in mode RGBA."""
-
-    def make() -> Image.Image:
-        parts = [_logo(logo, em)] if design.logo else []
-        if design.text:
-            parts.append(_writing(design, em))
-        width = max(part.width for part in parts)
-        height = sum(part.height for part in parts) + round(LOGO_GAP * em) * (len(parts) - 1)
-        canvas = Image.new("RGBA", (width, height))
-        top = 0
-        for part in parts:
-            left = {"left": 0, "center": (width - part.width) // 2, "right": width - part.width}[design.align]
-            canvas.paste(part, (left, top))
-            top += part.height + round(LOGO_GAP * em)
-        return canvas
-
-    return _drawings.recall((design, em), make, lambda image: 4 * image.width * image.height)
-
-
-def _writing(design: Design, em: int) -> Image.Image:
-    """Write the lines of the text, cut to their ink."""
-    font = fonts.face_for(design.text).at(em)
-    stroke = max(1, round(OUTLINE_WIDTH * em)) if design.outline else 0
-    lines = design.text.split("\n")
-    boxes = [font.getbbox(line, stroke_width=stroke, anchor="ls") for line in lines]
-    width = max(1, round(max(right - left for left, _, right, _ in boxes)))
-    step = LINE_HEIGHT * em
-    top = min(round(box[1] + step * row) for row, box in enumerate(boxes))
-    bottom = max(round(box[3] + step * row) for row, box in enumerate(boxes))
-    size = width, max(1, bottom - top)
-    letters, around = Image.new("L", size), Image.new("L", size)
-    for row, (line, box) in enumerate(zip(lines, boxes, strict=True)):
-        free = width - (box[2] - box[0])
-        left = {"left": 0.0, "center": free / 2, "right": free}[design.align] - box[0]
-        at = left, step * row - top
-        ImageDraw.Draw(letters).text(at, line, fill=255, font=font, anchor="ls")
-        if stroke:
-            ImageDraw.Draw(around).text(at, line, fill=255, font=font, anchor="ls", stroke_width=stroke)
-    ink, other = design.ink, LIGHT if _is_dark(design.ink) else DARK
-    writing = Image.composite(Image.new("RGB", size, ink), Image.new("RGB", size, other), letters)
-    faint = around.point([round(value * OUTLINE_STRENGTH) for value in range(256)])
-    writing.putalpha(ImageChops.lighter(letters, faint))
-    return writing
-
-
-def _logo(logo: bytes, em: int) -> Image.Image:
-    image = _logo_frame(logo)
-    scale = LOGO_EDGE * em / max(image.size)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-
-
-@functools.lru_cache(maxsize=2)
-def _logo_frame(logo: bytes) -> Image.Image:
-    """Decode a logo. Raises `Rejected` with `bad-logo`."""
-    try:
-        return codec.decode(logo, LOGO_LIMITS)[0].convert("RGBA")
-    except Rejected as exc:
-        raise Rejected("bad-logo", f"The logo cannot be used. {exc.detail}") from exc
-
-
-def _is_dark(ink: Ink) -> bool:
-    red, green, blue = ink
-    return 299 * red + 587 * green + 114 * blue < 128_000
+    return _drawings.recall(
+        (design, em), lambda: drawing.draw(design, logo, em), lambda image: 4 * image.width * image.height
+    )

@@ -33,7 +33,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """The file of the job's logo, as it was uploaded."""
 
     facts: Callable[[], Mapping[str, str]] = dict
-    """What is known of this photo by name: `filename`, `n`, `date` and `camera`, each only if known."""
+    """What is known of this photo, each only if known; `ebbmark.imaging.facts.NAMES` are the names."""
+
+    scale: float = 1.0
+    """Pixels of this frame for each of the result: below 1 where a small copy shows what that will be.
+
+    Only what is measured in pixels needs it; what is a share of the frame is alike at any size.
+    """
 
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):

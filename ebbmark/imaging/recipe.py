@@ -71,15 +71,16 @@ def recipe_from_form(operations: Sequence[str], fields: Mapping[str, str]) -> Re
     """Read a recipe from the short form: names such as `resize,watermark`, and flat fields.
 
     A field goes to the operation that declares it; when two of the chosen ones do, or to be clear, it is
-    written `watermark.size`. Empty fields count as absent. Raises what `parse_recipe` raises.
+    written `watermark.size`. An operation may be named again: the fields of the second are written
+    `watermark.2.size`. Empty fields count as absent. Raises what `parse_recipe` raises.
     """
     names = [name for part in operations for name in re.split(r"[,\s]+", part) if name]
     _check_count(len(names))
-    if len(set(names)) < len(names):
-        raise Rejected("invalid-recipe", "The short form takes an operation once; send JSON for more.")
-    steps: dict[str, dict[str, object]] = {name: {"operation": name} for name in names}
+    told = _told_apart(names)
+    steps: dict[str, dict[str, object]] = {label: {"operation": name} for label, name in told.items()}
     takes = {
-        name: cast("dict[str, dict[str, object]]", schema_of(_class_of(name))["properties"]) for name in names
+        label: cast("dict[str, dict[str, object]]", schema_of(_class_of(name))["properties"])
+        for label, name in told.items()
     }
     for field, value in fields.items():
         if value:
@@ -98,6 +99,15 @@ def _check_count(count: int) -> None:
         raise Rejected("no-operations", f"Choose at least one operation: {', '.join(catalogue())}.")
     if count > MOST_OPERATIONS:
         raise Rejected("too-many-operations", f"A recipe can have at most {MOST_OPERATIONS} operations.")
+
+
+def _told_apart(names: Sequence[str]) -> dict[str, str]:
+    """Return the names by what their fields begin with: `watermark`, `watermark.2`, and so on."""
+    told: dict[str, str] = {}
+    for place, name in enumerate(names):
+        again = names[:place].count(name)
+        told[f"{name}.{again + 1}" if again else name] = name
+    return told
 
 
 def _class_of(name: object) -> type[Operation]:

@@ -49,7 +49,7 @@ def render(
 ) -> Rendered:
     """Render one photo. Equal input gives an equal result but for its times; nothing is kept but drawn marks.
 
-    `facts` is what a mark may say of the photo and its file does not know: `filename` and `n`.
+    `facts` is what a mark may say of the photo and its file does not know: `filename`, `n`, `total`, `date`.
 
     Raises `Rejected` when this photo cannot be rendered by this recipe and `LimitExceeded` when it outran
     a limit; repeating the call cannot help in either case.

@@ -1,28 +1,30 @@
-"""The watermark: a text, a logo or both, once or tiled, looking the same on every photo."""
+"""The watermark: a text, a logo or both, once or all over, looking the same on every photo."""
 
 import hashlib
-import re
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 from PIL import Image, ImageStat
 
 from ebbmark.errors import Rejected
-from ebbmark.imaging import codec, fonts, layout, marks
-from ebbmark.imaging.layout import Position
+from ebbmark.imaging import codec, drawing, facts, fonts, layout, marks
+from ebbmark.imaging.layout import Measure, Position
 from ebbmark.imaging.operation import Context, Operation
 
 if TYPE_CHECKING:
-    from ebbmark.imaging.marks import Ink
+    from ebbmark.imaging.drawing import Ink
+    from ebbmark.imaging.typesetting import Align
 
 __all__ = ["Watermark"]
 
 TILED_ANGLE = -30.0
-LONGEST_FACT = 80
-_FACT = re.compile(r"\{(filename|n|date|camera)\}")
+LARGEST_EM = 4096
 _BRIGHT = 150
 _SAMPLES = (64, 64)
+_COLOUR = "#[0-9a-fA-F]{6}"
+
+Pixels = Annotated[int, Meta(ge=1, le=LARGEST_EM)]
 
 
 class Watermark(Operation, frozen=True):
@@ -35,37 +37,86 @@ class Watermark(Operation, frozen=True):
         Meta(
             title="Text",
             description=(
-                "What the mark says, in one line or several; "
-                "{filename}, {n}, {date} and {camera} stand for the photo's own."
+                "What the mark says, in any script, in one line or several. "
+                + ", ".join(f"{{{name}}}" for name in facts.NAMES)
+                + " stand for the photo's own."
             ),
             max_length=200,
+            examples=["© Ann Example 2026", "{filename}\n{n} of {total}", "© {exif.artist}, {exif.date}"],
         ),
     ] = ""
-    logo: Annotated[bool, Meta(title="Logo", description="Use the logo uploaded with the job.")] = False
+    logo: Annotated[
+        bool, Meta(title="Logo", description="Use the logo uploaded with the job.", examples=[True])
+    ] = False
     position: Annotated[
         Position,
         Meta(
             title="Position",
-            description="Where the mark goes; tiled covers the whole photo.",
+            description=(
+                "Where the mark goes; tiled covers the photo in slanting rows, chessboard in upright ones."
+            ),
+            examples=["bottom-right", "tiled"],
         ),
     ] = "bottom-right"
     opacity: Annotated[
-        float, Meta(title="Opacity", description="0 is invisible, 1 hides what is below.", ge=0, le=1)
+        float,
+        Meta(
+            title="Opacity",
+            description="0 is invisible, 1 hides what is below.",
+            ge=0,
+            le=1,
+            examples=[0.6, 0.25],
+        ),
     ] = 0.6
     size: Annotated[
         float,
-        Meta(title="Size", description="Height of letters, a share of the short edge.", ge=0.01, le=0.5),
+        Meta(
+            title="Size",
+            description="Height of letters, a share of the short edge or of the diagonal.",
+            ge=0.01,
+            le=0.5,
+            examples=[0.05, 0.12],
+        ),
     ] = 0.05
+    relative_to: Annotated[
+        Measure,
+        Meta(
+            title="Size of what",
+            description="The diagonal lets a panorama have a mark as large as a square photo's.",
+            examples=["short-edge", "diagonal"],
+        ),
+    ] = "short-edge"
+    min_size: (
+        Annotated[
+            Pixels,
+            Meta(title="Smallest", description="Letters are never lower, in pixels.", examples=[14]),
+        ]
+        | None
+    ) = None
+    max_size: (
+        Annotated[
+            Pixels,
+            Meta(title="Largest", description="Letters are never higher, in pixels.", examples=[120]),
+        ]
+        | None
+    ) = None
     margin: Annotated[
         float,
-        Meta(title="Margin", description="Distance from the edges, a share of the short one.", ge=0, le=0.4),
+        Meta(
+            title="Margin",
+            description="Distance from the edges, a share of the short one.",
+            ge=0,
+            le=0.4,
+            examples=[0.03, 0],
+        ),
     ] = 0.03
     color: Annotated[
         str,
         Meta(
             title="Colour",
             description="auto for light or dark by what is below, or a colour such as #ff8800.",
-            pattern="^(auto|#[0-9a-fA-F]{6})$",
+            pattern=f"^(auto|{_COLOUR})$",
+            examples=["auto", "#ff8800"],
         ),
     ] = "auto"
     angle: (
@@ -76,18 +127,51 @@ class Watermark(Operation, frozen=True):
                 description="Degrees clockwise; left out, tiled marks rise by 30.",
                 ge=-180,
                 le=180,
+                examples=[-30, 90],
             ),
         ]
         | None
     ) = None
+    align: Annotated[
+        Literal["auto", "left", "center", "right"],
+        Meta(
+            title="Lines",
+            description="How several lines stand below each other; auto by the position.",
+            examples=["auto", "center"],
+        ),
+    ] = "auto"
     outline: Annotated[
-        bool, Meta(title="Outline", description="A faint edge that keeps the text legible anywhere.")
+        bool,
+        Meta(
+            title="Outline",
+            description="A faint edge that keeps the text legible anywhere.",
+            examples=[True],
+        ),
     ] = True
+    shadow: Annotated[
+        bool,
+        Meta(
+            title="Shadow",
+            description="A soft shadow that lifts the mark off the photo.",
+            examples=[True],
+        ),
+    ] = False
+    plate: Annotated[
+        str,
+        Meta(
+            title="Plate",
+            description="A ground below the mark: none, auto for the contrary of its ink, or a colour.",
+            pattern=f"^(none|auto|{_COLOUR})$",
+            examples=["none", "auto", "#003366"],
+        ),
+    ] = "none"
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "text", fonts.check_text(self.text))
         if not (self.text or self.logo):
             raise Rejected("invalid-parameter", "watermark needs a text, a logo or both.")
+        if self.min_size and self.max_size and self.min_size > self.max_size:
+            raise Rejected("invalid-parameter", "watermark: min_size must not be above max_size.")
 
     def wants_logo(self) -> bool:
         return self.logo
@@ -95,23 +179,18 @@ class Watermark(Operation, frozen=True):
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Lay the mark on the frame in place; only the pixels under it are touched."""
         logo = self._logo(context)
-        design = marks.Design(
+        design = drawing.Design(
             text=self._words(context),
             logo=hashlib.sha256(logo).hexdigest() if logo else "",
-            ink=marks.LIGHT,
+            ink=drawing.LIGHT,
             outline=self.outline,
+            shadow=self.shadow,
+            plate=None if self.plate == "none" else drawing.DARK,
             align=self._align(),
         )
-        angle = self.angle if self.angle is not None else TILED_ANGLE if self.position == "tiled" else 0.0
-        plan = layout.arrange(
-            image.size,
-            marks.extent(design, logo),
-            position=self.position,
-            size=self.size,
-            margin=self.margin,
-            angle=-angle,
-        )
-        design = msgspec.structs.replace(design, ink=self._ink(image, plan))
+        plan = self._plan(image.size, marks.extent(design, logo), context.scale)
+        ink = self._ink(image, plan)
+        design = msgspec.structs.replace(design, ink=ink, plate=self._ground(ink))
         mark = marks.draw(design, logo, plan, self.opacity)
         if mark.coloured and image.mode == "L":
             image = image.convert("RGB")
@@ -119,12 +198,21 @@ class Watermark(Operation, frozen=True):
             marks.paste(mark, image, place.left, place.top)
         return image
 
+    def _plan(self, frame: tuple[int, int], extent: tuple[float, float], scale: float) -> layout.Arrangement:
+        angle = self.angle if self.angle is not None else TILED_ANGLE if self.position == "tiled" else 0.0
+        em = layout.em_of(
+            frame,
+            self.size,
+            self.relative_to,
+            self.min_size and self.min_size * scale,
+            self.max_size and self.max_size * scale,
+        )
+        return layout.arrange(frame, extent, position=self.position, em=em, margin=self.margin, angle=-angle)
+
     def _words(self, context: Context) -> str:
-        if not _FACT.search(self.text):
+        if "{" not in self.text and "}" not in self.text:
             return self.text
-        facts = context.facts()
-        named = _FACT.sub(lambda found: fonts.legible(facts.get(found[1], ""))[:LONGEST_FACT], self.text)
-        words = "\n".join(line.strip() for line in named.splitlines()).strip()
+        words = facts.expand(self.text, context.facts())
         if not (words or self.logo):
             raise Rejected("nothing-to-write", "The photo does not say what the mark should name.")
         return words
@@ -136,16 +224,30 @@ class Watermark(Operation, frozen=True):
             raise Rejected("missing-logo", "The recipe asks for a logo, but none was uploaded.")
         return context.logo
 
-    def _align(self) -> "marks.Align":
+    def _align(self) -> "Align":
+        if self.align != "auto":
+            return self.align
         if self.position.endswith("left"):
             return "left"
         return "right" if self.position.endswith("right") else "center"
 
     def _ink(self, image: Image.Image, plan: layout.Arrangement) -> "Ink":
+        """Return the colour of the mark: as told, or what stands out from its plate or the photo."""
         if self.color != "auto":
-            return int(self.color[1:3], 16), int(self.color[3:5], 16), int(self.color[5:7], 16)
-        below = (0, 0, *image.size) if self.position == "tiled" else plan.places[0].box
-        return marks.DARK if _luma(image, below) > _BRIGHT else marks.LIGHT
+            return _rgb(self.color)
+        if self.plate.startswith("#"):
+            return drawing.contrast(_rgb(self.plate))
+        below = (0, 0, *image.size) if self.position in layout.EVERYWHERE else plan.places[0].box
+        return drawing.DARK if _luma(image, below) > _BRIGHT else drawing.LIGHT
+
+    def _ground(self, ink: "Ink") -> "Ink | None":
+        if self.plate == "none":
+            return None
+        return drawing.contrast(ink) if self.plate == "auto" else _rgb(self.plate)
+
+
+def _rgb(colour: str) -> "Ink":
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def _luma(image: Image.Image, box: tuple[int, int, int, int]) -> float:

@@ -7,7 +7,7 @@ write may be repeated. Every method raises `Unavailable` when the database does 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 from uuid import UUID
 
@@ -149,6 +149,10 @@ class Claim(Struct, frozen=True, kw_only=True):
     logo_sha256: bytes | None
     waited: timedelta = timedelta(0)
     """From the photo's acceptance to this claim, by the ledger's clock."""
+    total: int | None = None
+    """How many photos the job has, once it is sealed."""
+    sent_on: date | None = None
+    """The day the job was opened, in UTC."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -245,7 +245,8 @@ select n, pg_notify(%(channel)s, moved.id::text) from moved, ended order by n;
 
 -- name: claim
 -- Before any byte is decoded. What is not returned must not be rendered. A claimant that asks for what it
--- holds has lost the answer: it gets the same claim again.
+-- holds has lost the answer: it gets the same claim again. A recipe that names the number of photos waits for the
+-- seal: rendered before and after it, one photo would have two results.
 update photos p set
   state = 'rendering', claimant = %(claimant)s, lease_until = now() + %(lease)s,
   fence = p.fence + case when p.state = 'rendering' and p.claimant = %(claimant)s then 0 else 1 end,
@@ -255,11 +256,12 @@ from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[]) as wanted (job, n, 
 join jobs j on j.id = wanted.job
 where p.job = wanted.job and p.n = wanted.n and p.epoch = wanted.epoch
   and j.state in ('open', 'rendering') and j.recipe is not null
+  and (j.total is not null or position(convert_to('{total}', 'UTF8') in j.recipe) = 0)
   and ((p.state = 'rendering' and p.claimant = %(claimant)s)
     or (p.strikes < %(strikes)s
       and (p.state = 'queued' or (p.state = 'rendering' and p.lease_until < now()))))
 returning p.job, p.n, p.epoch, p.fence, p.strikes, coalesce(p.name, '') as name, p.sha256, j.recipe, j.logo_sha256,
-  now() - p.created_at as waited;
+  j.total, (j.created_at at time zone 'UTC')::date as sent_on, now() - p.created_at as waited;
 
 -- name: renew
 -- Whoever is alive says so; a claim that was taken over has another fence, and one that was reported no claimant.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from ebbmark.imaging.facts import waits_for_total
 from ebbmark.ledger import CANCELLED, CANCELLED_DETAIL, Claim, Completion, Outcome, Wanted
 from ebbmark.states import TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_rows import (
@@ -93,6 +94,8 @@ class MemoryRendering(Tables):
                 continue
             if job.state not in FILLING or job.recipe is None:
                 continue
+            if job.total is None and waits_for_total(job.recipe):
+                continue
             held = photo.state is PhotoState.RENDERING and photo.claimant == claimant
             free = photo.state is PhotoState.QUEUED or unleased(photo, now)
             if not held and (photo.strikes >= strikes or not free):
@@ -109,6 +112,8 @@ class MemoryRendering(Tables):
                 recipe=job.recipe,
                 logo_sha256=job.logo_sha256,
                 waited=now - photo.created_at,
+                total=job.total,
+                sent_on=job.created_at.date(),
             )
         return list(claims.values())
 

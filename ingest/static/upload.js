@@ -160,7 +160,18 @@ function tell(range) {
   form.querySelector(`output[for="${range.id}"]`).textContent = text;
 }
 
+// A swatch stands beside a colour's field: what it shows is what the field says, or what it said last.
+function pair(swatch) {
+  const field = document.getElementById(swatch.dataset.of);
+  const show = () => { if (/^#[0-9a-f]{6}$/i.test(field.value)) swatch.value = field.value.toLowerCase(); };
+  show();
+  field.addEventListener("input", show);
+  swatch.addEventListener("input", () => { field.value = swatch.value; });
+  swatch.hidden = false;
+}
+
 restore(form);
+for (const swatch of form.querySelectorAll('input[type="color"]')) pair(swatch);
 for (const range of form.querySelectorAll('input[type="range"]')) {
   tell(range);
   range.addEventListener("input", () => tell(range));

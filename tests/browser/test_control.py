@@ -20,7 +20,7 @@ from tests.browser.visits import (
 from tests.people import photo
 from tests.system import System
 
-TELLS = "{camera}"  # which a photo without EXIF does not say
+TELLS = "{exif.camera}"  # which a photo without EXIF does not say
 OPTIONS_PAGE = re.compile(r"/jobs/[\w-]{20,}/retry$")
 COUNTS = """
 window.asked = 0;

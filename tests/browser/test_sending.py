@@ -134,6 +134,24 @@ async def test_the_form_is_as_it_was_the_last_time(ann: Visit) -> None:
     ann.assert_undisturbed()
 
 
+async def test_a_colour_is_chosen_by_its_swatch_or_written(ann: Visit) -> None:
+    page = ann.page
+    field, swatch = page.get_by_label("Colour", exact=True), page.get_by_label("Choose a colour")
+    await expect(field).to_have_value("auto")
+    await swatch.fill("#ff8800")
+    await expect(field).to_have_value("#ff8800")
+    await field.fill("#00AA33")
+    await expect(swatch).to_have_value("#00aa33")
+    await page.get_by_label("Chessboard").check()
+    await page.get_by_label("Shadow").check()
+    await ann.drop(jpeg("a.jpg"))
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await ann.send()
+    await ann.see_the_end()
+    await expect(page.locator(DONE)).to_have_count(1)
+    ann.assert_undisturbed()
+
+
 @pytest.mark.parametrize("width", [360, 768, 1280])
 async def test_no_page_is_wider_than_its_window(ann: Visit, width: int) -> None:
     page = ann.page

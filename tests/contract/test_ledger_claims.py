@@ -1,7 +1,7 @@
 """Claiming and releasing photos: what the renderer asks of the ledger."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, timedelta
 from uuid import uuid4
 
 import msgspec
@@ -23,6 +23,7 @@ from tests.contract.ledgers import (
     new_photo,
     open_with,
     redispatch,
+    seal,
     sealed_with,
     see_photo,
 )
@@ -46,6 +47,25 @@ async def test_a_claim_brings_all_that_rendering_needs(ledger: Ledger) -> None:
     assert (claimed.fence, claimed.strikes) == (1, 1)
     assert (claimed.sha256, claimed.recipe, claimed.logo_sha256) == (bytes([7]) * 32, RECIPE, b"logo")
     assert (await see_photo(ledger, job, 7)).state is PhotoState.RENDERING
+
+
+async def test_a_claim_says_how_many_photos_its_job_has_once_that_is_known(ledger: Ledger) -> None:
+    job = await open_with(ledger, 2)
+    (first,) = await claim(ledger, job, 0)
+    row = await seal(ledger, job, 2)
+    (second,) = await claim(ledger, job, 1)
+    assert (first.total, second.total) == (None, 2)
+    assert row is not None
+    assert first.sent_on == second.sent_on == row.created_at.astimezone(UTC).date()
+
+
+async def test_a_recipe_that_names_the_number_of_photos_waits_for_the_seal(ledger: Ledger) -> None:
+    recipe = b'{"operations":[{"operation":"watermark","text":"{n}/{total}"}]}'
+    job = await open_with(ledger, 1, recipe=recipe)
+    assert await claim(ledger, job, 0) == []
+    await seal(ledger, job, 1)
+    (claimed,) = await claim(ledger, job, 0)
+    assert (claimed.strikes, claimed.total) == (1, 1)
 
 
 async def test_photos_of_open_and_of_sealed_jobs_may_be_claimed_together(ledger: Ledger) -> None:

@@ -239,6 +239,25 @@ async def test_the_form_of_the_options_page_retries_with_what_is_chosen(owner: O
     assert wanted == {"operations": [{"operation": "blur", "radius": 0.03}]}
 
 
+async def test_the_first_of_several_marks_carries_the_logo_unless_the_form_says_which(owner: Owner) -> None:
+    await owner.ended("poison", None, None)
+    two = field("operations", "watermark,watermark") + field("watermark.2.text", "PROOF")
+    sent = two + file(photo(32, 32), "logo.png", of="logo") + END
+    assert (await owner.ask("retry", sent, **{"content-type": FORM})).status == 202
+    assert [step["logo"] for step in json.loads((await owner.row()).recipe or b"")["operations"]] == [
+        True,
+        False,
+    ]
+    await owner.ended("poison", epoch=1)
+    other = two + field("watermark.text", "me") + field("watermark.2.logo", "true")
+    sent = other + file(photo(32, 32), "logo.png", of="logo") + END
+    assert (await owner.ask("retry", sent, **{"content-type": FORM})).status == 202
+    assert [step["logo"] for step in json.loads((await owner.row()).recipe or b"")["operations"]] == [
+        False,
+        True,
+    ]
+
+
 async def test_another_logo_comes_with_the_form_and_stays_for_the_next_one(owner: Owner) -> None:
     await owner.ended("poison", None, None)
     marked = field("operations", "watermark") + field("text", "me")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -18,7 +19,8 @@ import pytest
 
 from ebbmark import errors, events, send, store
 from ebbmark.cli import AGENTS
-from ebbmark.imaging.operation import catalogue, operations_schema
+from ebbmark.imaging.facts import NAMES
+from ebbmark.imaging.operation import catalogue, name_of, operations_schema
 from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
 from ebbmark.imaging.render import render
 from ebbmark.ledger import CANCELLED, GIVEN_UP
@@ -433,3 +435,55 @@ def test_the_manual_s_plugin_works_as_printed() -> None:
     assert framed.getpixel((10, 10)) == (255, 255, 255)
     with pytest.raises(errors.Rejected, match="border: edge must be"):
         parse_recipe('{"operations": [{"operation": "border", "edge": 2}]}')
+
+
+def test_the_page_of_marks_has_every_parameter_with_its_default() -> None:
+    (table,) = tables(section("docs/operations.md", "## Parameters"))
+    (described,) = [each for each in operations_schema() if each["name"] == "watermark"]
+    properties: dict[str, dict[str, object]] = described["parameters"]["properties"]  # pyright: ignore[reportIndexIssue, reportAssignmentType] - JSON
+    defaults = {name: schema.get("default") for name, schema in properties.items()}
+    said = {
+        name: "" if default in {None, ""} else msgspec.json.encode(default).decode().strip('"')
+        for name, default in defaults.items()
+    }
+    assert {row[0].strip("`"): row[1].strip("`") for row in table} == said
+
+
+def test_the_page_of_marks_has_every_fact() -> None:
+    (table,) = tables(section("docs/operations.md", "## Facts"))
+    assert {row[0].strip("`{}"): row[1] for row in table} == dict(NAMES)
+
+
+def test_the_examples_of_several_marks_are_accepted_and_one_and_the_same_kind() -> None:
+    (whole,) = blocks("docs/operations.md", "json")
+    (line,) = commands("docs/operations.md", "curl")
+    given = [line[at + 1].partition("=") for at, each in enumerate(line) if each == "-F"]
+    fields = {name: value for name, _, value in given if not value.startswith("@")}
+    short = recipe_from_form([fields.pop("operations")], fields)
+    assert [name_of(each) for each in short.operations] == ["watermark", "watermark"]
+    assert [name_of(each) for each in parse_recipe(whole).operations] == ["watermark", "watermark"]
+
+
+def test_no_picture_in_the_documents_is_larger_than_400_kilobytes() -> None:
+    pictures = [path for path in (ROOT / "docs" / "images").iterdir() if path.is_file()]
+    assert {path.name for path in pictures} >= {"contact-sheet.webp"}
+    assert all(path.stat().st_size <= 400_000 for path in pictures)
+
+
+def test_the_contact_sheet_shows_every_position_and_style_over_every_kind_of_photo() -> None:
+    sheet = runpy.run_path(str(ROOT / "docs" / "contact_sheet.py"))
+    marks = [mark for marks in sheet["MARKS"].values() for mark in marks]
+    shown = {
+        name: {getattr(mark, name) for mark in marks} for name in catalogue()["watermark"].__struct_fields__
+    }
+    assert {name for name, values in shown.items() if len(values) == 1} == {
+        "min_size",
+        "max_size",
+        "margin",
+        "align",
+    }
+    kinds = " ".join(sheet["PHOTOS"])
+    assert all(
+        kind in kinds
+        for kind in ("light", "dark", "busy", "tiny", "huge", "portrait", "landscape", "panorama")
+    )

@@ -1,5 +1,6 @@
 """Pages: whatever they are given, they are whole, escaped, and load only themselves."""
 
+import html
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from ebbmark.imaging.operation import operations_schema
-from ebbmark.imaging.recipe import recipe_from_form
+from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
 from ebbmark.states import JobState, PhotoState
 from ingest import pages
 from ingest.schemas import ReceiptState
@@ -312,6 +313,19 @@ def test_the_options_of_a_retry_are_those_of_the_last_time() -> None:
     assert [each["value"] for each in inputs if each.get("id") == "resize-width"] == ["320"]
     assert "keep_logo" not in {each.get("name") for each in inputs}
     assert "1 failed photo will be rendered again" in seen.text
+
+
+def test_a_recipe_that_repeats_an_operation_is_retried_as_a_whole() -> None:
+    wanted = recipe_from_form(
+        ["watermark,watermark"], {"watermark.text": "© <me>", "watermark.2.text": "PROOF"}
+    ).to_json()
+    seen = Seen(retry_page(JobState.COMPLETE, wanted, has_logo=True, code="poison"))
+    assert [each["name"] for each in seen.all("textarea")] == ["recipe"]
+    assert not [each for each in seen.all("input") if each.get("name") == "operations"]
+    assert [each["value"] for each in seen.all("input") if each.get("name") == "keep_logo"] == ["true"]
+    page = retry_page(JobState.COMPLETE, wanted, has_logo=True, code="poison")
+    told = html.unescape(page.partition('id="recipe"')[2].partition(">")[2].partition("</textarea>")[0])
+    assert parse_recipe(told) == parse_recipe(wanted)
 
 
 def test_other_options_are_not_offered_for_what_was_cancelled() -> None:

@@ -51,6 +51,7 @@ class Children:
         self.killed = 0
         self.rendered = 0
         self.errors: list[Exception] = []
+        self.facts: list[Mapping[str, str]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
@@ -66,6 +67,7 @@ class Children:
             self.killed += 1
             raise ChildLost("died")
         self.rendered += 1
+        self.facts.append(facts)
         return render(original, recipe, logo, facts=facts)
 
 
@@ -86,15 +88,18 @@ class World:
         self.expirer = Expirer(self.ledger, self.store, self.log, quiet=self.settings.job.quiet)
         self.read = dict.fromkeys(("uploads", "tasks.express", "tasks.bulk", "statuses", "expirations"), 0)
 
-    async def accept(self, *contents: bytes) -> JobRow:
-        opened = await self.door.open(idempotency_key=None, recipe=RECIPE)
+    async def accept(self, *contents: bytes, recipe: bytes = RECIPE) -> JobRow:
+        return await self.door.seal(await self.add(*contents, recipe=recipe), len(contents))
+
+    async def add(self, *contents: bytes, recipe: bytes = RECIPE) -> JobRow:
+        opened = await self.door.open(idempotency_key=None, recipe=recipe)
         photos = []
         for n, content in enumerate(contents):
             with Spool("", self.settings.photo.bytes) as spool:
                 spool.write(content)
                 photos.append(await self.door.keep_original(opened.job.id, n, f"{n}.jpg", spool))
         await self.door.add(opened.job, photos)
-        return await self.door.seal(opened.job, len(photos))
+        return opened.job
 
     async def deliver(self) -> None:
         """Hand every new message to its consumer, until there is none."""
@@ -148,6 +153,51 @@ async def test_a_photo_goes_its_way_and_its_job_completes(world: World) -> None:
     assert len(stored) == status.size + status.thumbnail_size
     assert stored[status.size :].startswith(b"\xff\xd8\xff")
     assert world.log.events(JOBS) == [JobCompleted(job=job.id, epoch=0, done=1, failed=0)]
+
+
+COUNTING = parse_recipe(
+    '{"operations": [{"operation": "watermark", "text": "{filename}: {n} of {total}, {date}"}]}'
+).to_json()
+
+
+async def test_marks_that_name_the_number_of_photos_are_drawn_after_the_seal(world: World) -> None:
+    job = await world.add(photo(320, 240), photo(320, 240), recipe=COUNTING)
+    await world.deliver()
+    world.now += 2 * world.settings.janitor.stale
+    await world.sweep()
+    await world.deliver()
+    assert world.children.rendered == 0
+    await world.door.seal(job, 2)
+    await world.deliver()
+    assert world.children.facts == [
+        {"filename": str(n), "n": str(n + 1), "total": "2", "date": "2026-05-01"} for n in (0, 1)
+    ]
+    assert (await world.job(job.id)).state is JobState.COMPLETE
+
+
+async def test_what_waits_for_the_seal_is_ordered_by_the_janitor_if_the_door_cannot(world: World) -> None:
+    job = await world.add(photo(320, 240), recipe=COUNTING)
+    world.log.down = True
+    with pytest.raises(Unavailable):
+        await world.door.seal(job, 1)
+    world.log.down = False
+    world.now += 2 * world.settings.janitor.stale
+    await world.sweep()
+    await world.deliver()
+    assert (await world.job(job.id)).state is JobState.COMPLETE
+
+
+async def test_a_logo_has_at_most_two_megabytes(world: World) -> None:
+    opened = await world.door.open(idempotency_key=None, recipe=RECIPE)
+    least = photo(32, 32)
+    with Spool("", 3 * 1024**2) as fitting, Spool("", 3 * 1024**2) as larger:
+        fitting.write(least + bytes(2 * 1024**2 - len(least)))
+        larger.write(least + bytes(2 * 1024**2 - len(least) + 1))
+        assert await world.door.keep_logo(opened.job.id, fitting) == fitting.sha256
+        with pytest.raises(Rejected) as refused:
+            await world.door.keep_logo(opened.job.id, larger)
+    assert refused.value.code == "invalid-logo"
+    assert refused.value.detail == "The logo cannot be used. The file is larger than 2 MiB."
 
 
 async def test_the_first_photos_of_a_job_travel_in_the_express_lane(world: World) -> None:

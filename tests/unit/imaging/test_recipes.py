@@ -141,7 +141,7 @@ def test_what_is_no_recipe_is_refused(raw: bytes | str) -> None:
             "invalid-parameter",
             "one of bottom, bottom-left,",
         ),
-        (step(operation="watermark", text="日"), "missing-glyph", "The font has no character for '日'."),
+        (step(operation="watermark", text="བ"), "missing-glyph", "No font has a character for 'བ'."),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_it_must_be(raw: str, code: str, detail: str) -> None:
@@ -188,9 +188,11 @@ def test_a_field_may_name_its_operation() -> None:
         (["resize"], {"width": "wide"}, "invalid-parameter", "width must be a whole number from 1 to 16384."),
         (["resize"], {"width": "8", "enlarge": "maybe"}, "invalid-parameter", "must be true or false."),
         ([""], {}, "no-operations", "Choose at least one operation"),
-        (["resize,resize"], {"width": "8"}, "invalid-recipe", "takes an operation once"),
+        (["resize,resize"], {"width": "8"}, "invalid-parameter", "write resize.width or resize.2.width."),
+        (["resize"], {"resize.2.width": "8"}, "invalid-parameter", "takes a parameter 'resize.2.width'."),
+        (["watermark", "watermark"], {"watermark.text": "x"}, "invalid-parameter", "needs a text"),
         (["sepia"], {}, "unknown-operation", "There is no operation 'sepia'"),
-        (["watermark"], {"text": "日"}, "missing-glyph", "'日'"),
+        (["watermark"], {"text": "བ"}, "missing-glyph", "'བ'"),
     ],
 )
 def test_a_wrong_form_is_refused(
@@ -200,6 +202,17 @@ def test_a_wrong_form_is_refused(
         recipe_from_form(operations, fields)
     assert refused.value.code == code
     assert detail in refused.value.detail
+
+
+def test_the_short_form_takes_several_marks() -> None:
+    fields = {"watermark.text": "© Ann", "watermark.2.text": "PROOF", "watermark.2.position": "tiled"}
+    recipe = recipe_from_form(["watermark,grayscale,watermark"], fields)
+    assert recipe.operations == (
+        Watermark(text="© Ann"),
+        Grayscale(),
+        Watermark(text="PROOF", position="tiled"),
+    )
+    assert parse_recipe(recipe.to_json()) == recipe
 
 
 def test_no_field_belongs_to_two_operations_that_come_with_ebbmark() -> None:
@@ -232,7 +245,16 @@ def test_the_schema_is_json_and_lists_what_is_required() -> None:
         "minimum": 0,
         "maximum": 1,
         "default": 0.6,
+        "examples": [0.6, 0.25],
     }
+
+
+def test_every_parameter_of_the_watermark_has_examples_that_are_accepted() -> None:
+    (described,) = [each for each in operations_schema() if each["name"] == "watermark"]
+    for name, parameter in parameters_of(described).items():
+        assert parameter["examples"], name
+        for example in parameter["examples"]:
+            parse_recipe(step(**{"operation": "watermark", "text": "x", name: example}))
 
 
 def test_an_operation_cannot_be_made_without_an_edit() -> None:
