@@ -28,7 +28,8 @@ RESULT = Rendered(
     height=1,
     thumbnail=b"t",
     pixels=1,
-    seconds={},
+    began=0.0,
+    steps=(),
 )
 
 
