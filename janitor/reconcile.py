@@ -29,10 +29,11 @@ async def redispatch(ledger: Ledger, eventlog: EventLog, *, stale: timedelta) ->
     orders: dict[Topic[RenderPhoto], list[RenderPhoto]] = defaultdict(list)
     for each in overdue:
         orders[lane(each.n)].append(RenderPhoto(job=each.job, n=each.n, epoch=each.epoch))
+    began = tracing.now()
     for topic, renders in orders.items():
         await eventlog.publish(topic, renders)
     for each in overdue:
-        tracing.mark("redispatch", each.job, each.n, epoch=each.epoch)
+        tracing.mark("redispatch", each.job, each.n, began=began, epoch=each.epoch)
     if overdue:
         await ledger.dispatched(overdue, stale=stale)
         metrics.PHOTOS_REDISPATCHED.inc(len(overdue))

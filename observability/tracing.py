@@ -151,11 +151,14 @@ def accepted(job: UUID, n: int, began: int, *, again: bool = False) -> None:
         _end(span)
 
 
-def mark(name: str, job: UUID, n: int, *, error: str | None = None, **attributes: Attribute) -> None:
-    """Tell of something that happened to a photo and took no time."""
+def mark(
+    name: str, job: UUID, n: int, *, began: int = 0, error: str | None = None, **attributes: Attribute
+) -> None:
+    """Tell of something that has happened to a photo, just now or since `began`, by `now`."""
     with span(name, job, n, **attributes) as made:
         if made is not None:
             made.error = error
+            made.start = began or made.start
 
 
 def span(name: str, job: UUID, n: int, **attributes: Attribute) -> AbstractContextManager[Span | None]:

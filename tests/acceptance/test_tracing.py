@@ -238,6 +238,7 @@ def watched(running_system: System, tmp_path_factory: pytest.TempPathFactory) ->
         config=ROOT / "observability" / "prometheus" / "prometheus.yml",
     )
     server.start()
+    eventually(lambda: prometheus.ready({"prometheus": ports["watch"]}), bool)
     with httpx.Client(base_url=f"http://127.0.0.1:{ports['watch']}") as client:
         yield client
     server.stop()
@@ -263,10 +264,7 @@ def test_a_latency_in_prometheus_leads_to_the_trace_of_a_photo_that_took_so_long
     def exemplars() -> set[str]:
         now = time.time()
         asked = {"query": f"{histogram}_bucket", "start": now - 300, "end": now + 60}
-        try:
-            answer = watched.get("/api/v1/query_exemplars", params=asked).raise_for_status().json()
-        except httpx.ConnectError:
-            return set()
+        answer = watched.get("/api/v1/query_exemplars", params=asked).raise_for_status().json()
         return {each["labels"]["trace_id"] for series in answer["data"] for each in series["exemplars"]}
 
     assert eventually(lambda: exemplars() & ours, bool)

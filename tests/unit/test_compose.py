@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from devstack import kafka, seaweedfs, services
+from devstack import kafka, prometheus, seaweedfs, services
+from devstack.halt import Halt
 from devstack.supervisor import SERVERS, Endpoints
 from ebbmark.cli import AGENTS, main
 from ebbmark.ledger.roles import RIGHTS, role
@@ -441,3 +442,13 @@ def test_the_build_sees_what_the_wheel_is_made_of_and_nothing_else() -> None:
     files = {"requirements.lock", "deploy/build.lock", "pyproject.toml", "README.md", "LICENSE"}
     assert rules[0] == "*"
     assert seen == packages | files
+
+
+def test_prometheus_keeps_exemplars_as_on_the_local_stack(tmp_path: Path) -> None:
+    config = ROOT / "observability" / "prometheus" / "prometheus.yml"
+    server = prometheus.prepare(
+        tmp_path, tmp_path / "log", {"prometheus": 1}, Halt(), program="prometheus", config=config
+    )
+    flag = "--enable-feature=exemplar-storage"
+    assert flag in SERVICES["prometheus"]["command"]
+    assert flag in server.command

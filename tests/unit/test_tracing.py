@@ -161,7 +161,13 @@ def test_no_header_whatever_it_holds_keeps_a_message_from_being_handled(value: b
 
 def test_a_clock_that_runs_ahead_makes_no_wait_negative(spans: list[tracing.Span]) -> None:
     handled(header(), produced=4e9)
-    assert spans[0].end == spans[0].start
+    wait, attempt = spans
+    assert wait.start == wait.end == attempt.start
+
+
+def test_a_clock_that_is_set_back_ends_no_span_before_it_began(spans: list[tracing.Span]) -> None:
+    tracing.accepted(JOB, 0, 4 * 10**18)
+    assert spans[0].start == spans[0].end
 
 
 # How many
@@ -206,6 +212,14 @@ def test_a_photo_that_is_accepted_again_keeps_its_one_beginning(spans: list[trac
     first, again = spans
     assert (first.id, first.parent) == (ROOT, None)
     assert (again.id != ROOT, again.parent) == (True, ROOT)
+
+
+def test_what_has_happened_lasted_since_it_began(spans: list[tracing.Span]) -> None:
+    tracing.mark("redispatch", JOB, 0, began=5, epoch=1)
+    tracing.mark("give up", JOB, 0, error="poison")
+    took, moment = spans
+    assert (took.start, took.parent, took.attributes["epoch"]) == (5, ROOT, 1)
+    assert (moment.start > 5, moment.error) == (True, "poison")
 
 
 def test_an_error_is_known_by_its_code_and_a_surprise_by_its_kind(spans: list[tracing.Span]) -> None:
