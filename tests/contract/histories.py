@@ -99,7 +99,7 @@ class Take:
         world.claims += sorted(claims, key=lambda each: each.n)
         # Two ledgers have two clocks.
         return [
-            msgspec.structs.replace(each, waited=timedelta(0))
+            msgspec.structs.replace(each, waited=timedelta(0), sent_on=None)
             for each in sorted(claims, key=lambda each: each.n)
         ]
 
