@@ -1,7 +1,8 @@
 """A text becomes ink here: shaped by HarfBuzz, ordered by Unicode's rules, several fonts in one line."""
 
 import itertools
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
@@ -14,6 +15,8 @@ Align = Literal["left", "center", "right"]
 
 LINE_HEIGHT = 1.25
 _SUBPIXELS = 64
+_PIECE = 2048
+"""Pixels of a line that are drawn at once, or one letter: HarfBuzz cuts off what is beyond 4096."""
 _HAN = frozenset({"Hani", "Hira", "Kana", "Bopo", "Hang"})
 _LANGUAGES = (
     (range(0x3040, 0x3100), "ja"),
@@ -63,9 +66,8 @@ def typeset(text: str, em: int, align: Align) -> Image.Image:
 
 def _set_line(line: str, em: int, language: str) -> _Line:
     scale = em * _SUBPIXELS
-    raster = hb.RasterDraw()
-    raster.scale_factor = (_SUBPIXELS, _SUBPIXELS)
-    pen = 0
+    pieces: list[_Line] = []
+    raster, begin, pen = _raster(), 0, 0
     for run in _runs(line):
         font = run.part.face.at(scale)
         buffer = hb.Buffer()
@@ -77,9 +79,22 @@ def _set_line(line: str, em: int, language: str) -> _Line:
         buffer.language = language if run.part.script in _HAN else "und"
         hb.shape(font, buffer)
         for glyph, place in zip(buffer.glyph_infos, buffer.glyph_positions, strict=True):
+            if pen + place.x_advance - begin > _PIECE * _SUBPIXELS:
+                pieces.append(_inked(raster))
+                raster, begin = _raster(), pen
             raster.transform = (1, 0, 0, 1, pen + place.x_offset, place.y_offset)
             raster.draw_glyph(font, glyph.codepoint)
             pen += place.x_advance
+    return _joined([*pieces, _inked(raster)])
+
+
+def _raster() -> Any:  # noqa: ANN401 - HarfBuzz has no types
+    raster = hb.RasterDraw()
+    raster.scale_factor = (_SUBPIXELS, _SUBPIXELS)
+    return raster
+
+
+def _inked(raster: Any) -> _Line:  # noqa: ANN401 - as above
     image = raster.render()
     extents = image.extents
     if not (extents.width and extents.height):
@@ -87,6 +102,21 @@ def _set_line(line: str, em: int, language: str) -> _Line:
     # Its rows go upward.
     ink = Image.frombytes("L", (extents.width, extents.height), image.buffer, "raw", "L", extents.stride, -1)
     return _Line(ink, extents.x_origin, -extents.y_origin - extents.height)
+
+
+def _joined(pieces: Sequence[_Line]) -> _Line:
+    inked = [(each.ink, each.left, each.top) for each in pieces if each.ink is not None]
+    if not inked:
+        return _Line(None, 0, 0)
+    if len(inked) == 1:
+        return _Line(*inked[0])
+    left, top = min(at for _, at, _ in inked), min(at for _, _, at in inked)
+    right = max(at + ink.width for ink, at, _ in inked)
+    bottom = max(at + ink.height for ink, _, at in inked)
+    line = Image.new("L", (right - left, bottom - top))
+    for ink, x, y in inked:
+        line.paste(255, (x - left, y - top), ink)
+    return _Line(line, left, top)
 
 
 def _runs(line: str) -> list[_Run]:

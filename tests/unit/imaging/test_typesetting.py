@@ -47,6 +47,16 @@ def test_a_text_twice_as_large_is_the_same_text(text: str) -> None:
     assert abs(large.height - 2 * small.height) <= 3
 
 
+@pytest.mark.parametrize("text", ["© Ann Example 2026", "שלום Студия 写真 שלום"])
+def test_a_line_of_any_width_is_whole(text: str) -> None:
+    small, wide = typeset(text, 200, "left"), typeset(text, 2000, "left")
+    assert wide.width > 4096
+    assert abs(wide.width / 10 - small.width) <= 2
+    shrunk = wide.resize(small.size, Image.Resampling.BOX)
+    difference = ImageChops.difference(shrunk, small)
+    assert ImageStat.Stat(difference).mean[0] < 4
+
+
 def test_letters_are_kerned() -> None:
     assert ink("AVAV").width < 2 * ink("A").width + 2 * ink("V").width
 
