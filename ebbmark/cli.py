@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 import uvloop
@@ -101,17 +102,27 @@ def _agents(text: str) -> tuple[str, ...]:
     return chosen
 
 
+def _service(module: str) -> ModuleType:
+    """Import a service. Who is told to stop meanwhile has nothing in hand, and is gone at once."""
+    signal.signal(signal.SIGTERM, _leave)
+    return importlib.import_module(module)
+
+
+def _leave(_: int, __: FrameType | None) -> NoReturn:
+    sys.exit(0)
+
+
 def _ingest(settings: Settings, _: argparse.Namespace) -> None:
-    importlib.import_module("ingest.app").serve(settings)
+    _service("ingest.app").serve(settings)
 
 
 def _worker(settings: Settings, args: argparse.Namespace) -> None:
-    app = importlib.import_module("processors.app")
+    app = _service("processors.app")
     _until_signalled(lambda stop: app.run(settings, args.agents, stop))
 
 
 def _janitor(settings: Settings, _: argparse.Namespace) -> None:
-    app = importlib.import_module("janitor.app")
+    app = _service("janitor.app")
     _until_signalled(lambda stop: app.run(settings, stop))
 
 
