@@ -60,19 +60,22 @@ def test_a_shape_is_run_judged_and_shown_to_prometheus_while_it_runs(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    shown = ""
+    shown, planned = "", set[float]()
     deadline = time.monotonic() + PATIENCE
     while counted(shown, "ebbmark_load_verified_total") < 5 and running.poll() is None:
         assert time.monotonic() < deadline
         try:
             shown = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            planned.add(counted(shown, 'ebbmark_load_rate_planned{request="upload"}'))
         except httpx.TransportError:
-            time.sleep(0.05)
+            pass  # it does not listen yet, or any more
+        time.sleep(0.05)
     said, _ = running.communicate(timeout=PATIENCE)
 
     assert counted(shown, "ebbmark_load_verified_total") >= 5, said
     assert counted(shown, 'ebbmark_load_asked_total{request="upload"}') >= 5
-    assert counted(shown, 'ebbmark_load_rate_planned{request="upload"}') == 4
+    assert planned <= {0, 4}
+    assert 4 in planned, "a slow system is still asked when the last request was planned"
     assert counted(shown, 'ebbmark_load_seconds_count{step="done"}') >= 5
     assert counted(shown, 'ebbmark_load_info{loop="open",shape="steady30"}') == 1
     assert 'ebbmark_load_wrong_results_total{reason="size"} 0.0' in shown
