@@ -1,6 +1,7 @@
 """The ledger on Postgres: `queries.sql` executed over a small pool, every fault translated once."""
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -166,13 +167,13 @@ class PostgresLedger(Ledger):
             raise
 
     async def _answer(self, query: bytes, parameters: Mapping[str, object]) -> list[Row]:
-        for attempt in (1, 2):
+        for attempt in (1, 2, 3):
             try:
                 async with asyncio.timeout(_PATIENCE), self._pool.connection() as connection:
                     cursor = await connection.execute(query, parameters)
                     return await cursor.fetchall() if cursor.description else [{"rows": cursor.rowcount}]
             except psycopg.errors.DeadlockDetected:
-                continue
+                await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - whoever it was must not meet it again
             except TimeoutError as exc:
                 raise Unavailable("ledger-unavailable", "The database does not answer.") from exc
             except _FAULTS as exc:
