@@ -179,13 +179,16 @@ class Consumer:
                 blind = True
                 metrics.CONSUMER_BLIND.labels(self.name).set(1)
                 stall.forget()
-                saw = read != (read := positions(self._app.consumer))  # what it takes shows that it is not
-                if blindness.judge(saw=saw, others_do=await self._kafka_answers()):
+                before, read = read, positions(self._app.consumer)
+                if before != read:  # what it takes shows that it is not cut off
+                    blindness.forget()
+                elif blindness.judge(others_do=await self._kafka_answers()):
                     metrics.CONSUMER_STALLS.labels(self.name).inc()
                     log.error("cut off", group=self._app.conf.id)  # noqa: TRY400 - the reason was told
                     self._fail(Stopped(f"the consumer {self.name} gets no answer, and others do"))
                 continue
-            blind = blindness.judge(saw=True, others_do=True)
+            blind = False
+            blindness.forget()
             metrics.CONSUMER_BLIND.labels(self.name).set(0)
             for name in self._topics:
                 behind = sum(each.lag for (topic, _), each in places.items() if topic == self._prefix + name)

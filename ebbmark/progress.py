@@ -115,15 +115,19 @@ class Blindness:
         self._since: float | None = None
         self._looked_at = float("-inf")
 
-    def judge(self, *, saw: bool, others_do: bool) -> bool:
-        """Return whether the consumer is cut off, after a look that `saw` or did not."""
+    def judge(self, *, others_do: bool) -> bool:
+        """Return whether it is cut off, after a look that saw nothing; `others_do` see something."""
         now = self._clock()
         late, self._looked_at = now - self._looked_at > _LATE, now
-        if saw or not others_do:
-            self._since = None
+        if not others_do:
+            self.forget()
         elif self._since is None or late:
             self._since = now
         return self._since is not None and now - self._since >= self._patience
+
+    def forget(self) -> None:
+        """Begin anew: it saw something, or nobody did."""
+        self._since = None
 
 
 class Stall:

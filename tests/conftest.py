@@ -4,20 +4,26 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 from typing import NoReturn
 
+import httpx
 import msgspec
 import playwright.async_api
 import pytest
 import pytest_asyncio
 
+from devstack import prometheus
+from devstack.halt import Halt
 from devstack.process import DevstackError
 from devstack.supervisor import Stack
 from ebbmark.eventlog import create_topics
 from ebbmark.ledger.postgres import migrate
 from ebbmark.settings import Kafka, Ledger, Settings, Store
 from ebbmark.store import S3Store
-from tests import rooms, system
+from tests import people, rooms, system
+
+ROOT = Path(__file__).parents[1]
 
 CHROMIUM_FLAGS = [
     "--disable-background-networking",
@@ -147,6 +153,33 @@ def running_system(stack: Stack, system_settings: Settings) -> Iterator[system.S
     """Ingest, two workers and the janitor as child processes, ready for requests."""
     with system.running(stack, system_settings) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def watched(
+    running_system: system.System, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A Prometheus that scrapes the running system, started as the local stack starts it."""
+    program = prometheus.binary()
+    if program is None:
+        missing("prometheus is not installed")
+    stack = running_system.stack
+    ports = {"prometheus": stack.choose_ports(["watch"])["watch"]}
+    server = prometheus.prepare(
+        stack.data / "prometheus",
+        tmp_path_factory.mktemp("prometheus") / "prometheus.log",
+        ports,
+        Halt(),
+        program=program,
+        config=ROOT / "observability" / "prometheus" / "prometheus.yml",
+    )
+    server.start()
+    try:
+        people.eventually(lambda: prometheus.ready(ports), bool)
+        with httpx.Client(base_url=f"http://127.0.0.1:{ports['prometheus']}") as client:
+            yield client
+    finally:
+        server.stop()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,7 +1,9 @@
 """A room is a set of names on shared servers that only one module of tests uses."""
 
+import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 
 import boto3
 import msgspec
@@ -9,8 +11,11 @@ import psycopg
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
+from ebbmark.errors import Unavailable
+from ebbmark.eventlog import EventLog
 from ebbmark.ledger.postgres import conninfo
 from ebbmark.settings import Kafka, Ledger, Settings, Store
+from ebbmark.topics import E, Topic
 
 
 def enter(servers: Settings) -> Settings:
@@ -61,3 +66,14 @@ def _delete_bucket(store: Store) -> None:
     if bucket.creation_date is not None:
         bucket.objects.all().delete()
         bucket.delete()
+
+
+async def publish_in_the_end(log: EventLog, topic: Topic[E], events: Sequence[E]) -> None:
+    """Publish to topics that were made this moment, and so may not be known everywhere yet."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await log.publish(topic, events)
+            except Unavailable:
+                continue
+            return

@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-from devstack import prometheus
-from devstack.halt import Halt
-from tests.conftest import missing
 from tests.people import Person, photo
 from tests.system import System
 
@@ -20,27 +16,6 @@ PAGES = sorted((ROOT / "observability" / "grafana" / "dashboards").glob("*.json"
 PATIENCE = 90.0
 WINDOW = "1m"
 """What Grafana makes of `$__rate_interval` when every process is scraped each 5 s and a minute is shown."""
-
-
-@pytest.fixture(scope="module")
-def watched(running_system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A Prometheus that scrapes the running system."""
-    program = prometheus.binary()
-    if program is None:
-        missing("prometheus is not installed")
-    ports = running_system.stack.choose_ports(["watch"])
-    server = prometheus.prepare(
-        running_system.stack.data / "prometheus",
-        tmp_path_factory.mktemp("prometheus") / "prometheus.log",
-        {"prometheus": ports["watch"]},
-        Halt(),
-        program=program,
-        config=ROOT / "observability" / "prometheus" / "prometheus.yml",
-    )
-    server.start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{ports['watch']}") as client:
-        yield client
-    server.stop()
 
 
 def queries() -> Iterator[tuple[str, str]]:

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -14,8 +13,6 @@ import psutil
 import psycopg
 import pytest
 
-from devstack import prometheus
-from devstack.halt import Halt
 from ebbmark.ledger.postgres import conninfo
 from ebbmark.settings import Settings, Trace
 from ebbmark.topics import EXPRESS, STATUSES
@@ -23,13 +20,11 @@ from ingest.tokens import token_hash
 from observability import tracing
 from tests.chaos import messages
 from tests.collector import Collector, Seen
-from tests.conftest import missing
 from tests.people import Person, eventually, photo
 from tests.system import System
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[2]
 FORM = {"operations": "resize,watermark", "width": "300", "text": "© Jane Doe"}
 WAY = {
     "accept": None,
@@ -220,28 +215,6 @@ def test_a_child_that_is_killed_is_seen_and_the_next_attempt_beside_it(
     assert done.attributes["ebbmark.fence"] == 2
     (again,) = (each for each in spans if each.name == "redispatch")
     assert lost.end <= again.start <= done.start
-
-
-@pytest.fixture(scope="module")
-def watched(running_system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A Prometheus that scrapes the running system, started as the local stack starts it."""
-    program = prometheus.binary()
-    if program is None:
-        missing("prometheus is not installed")
-    ports = running_system.stack.choose_ports(["watch"])
-    server = prometheus.prepare(
-        running_system.stack.data / "prometheus",
-        tmp_path_factory.mktemp("prometheus") / "prometheus.log",
-        {"prometheus": ports["watch"]},
-        Halt(),
-        program=program,
-        config=ROOT / "observability" / "prometheus" / "prometheus.yml",
-    )
-    server.start()
-    eventually(lambda: prometheus.ready({"prometheus": ports["watch"]}), bool)
-    with httpx.Client(base_url=f"http://127.0.0.1:{ports['watch']}") as client:
-        yield client
-    server.stop()
 
 
 @pytest.mark.parametrize(

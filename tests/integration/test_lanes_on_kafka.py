@@ -1,33 +1,24 @@
 """Orders of the express lane do not wait behind a bulk lane that is full, on a real broker."""
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from ebbmark.consumer import Consumer
-from ebbmark.errors import Unavailable
 from ebbmark.eventlog import KafkaLog
 from ebbmark.events import RenderPhoto
 from ebbmark.settings import Kafka, Worker
-from ebbmark.topics import BULK, EXPRESS, EXPRESS_PHOTOS, Topic
+from ebbmark.topics import BULK, EXPRESS, EXPRESS_PHOTOS
 from processors.app import lanes_of, renderers
+from tests.rooms import publish_in_the_end
 
 pytestmark = [pytest.mark.servers]
 
 PATIENCE = 60
 MANY = 1000
 """Orders of one job: more than Faust holds back for the lane, so that it waits to hand on the rest."""
-
-
-async def published(log: KafkaLog, topic: Topic[RenderPhoto], orders: list[RenderPhoto]) -> None:
-    """Topics that were made this moment may not be known everywhere yet."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            with suppress(Unavailable):
-                return await log.publish(topic, orders)
 
 
 async def test_an_order_in_the_express_lane_passes_a_full_bulk_lane(
@@ -44,7 +35,7 @@ async def test_an_order_in_the_express_lane_passes_a_full_bulk_lane(
             await gate.wait()
 
     async with KafkaLog(kafka, source="test") as log:
-        await published(
+        await publish_in_the_end(
             log, BULK, [RenderPhoto(job=bulk, n=n + EXPRESS_PHOTOS, epoch=0) for n in range(MANY)]
         )
         run = f"-{uuid4()}"
@@ -54,7 +45,7 @@ async def test_an_order_in_the_express_lane_passes_a_full_bulk_lane(
         running = [asyncio.create_task(group.run(stop)) for group in groups]
         async with asyncio.timeout(PATIENCE):
             await full.wait()
-            await published(log, EXPRESS, [RenderPhoto(job=newcomer, n=0, epoch=0)])
+            await publish_in_the_end(log, EXPRESS, [RenderPhoto(job=newcomer, n=0, epoch=0)])
             await came.wait()
         assert not gate.is_set()
         gate.set()

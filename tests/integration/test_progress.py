@@ -19,7 +19,7 @@ from ebbmark.events import PhotoUploaded
 from ebbmark.progress import begin_anew, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import UPLOADS
-from tests.rooms import leave_topics
+from tests.rooms import leave_topics, publish_in_the_end
 
 pytestmark = [pytest.mark.servers]
 
@@ -97,17 +97,6 @@ async def until(good: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not good():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0.05)
-
-
-async def publish_in_the_end(log: KafkaLog, events: list[PhotoUploaded]) -> None:
-    """Topics that were made this moment may not be known everywhere yet."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                await log.publish(UPLOADS, events)
-            except Unavailable:
-                continue
-            return
 
 
 def commit_beyond_the_end(kafka: Kafka, group: str) -> None:
@@ -201,7 +190,7 @@ async def test_what_was_seen_to_be_anew_is_begun_anew_though_it_outgrew_the_old(
     handler, name = Handler(), f"progress-{uuid4()}"
     handler.gate.set()
     async with consuming(kafka_settings, handler, tmp_path, name=name) as (consumer, log, _):
-        await publish_in_the_end(log, uploads(*range(200)))
+        await publish_in_the_end(log, UPLOADS, uploads(*range(200)))
         await until(lambda: len(handler.seen) == 200)
         faust = consumer._app.consumer  # noqa: SLF001
         place = next(place for place, each in (await standings(faust)).items() if each.reached)
@@ -224,7 +213,7 @@ async def test_a_topic_made_anew_under_a_living_consumer_is_read_from_its_beginn
         await asyncio.to_thread(leave_topics, kafka)
         handler.gate.set()
         await asyncio.to_thread(create_topics, kafka)
-        await publish_in_the_end(log, [PhotoUploaded(job=job, n=1234)])
+        await publish_in_the_end(log, UPLOADS, [PhotoUploaded(job=job, n=1234)])
         await until(lambda: 1234 in handler.seen)
 
 
@@ -236,7 +225,7 @@ async def test_who_starts_where_the_log_does_not_reach_any_more_begins_anew(
     handler.gate.set()
     commit_beyond_the_end(kafka_settings, f"{kafka_settings.prefix}ebbmark-{name}")
     async with consuming(kafka_settings, handler, tmp_path, name=name) as (_, log, running):
-        await publish_in_the_end(log, uploads(55))
+        await publish_in_the_end(log, UPLOADS, uploads(55))
         with pytest.raises(Stopped):
             await asyncio.wait_for(running, PATIENCE)
     handler.seen.clear()

@@ -87,7 +87,10 @@ class Sight:
 
     def cut_off(self, moment: float, *, saw: bool = False, others_do: bool = True) -> bool:
         self._now = moment
-        return self._blindness.judge(saw=saw, others_do=others_do)
+        if saw:
+            self._blindness.forget()
+            return False
+        return self._blindness.judge(others_do=others_do)
 
 
 def test_who_sees_nothing_while_others_do_is_cut_off() -> None:
