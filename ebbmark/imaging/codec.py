@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Generator
 from typing import cast
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageChops, JpegImagePlugin
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging import exif, privacy
@@ -159,6 +159,8 @@ def _decoded(
 
 def _still(image: Image.Image, icc: bytes | None) -> Image.Image:
     image.load()
+    if image.format in {"JPEG", "MPO"} and image.mode == "CMYK" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow reads all of them as Adobe writes them
     # The decoder of a WebP holds two more canvases, 480 MB at 60 MP, for as long as the frame lives.
     vars(image).pop("_decoder", None)
     return plain(image, icc)

