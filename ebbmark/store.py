@@ -94,7 +94,7 @@ class Deleted(Struct, frozen=True):
 
 
 class Described(Struct, frozen=True, kw_only=True):
-    """What a result says of itself, in the metadata of its object: pixels, bytes, media type, what was removed."""
+    """What a result says of itself, in the metadata of its object."""
 
     width: int
     height: int

@@ -56,7 +56,7 @@ def _form_body() -> RequestBody:
         "name": Schema(
             type=OpenAPIType.STRING,
             max_length=LONGEST_NAME,
-            description="What the results are called, `{stem}-{width}`: of `{stem}`, `{n}` (or `{n:3}`), `{width}`, "
+            description="What the results are called, such as `{stem}-{width}`; also `{n}` (or `{n:3}`), "
             "`{height}`, `{ext}` and `{date}`. Without it results are called like their originals.",
         ),
         "webhook": Schema(

@@ -116,7 +116,9 @@ def names(sight: Sight) -> dict[int, str]:
     if not template:
         return result_names((row.n, row.name or "photo", row.result_type or "") for row in done)
     sent_on = sight.snapshot.job.created_at.date()
-    return result_names((row.n, expand(template, _named(row, sent_on)), row.result_type or "") for row in done)
+    return result_names(
+        (row.n, expand(template, _named(row, sent_on)), row.result_type or "") for row in done
+    )
 
 
 def _named(row: PhotoRow, sent_on: date) -> Named:

@@ -19,8 +19,8 @@ class Photo(Struct, frozen=True, kw_only=True):
 
     The result's fields are null until it is done, `code`, `detail` and `fix` unless it failed. What is
     `retryable` may fare better in a new round, maybe with other options; what is failed and not
-    retryable has to be sent anew. `removed` says in words what the original told beside its picture, such as the
-    location, and the result does not.
+    retryable has to be sent anew. `removed` says in words what the original told beside its picture, such
+    as the location, and the result does not.
     """
 
     n: int

@@ -1,4 +1,4 @@
-"""AVIF and HEIC files are boxes within boxes; the sizes of their pictures are read here, without a decoder."""
+"""AVIF and HEIC files are boxes within boxes; the sizes of their pictures are read without a decoder."""
 
 import struct
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def is_sequence(head: bytes) -> bool:
 
 
 def largest_picture(data: bytes) -> tuple[int, int] | None:
-    """Return the size of the largest picture in a file, a lone one or one made of tiles; None when it has none.
+    """Return the size of the largest picture in a file, lone or made of tiles; None when it has none.
 
     Raises `struct.error` where the data ends too early.
     """

@@ -166,7 +166,9 @@ def _still(image: Image.Image, icc: bytes | None) -> Image.Image:
     return plain(image, icc)
 
 
-def _moving(image: Image.Image, header: Header, icc: bytes | None) -> tuple[list[Image.Image], tuple[int, ...]]:
+def _moving(
+    image: Image.Image, header: Header, icc: bytes | None
+) -> tuple[list[Image.Image], tuple[int, ...]]:
     """Return whole frames, each as it is seen, and how long it is."""
     # The picture that a PNG shows where nothing moves may be none of its frames.
     first = 1 if image.info.get("default_image") else 0

@@ -69,7 +69,7 @@ class Convert(Operation, frozen=True):
         Literal["keep", "srgb"],
         Meta(
             title="Colours",
-            description="keep leaves each photo its colour profile, srgb converts to what every screen shows.",
+            description="keep leaves each photo its profile, srgb converts to what every screen shows.",
             examples=["srgb"],
         ),
     ] = "keep"

@@ -23,7 +23,7 @@ class Directory(NamedTuple):
 class _Layout(NamedTuple):
     order: str
     entry: str
-    count: str
+    length: str
     offset: str
 
 
@@ -65,10 +65,10 @@ def _begin(data: bytes) -> tuple[_Layout, int]:
 
 def _read(data: bytes, layout: _Layout, at: int) -> Directory:
     order = layout.order
-    entry, (count,) = struct.Struct(order + layout.entry), struct.unpack_from(order + layout.count, data, at)
+    entry, (count,) = struct.Struct(order + layout.entry), struct.unpack_from(order + layout.length, data, at)
     if count > _MOST_TAGS:
         raise struct.error
-    at += struct.calcsize(order + layout.count)
+    at += struct.calcsize(order + layout.length)
     end = at + count * entry.size
     tags: dict[int, int] = {}
     for tag, kind, length, value in entry.iter_unpack(memoryview(data)[at:end]):

@@ -1,4 +1,4 @@
-"""Frames become bytes here, and nowhere else: what a result's format is, how well it is kept, what it tells."""
+"""Frames become bytes here, and nowhere else: in what format, how well kept, and with what besides."""
 
 import io
 import zlib
@@ -16,14 +16,32 @@ from ebbmark.imaging.plain import profile_fits, srgb
 from ebbmark.imaging.privacy import Privacy
 from ebbmark.imaging.readers import load_plugin
 
-__all__ = ["ANIMATED", "DEFAULT_QUALITY", "WRITTEN_AS", "Chroma", "Encoding", "Written", "encode", "flatten", "written_as"]
+__all__ = [
+    "ANIMATED",
+    "DEFAULT_QUALITY",
+    "WRITTEN_AS",
+    "Chroma",
+    "Encoding",
+    "Written",
+    "encode",
+    "flatten",
+]
 
 Chroma = Literal["auto", "4:4:4", "4:2:2", "4:2:0"]
 Colour = tuple[int, int, int]
 Options = Mapping[str, object]
 
-WRITTEN_AS: Final[Mapping[Format, Format]] = {"gif": "png", "tiff": "png", "bmp": "png", "heic": "jpeg"}
-"""What a result is whose original is of a format that is only read; one that moves stays a GIF."""
+WRITTEN_AS: Final[Mapping[Format, Format]] = {
+    "jpeg": "jpeg",
+    "png": "png",
+    "webp": "webp",
+    "avif": "avif",
+    "heic": "jpeg",
+    "gif": "png",
+    "tiff": "png",
+    "bmp": "png",
+}
+"""What a result is that keeps the format of its still original, as far as that can be written."""
 ANIMATED: Final = frozenset({"gif", "png", "webp"})
 
 DEFAULT_QUALITY: Final[Mapping[Format, int]] = {"jpeg": 88, "webp": 80, "avif": 68}
@@ -101,11 +119,6 @@ def encode(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin) ->
     return Written(data, privacy.removed(origin.told, encoding.privacy, kept))
 
 
-def written_as(form: Format) -> Format:
-    """Return the format of a result that keeps that of its still original, as far as it can be written."""
-    return WRITTEN_AS.get(form, form)
-
-
 def flatten(frame: Image.Image, ground: Colour = WHITE) -> Image.Image:
     """Lay a frame with transparency on a ground; others are returned as they are."""
     if frame.mode != "RGBA":
@@ -149,7 +162,7 @@ def _png(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kept
     strategy = zlib.Z_RLE if origin.format in {"jpeg", "heic"} else zlib.Z_DEFAULT_STRATEGY
     options: dict[str, object] = {"compress_level": 2, "compress_type": strategy}
     if "xmp" in kept:
-        from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415 - loaded already; its place is known to this alone
+        from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415 - for few photos only
 
         texts = PngInfo()
         texts.add_itxt("XML:com.adobe.xmp", cast("bytes", kept["xmp"]).decode("utf-8", "replace"))
@@ -171,7 +184,7 @@ def _webp(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kep
     except ValueError as exc:  # Pillow says no more than libwebp's number
         raise MemoryError from exc
     if len(frames) > 1 and frames[0].mode == "RGBA":
-        # Of frames that are opaque where they are not empty libwebp keeps that, and says that nothing is empty.
+        # Frames that are opaque where they are not empty libwebp takes for opaque everywhere.
         data = data[:20] + bytes([data[20] | _WEBP_ALPHA]) + data[21:]
     return data
 
@@ -204,7 +217,8 @@ def _gif(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kept
     pixels = len(frames) * frames[0].width * frames[0].height
     method = Image.Quantize.MEDIANCUT if pixels <= LARGE_GIF else Image.Quantize.FASTOCTREE
     reduced = [
-        frame if frame.mode == "L" else frame.quantize(256, method, dither=Image.Dither.NONE) for frame in frames
+        frame if frame.mode == "L" else frame.quantize(256, method, dither=Image.Dither.NONE)
+        for frame in frames
     ]
     return _saved("GIF", reduced, origin, {})
 
@@ -215,11 +229,9 @@ def _saved(form: str, frames: Sequence[Image.Image], origin: Origin, options: Op
     if len(frames) == 1:
         frames[0].save(out, form, **options)
         return out.getvalue()
-    plays = origin.plays
+    loop = {"loop": origin.plays}
     if form == "GIF":  # which counts repeats, and says nothing when there are none
-        loop = {} if plays == 1 else {"loop": max(0, plays - 1)}
-    else:
-        loop = {"loop": plays}
+        loop = {} if origin.plays == 1 else {"loop": max(0, origin.plays - 1)}
     frames[0].save(
         out,
         form,

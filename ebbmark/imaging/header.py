@@ -2,8 +2,8 @@
 
 import re
 import struct
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging import boxes
@@ -17,7 +17,12 @@ PHOTOS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP"
 HEAD_BYTES = 32
 """So much of a file says what it is."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAGIC: Final[Sequence[tuple[bytes, Format]]] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+)
 _RAW = "a camera's raw file"
 _STRANGERS = (
     (0, b"%PDF", "a PDF"),
@@ -117,20 +122,15 @@ def scans(data: bytes, at_most: int) -> int:
 
 
 def _format_of(head: bytes) -> Format | None:
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head.startswith(_PNG_SIGNATURE):
-        return "png"
+    for magic, form in _MAGIC:
+        if head.startswith(magic):
+            return form
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "webp"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if is_tiff(head):
-        return "tiff"
-    # Two letters are little to go by; the bytes after the size are always zero, as is half of the next length.
+    # Two letters are little to go by; of two numbers behind them a half is always zero.
     if head.startswith(b"BM") and head[6:10] == bytes(4) and head[16:18] == bytes(2):
         return "bmp"
-    return boxes.brand_of(head)
+    return "tiff" if is_tiff(head) else boxes.brand_of(head)
 
 
 def _strangers_sentence(data: bytes) -> str:

@@ -26,7 +26,7 @@ class Metadata(Operation, frozen=True):
         Meta(
             title="Privacy",
             description=(
-                "private keeps artist, copyright and colours only; keep keeps EXIF and XMP with the location; "
+                "private keeps artist, copyright and colours; keep keeps EXIF and XMP, the location too; "
                 "strip keeps nothing."
             ),
             examples=["strip", "keep"],

@@ -1,4 +1,4 @@
-"""What a file tells beside its picture is named here in words, and so is what of it a result does not tell."""
+"""What a file tells beside its picture is named here in words, and what of it a result does not tell."""
 
 import re
 import struct
@@ -19,7 +19,8 @@ CAPTIONS, COMMENTS, IPTC, XMP = "captions", "comments", "IPTC", "XMP"
 RIGHTS, PROFILE = "artist and copyright", "colour profile"
 
 WORDS: Final = (
-    LOCATION, SERIALS, OWNER, NOTES, THUMBNAIL, PICTURES, CAMERA, CAPTIONS, COMMENTS, IPTC, XMP, RIGHTS, PROFILE,
+    LOCATION, SERIALS, OWNER, NOTES, THUMBNAIL, PICTURES, CAMERA, CAPTIONS, COMMENTS, IPTC, XMP, RIGHTS,
+    PROFILE,
 )  # fmt: skip
 """All there are, the most personal first; each status names some of them, in this order."""
 
@@ -58,7 +59,9 @@ _HEX_EXIF = "Raw profile type exif"
 """How ImageMagick wrote EXIF before PNG had a place for it."""
 
 
-def found(original: bytes, info: Mapping[object, object], *, pictures: int = 1) -> frozenset[str]:
+def found(
+    original: bytes, info: Mapping[str | tuple[int, int], object], *, pictures: int = 1
+) -> frozenset[str]:
     """Return what a file tells, by what its reader found and by the number of still pictures in it.
 
     Looks at tags and not at their values, so it costs microseconds, and no block can do harm.

@@ -38,7 +38,9 @@ class Recipe(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if len(self.name) > LONGEST_NAME or not self.name.isprintable() or set(self.name) & {"/", "\\"}:
-            detail = f"A name has at most {LONGEST_NAME} characters and no slashes, such as {{stem}}-{{width}}."
+            detail = (
+                f"A name has at most {LONGEST_NAME} characters and no slashes, such as {{stem}}-{{width}}."
+            )
             raise Rejected("invalid-name", detail)
 
     def to_json(self) -> bytes:

@@ -12,7 +12,7 @@ from PIL import Image
 from ebbmark.errors import LimitExceeded
 from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Encoding, Limits
-from ebbmark.imaging.encoding import written_as
+from ebbmark.imaging.encoding import WRITTEN_AS
 from ebbmark.imaging.operation import Context, name_of
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
@@ -70,7 +70,7 @@ def _render(
     clock = _Clock()
     frames, origin = codec.decode_all(original, limits, recipe.enough)
     clock.note("decode")
-    encoding = Encoding(format=origin.format if len(frames) > 1 else written_as(origin.format))
+    encoding = Encoding(format=origin.format if len(frames) > 1 else WRITTEN_AS[origin.format])
     context = Context(
         limits=msgspec.structs.replace(limits, pixels=limits.pixels // len(frames)),
         logo=logo,
@@ -124,9 +124,7 @@ def warm() -> None:
         render(original.getvalue(), b'{"operations": [{"operation": "watermark", "text": "x"}]}')
 
 
-def thumbnail(
-    frame: Image.Image, icc: bytes | None, background: tuple[int, int, int] | None = None
-) -> bytes:
+def thumbnail(frame: Image.Image, icc: bytes | None, background: tuple[int, int, int] | None = None) -> bytes:
     """Return a small JPEG of a frame, averaged over whole blocks; a small colour profile goes with it."""
     factor = math.ceil(max(frame.size) / THUMBNAIL_EDGE)
     small = codec.flatten(frame.reduce(factor) if factor > 1 else frame, background or codec.WHITE)

@@ -32,7 +32,7 @@ class Errand:
     def __init__(
         self, server: Server, speaker: Speaker, photos: Sequence[Path], out: Path | None, template: str = ""
     ) -> None:
-        """Results are saved in `out`; without it nobody waits for them. A template says what they are called."""
+        """Results are saved in `out`; without it nobody waits for them. A template says their names."""
         self._server, self._speaker, self._photos, self._out = server, speaker, photos, out
         self._began = time.monotonic()
         self._status = Status("open", -1, 0, 0, None, [])

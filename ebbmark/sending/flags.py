@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", metavar="JSON", help="the whole recipe, instead of flags")
     parser.add_argument(
-        "--name", metavar="TEMPLATE", help="what results are called, such as {stem}-{width}; else like the photos"
+        "--name",
+        metavar="TEMPLATE",
+        help="what results are called, such as {stem}-{width}; else like the photos",
     )
     parser.add_argument("--logo", type=Path, metavar="FILE", help="image for the watermark")
     parser.add_argument("--json", action="store_true", help="print one JSON summary on standard output")

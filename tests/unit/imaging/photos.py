@@ -148,9 +148,7 @@ def animation(
 ) -> bytes:
     """Return a picture that moves."""
     given = durations if isinstance(durations, int) else list(durations)
-    return saved(
-        frames[0], file_format, save_all=True, append_images=frames[1:], duration=given, **options
-    )
+    return saved(frames[0], file_format, save_all=True, append_images=frames[1:], duration=given, **options)
 
 
 def moments(data: bytes) -> list[Image.Image]:

@@ -191,7 +191,12 @@ def nested_size(width: int, height: int) -> bytes:
         box(b"ftyp", b"mif1\0\0\0\0mif1avif") + box(b"meta", bytes(4) + nested_size(30_000, 30_000)),
         b"BM" + bytes(8) + struct.pack("<IIiiHH", 54, 40, 30_000, -30_000, 1, 24) + bytes(28),
         b"II*\0" + struct.pack("<IHHHIIHHIII", 8, 2, 256, 4, 1, 30_000, 257, 4, 1, 30_000, 0),
-        b"GIF89a" + struct.pack("<HH", 30_000, 30_000) + b"\0\0\0" + b"," + struct.pack("<4H", 0, 0, 1, 1) + b"\0\2\0;",
+        b"GIF89a"
+        + struct.pack("<HH", 30_000, 30_000)
+        + b"\0\0\0"
+        + b","
+        + struct.pack("<4H", 0, 0, 1, 1)
+        + b"\0\2\0;",
         b"GIF89a" + bytes(4) + b"\0\0\0" + b"," + struct.pack("<4H", 0, 0, 30_000, 30_000) + b"\0\2\0;",
     ],
 )
@@ -338,7 +343,7 @@ def test_rare_plugins_are_loaded_with_their_first_file_only() -> None:
     script = (
         "import sys\n"
         "from ebbmark.imaging import warm\n"
-        "print('PIL.AvifImagePlugin' in sys.modules, 'pi_heif' in sys.modules, 'PIL.ImageCms' in sys.modules)\n"
+        "print(*(name in sys.modules for name in ('PIL.AvifImagePlugin', 'pi_heif', 'PIL.ImageCms')))\n"
     )
     child = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=True)
     assert child.stdout == b"False False False\n"

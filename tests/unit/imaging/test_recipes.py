@@ -138,7 +138,11 @@ def test_what_is_no_recipe_is_refused(raw: bytes | str) -> None:
             "resize has no parameter 'depth'; it",
         ),
         (step(operation="grayscale", depth=1), "invalid-parameter", "no parameter 'depth'; it takes none."),
-        (step(operation="convert", format="gif"), "invalid-parameter", "must be one of avif, jpeg, original, png, webp."),
+        (
+            step(operation="convert", format="gif"),
+            "invalid-parameter",
+            "must be one of avif, jpeg, original, png, webp.",
+        ),
         (step(operation="convert", format="png", quality=101), "invalid-parameter", "from 1 to 100."),
         (step(operation="blur", radius=0), "invalid-parameter", "must be a number above 0 to 0.25."),
         (step(operation="watermark"), "invalid-parameter", "watermark needs a text, a logo or both."),
