@@ -130,8 +130,9 @@ def _decoded(
     icc = cast("bytes | None", image.info.get("icc_profile"))
     if icc and len(icc) > _LARGEST_PROFILE:
         icc = None
-    told, xmp, names = _told(original, header, image), image.info.get("xmp"), exif.rights(said)
+    told, xmp = _told(original, header, image), image.info.get("xmp")
     with _damage_refused():
+        names = exif.rights(said)
         if header.frames == 1:
             frames, durations, plays = [_still(image, icc)], (), 0
         else:

@@ -63,6 +63,13 @@ def facts(exif: Image.Exif | None) -> dict[str, str]:
     """
     if exif is None:
         return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        named = _facts(exif)
+    return {name: _unicode(value) for name, value in named.items() if value}
+
+
+def _facts(exif: Image.Exif) -> dict[str, str]:
     try:
         taken = words(exif.get_ifd(ExifTags.IFD.Exif), ExifTags.Base.DateTimeOriginal)
     except DAMAGE:
@@ -70,13 +77,12 @@ def facts(exif: Image.Exif | None) -> dict[str, str]:
     found = _DATE.match(taken or words(exif, ExifTags.Base.DateTime))
     maker, model = words(exif, ExifTags.Base.Make), words(exif, ExifTags.Base.Model)
     camera = model if model.startswith(maker) else f"{maker} {model}"
-    named = {
+    return {
         "exif.date": "-".join(found.groups()) if found else "",
         "exif.camera": camera.strip(),
         "exif.artist": words(exif, ExifTags.Base.Artist),
         "copyright": words(exif, ExifTags.Base.Copyright),
     }
-    return {name: _unicode(value) for name, value in named.items() if value}
 
 
 def rights(exif: Image.Exif | None) -> bytes | None:

@@ -17,6 +17,7 @@ from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging.codec import Limits
 from ebbmark.imaging.header import PHOTOS
 from tests.unit.imaging.photos import (
+    animation,
     chunk,
     flat,
     hollow_webp,
@@ -32,6 +33,11 @@ from tests.unit.imaging.photos import (
 
 SMALL = {file_format: saved(varied((48, 36)), file_format) for file_format in ("JPEG", "PNG", "WEBP")}
 SMALL["progressive"] = saved(varied((48, 36)), progressive=True)
+RARE = {file_format: saved(varied((48, 36)), file_format) for file_format in ("AVIF", "GIF", "TIFF", "BMP")}
+RARE |= {
+    f"moving {file_format}": animation(file_format, [flat((48, 36), colour) for colour in ("red", "blue")])
+    for file_format in ("GIF", "PNG", "WEBP")
+}
 MARK = watermark()
 
 
@@ -78,13 +84,13 @@ def test_a_photo_cut_in_half_says_that_its_end_is_missing() -> None:
     assert refusal(data[: len(data) // 2]).detail == "The file is damaged: its end is missing."
 
 
-@pytest.mark.parametrize("kind", sorted(SMALL))
+@pytest.mark.parametrize("kind", sorted(SMALL | RARE))
 @settings(max_examples=60, deadline=None)
 @given(cut=st.floats(0, 1), seed=st.integers(0, 1 << 30), flips=st.integers(0, 8))
 def test_damage_never_gives_anything_but_a_photo_or_a_refusal(
     kind: str, cut: float, seed: int, flips: int
 ) -> None:
-    data, chance = bytearray(SMALL[kind]), random.Random(seed)
+    data, chance = bytearray((SMALL | RARE)[kind]), random.Random(seed)
     for _ in range(flips):
         data[chance.randrange(len(data))] = chance.randrange(256)
     del data[int(len(data) * cut) :]
