@@ -138,17 +138,17 @@ class Consumer:
         """
         self._failure = asyncio.get_running_loop().create_future()
         told = asyncio.ensure_future(stop.wait())
-        starting = asyncio.ensure_future(self._app.start())  # it waits for a Kafka that does not answer
-        aside: list[asyncio.Future[Any]] = [told, starting]
+        starting = asyncio.ensure_future(self._app.start())  # it waits for Kafka, and for its group
+        watching = asyncio.create_task(self._watch())
+        watching.add_done_callback(self._unwatched)
+        aside: list[asyncio.Future[Any]] = [told, starting, watching]
         try:
-            await asyncio.wait([told, starting], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([told, starting, self._failure], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await starting
                 log.info("consuming", group=self._app.conf.id)
                 ended = asyncio.ensure_future(self._app.wait_until_stopped())
-                watching = asyncio.create_task(self._watch())
-                watching.add_done_callback(self._unwatched)
-                aside += [ended, watching]
+                aside.append(ended)
                 await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
             if ending is not None:
                 ending(0 if stop.is_set() else 1)
@@ -164,8 +164,8 @@ class Consumer:
         """Fail the consumer when it can only go on in another process.
 
         That is when its partitions hold messages that it neither has in hand nor takes, when a topic was made
-        anew under it (Faust drops messages with offsets that it has seen before), and when its connection to
-        Kafka does not answer while another one does.
+        anew under it (Faust drops messages with offsets that it has seen before), and when Kafka does not
+        answer its connection, or does not admit it to its group, while another connection is answered.
         """
         stall, blindness = Stall(self._patience, time.monotonic), Blindness(self._patience, time.monotonic)
         blind, read = False, positions(self._app.consumer)

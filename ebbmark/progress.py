@@ -18,6 +18,10 @@ _LATE = 15.0
 """Seconds between two looks, of which each may wait for its answer; after more, this process itself slept."""
 
 
+class NotJoined(Exception):
+    """The group has not admitted this consumer yet, or has put it out."""
+
+
 class Standing(Struct, frozen=True, kw_only=True):
     """How far a consumer has come in one place."""
 
@@ -44,10 +48,14 @@ class Standing(Struct, frozen=True, kw_only=True):
 async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 - Faust's consumer
     """Return how far Faust's consumer has come in each place that is assigned to it.
 
-    Raises whatever its client raises while Kafka does not answer, and `TimeoutError`.
+    None are when the group has more members than partitions.
+
+    Raises whatever its client raises while Kafka does not answer, `TimeoutError`, and `NotJoined`.
     """
     # Faust keeps both to itself; `call_thread` would queue behind a commit that waits for Kafka.
     thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001
+    if client is None or client._coordinator.generation < 0:  # noqa: SLF001 - the only word of it
+        raise NotJoined
     assigned = client.assignment()
     if not assigned:
         return {}
