@@ -119,7 +119,7 @@ class Stack:
         halt: Halt | None = None,
         proxied: bool = False,
     ) -> None:
-        """`config` is Prometheus's; it, exporters and Grafana run only when that and their programs are there.
+        """`config` is Prometheus's; it, exporters and Grafana run when that and their programs are there.
 
         `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
         `ports["kafka-proxy"]`, where something that passes it all on is to listen.

@@ -184,6 +184,8 @@ async def guarded(
         Braked: `policy.brake` messages in a row were given up, or a handler said that no other
             message can fare better.
     """
+    for outcome in ("handled", "dead"):
+        metrics.MESSAGES.labels(topic, outcome)  # from zero on: a rise from nothing is none to Prometheus
     hand = hand or Hand()
     guard = _Guard(topic, decode, handle, give_up, policy or Policy())
     acks = OrderedAcks()

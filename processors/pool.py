@@ -86,6 +86,8 @@ class RenderPool:
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch())
         metrics.CHILDREN.set(self.children)
+        for reason in ("timeout", "died", "failed", "broken"):
+            metrics.CHILDREN_LOST.labels(reason)  # from zero on: a rise from nothing is none to Prometheus
         metrics.CHILDREN_BUSY.set_function(lambda: min(len(self._flying), self.children))
         # The first children start now, not under the first photo.
         await asyncio.gather(*(self._run(_noop, within=60) for _ in range(self.children)))
