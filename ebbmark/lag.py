@@ -2,8 +2,8 @@
 
 The event itself is not read for that. A place that was seen without lag has nothing older than that look. Of
 the others Kafka is asked which event was the first after a few moments: if that is done, or is the oldest that
-is not, whatever is left is no older. So an age may be told too long, by as much as two moments are apart, never
-too short; and the longer a place stands still, the more closely it is known.
+is not, whatever is left is no older. So an age may be told twice as long as it is, never shorter; and the longer
+a place stands still, the more closely it is known.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from ebbmark.progress import First, Place, Standing
 
-AGES = (2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 6 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
-"""Seconds before now: the moments that are asked about, as far back as any topic is kept."""
+AGES = (2.0, 4.0, 8.0, 15.0, *(30.0 * 2**n for n in range(15)), 7 * 24 * 3600.0)
+"""Seconds before now: the moments that are asked about, each twice as far back as the last, up to a week."""
 
 
 class _Known(Struct, frozen=True):
