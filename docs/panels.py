@@ -115,7 +115,9 @@ class Prometheus:
         answer = self._client.post("/api/v1/query_range", data=asked).raise_for_status().json()
         told: list[Series] = []
         for each in answer["data"]["result"]:
-            at = {round((moment - window.begin) / window.step): float(value) for moment, value in each["values"]}
+            at = {
+                round((moment - window.begin) / window.step): float(value) for moment, value in each["values"]
+            }
             values = [at.get(n, math.nan) for n in range(len(window.moments))]
             if not all(map(math.isnan, values)):
                 told.append(Series(_name(legend, each["metric"]), values))
@@ -195,9 +197,7 @@ def _frame(figure: Figure, panel: Panel, box: Box, size: tuple[float, float]) ->
         figure.text(at, (down - 0.43) / high, panel.description, fontsize=6.4, color=QUIET, va="center")
 
 
-def _stat(
-    figure: Figure, panel: Panel, told: Sequence[Series], box: Box, size: tuple[float, float]
-) -> None:
+def _stat(figure: Figure, panel: Panel, told: Sequence[Series], box: Box, size: tuple[float, float]) -> None:
     left, bottom, width, height = box
     last = [value for value in told[0].values if not math.isnan(value)][-1]
     colour = "green"
@@ -232,7 +232,9 @@ def _graph(axes: Axes, panel: Panel, told: Sequence[Series], window: Window) -> 
         if step.value is not None and step.value < highest:
             axes.axhline(step.value, color=SHADES[step.color], linewidth=0.8, linestyle="--")
     axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=5))
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S" if window.end - window.begin < 300 else "%H:%M"))
+    axes.xaxis.set_major_formatter(
+        dates.DateFormatter("%H:%M:%S" if window.end - window.begin < 300 else "%H:%M")
+    )
     axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     axes.yaxis.set_major_formatter(lambda value, _: UNITS[panel.unit](value))
     axes.tick_params(labelsize=6.2, colors=QUIET, length=2)
@@ -284,7 +286,9 @@ def main() -> None:
     parser.add_argument("--prometheus", help="its URL; that of the local stack when it is left out")
     parser.add_argument("--data", type=Path, default=Path(".data"), help="folder of the local stack")
     parser.add_argument("--from", dest="begin", type=_moment, help="ISO 8601, UTC unless it says otherwise")
-    parser.add_argument("--to", dest="end", type=_moment, default=time.time(), help="the same; now by default")
+    parser.add_argument(
+        "--to", dest="end", type=_moment, default=time.time(), help="the same; now by default"
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="how long the window is without --from")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     parser.add_argument("only", nargs="*", metavar="DASHBOARD", help="uids, all by default")

@@ -1,9 +1,9 @@
 """How long the oldest event that is not done has been in its log, found by what is cheap to ask of Kafka.
 
 The event itself is not read for that. A place that was seen without lag has nothing older than that look. Of
-the others Kafka is asked which event was the first after a few moments: if that is done, or is the oldest that
-is not, whatever is left is no older. So an age may be told twice as long as it is, never shorter; and the longer
-a place stands still, the more closely it is known.
+the others Kafka is asked which event was the first after a few moments: if that is done, or is the oldest
+that is not, whatever is left is no older. So an age may be told twice as long as it is, never shorter; and the
+longer a place stands still, the more closely it is known.
 """
 
 from collections.abc import Collection, Mapping, Sequence

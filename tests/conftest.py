@@ -75,7 +75,7 @@ def promtool() -> str:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Kafka, Postgres and the object store, and exporters that are here; what a test stops it starts again."""
+    """Kafka, Postgres and the store, and what exporters there are; what a test stops it starts again."""
     if request.config.getoption("--servers") != "own":
         pytest.skip("needs servers of its own")
     running = Stack(tmp_path_factory.mktemp("stack"), services=(*SERVERS, *exporters.present()))

@@ -55,7 +55,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def rules() -> Iterator[tuple[str, str]]:
-    """Yield the name of each rule, and its expression with an answer whether what it compares holds or not."""
+    """Yield the name of each rule, and its expression, which answers whether what it compares holds or not."""
     for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"]:
         for rule in group["rules"]:
             parts = re.split(r"(\{[^}]*\})", rule["expr"])  # labels are compared, too, within braces
@@ -112,9 +112,7 @@ def test_every_query_of_every_panel_and_rule_has_an_answer(
         pictures = drawn(str(watched.base_url), tmp_path)
         # What the load generator shows is gone from Prometheus as soon as it is.
         assert out_of_bounds(watched, 'job="loadtest"', LOAD) == []
-    assert {path.stem for path in pictures} == {
-        path.stem.replace("ebbmark-", "dashboard-") for path in PAGES
-    }
+    assert {path.stem for path in pictures} == {path.stem.replace("ebbmark-", "dashboard-") for path in PAGES}
     for picture in pictures:
         assert picture.stat().st_size < 200_000
         with Image.open(picture) as image:
@@ -213,18 +211,18 @@ def out_of_bounds(client: httpx.Client, selector: str, bounds: dict[str, set[str
 
 
 def test_no_label_has_a_value_that_somebody_sent(watched: httpx.Client, running_system: System) -> None:
-    secret = "c0ffee-of-ann"
+    told = "c0ffee-of-ann"
     kafka = running_system.settings.kafka
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for topic in TOPICS:
-        producer.produce(kafka.prefix + topic.name, secret.encode(), secret)
+        producer.produce(kafka.prefix + topic.name, told.encode(), told)
     assert producer.flush(20) == 0
     with Person(running_system.base_url) as ann:
-        for method, path in (("GET", f"/{secret}"), ("BREW", "/upload"), ("GET", f"/jobs/{secret}")):
-            ann.http.request(method, path, headers={"x-filename": secret, "idempotency-key": secret * 2})
-        ann.post([(f"{secret}.jpg", photo())], operations=secret)
-        ann.post([(f"{secret}.jpg", photo())], recipe=json.dumps({"operations": [{"operation": secret}]}))
-        job = ann.send([(f"{secret}.jpg", photo()), (f"{secret}.png", b"no photo")], text=secret)
+        for method, path in (("GET", f"/{told}"), ("BREW", "/upload"), ("GET", f"/jobs/{told}")):
+            ann.http.request(method, path, headers={"x-filename": told, "idempotency-key": told * 2})
+        ann.post([(f"{told}.jpg", photo())], operations=told)
+        ann.post([(f"{told}.jpg", photo())], recipe=json.dumps({"operations": [{"operation": told}]}))
+        job = ann.send([(f"{told}.jpg", photo()), (f"{told}.png", b"no photo")], text=told)
         ann.wait_until_complete(job)
         seen = f'ebbmark_messages_total{{topic="{DEAD_LETTERS.name}",outcome="dead"}} > 0'
         eventually(lambda: answered(watched, seen), bool)

@@ -122,9 +122,7 @@ def test_the_monitor_sees_what_others_do_and_no_table(roles: dict[str, LedgerSet
             for table in ("jobs", "photos", "webhooks"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     connection.execute(
-                        sql.SQL("select 1 from {}").format(
-                            sql.Identifier(roles[MONITOR].schema, table)
-                        )
+                        sql.SQL("select 1 from {}").format(sql.Identifier(roles[MONITOR].schema, table))
                     )
 
 

@@ -52,7 +52,7 @@ def instructions(word: str) -> list[str]:
 def test_the_processes_of_the_local_stack_run_on_the_same_servers() -> None:
     assert set(OURS) == {service.command for service in services.SERVICES} | {"prepare", "notifier"}
     watching = {"prometheus", "grafana", "kafka-exporter", *exporters.TARGETS}
-    assert set(SERVICES) == set(OURS) | set(SERVERS) | watching| set(SERVERS) | {"prometheus"}
+    assert set(SERVICES) == set(OURS) | set(SERVERS) | watching | set(SERVERS) | {"prometheus"}
 
 
 @EACH
@@ -501,7 +501,7 @@ def started_grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 def test_the_exporters_tell_what_those_of_the_local_stack_do(tmp_path: Path) -> None:
     if set(exporters.present()) != set(exporters.TARGETS):
         missing("an exporter is not installed")
-    ports = {name: 1 for name in exporters.TARGETS} | {"postgres": 2}
+    ports = dict.fromkeys(exporters.TARGETS, 1) | {"postgres": 2}
     where = re.compile(r"--(path\.\w+|web\.listen-address)=.*")
     for name in exporters.TARGETS:
         local = exporters.prepare(name, tmp_path / "log", ports).command[1:]
@@ -515,8 +515,9 @@ def test_postgres_s_exporter_is_the_monitor_and_reads_no_table() -> None:
     told = environment("postgres-exporter")
     assert told["DATA_SOURCE_USER"] == role(Settings().ledger, MONITOR)
     assert SERVICES["postgres-exporter"]["secrets"] == ["ledger_monitor_password"]
-    assert told["DATA_SOURCE_PASS_FILE"] == "/run/secrets/ledger_monitor_password"
-    assert environment("prepare")["EBBMARK_LEDGER_MONITOR_PASSWORD_FILE"] == told["DATA_SOURCE_PASS_FILE"]
+    mounted = f"/run/secrets/{SERVICES['postgres-exporter']['secrets'][0]}"
+    assert told["DATA_SOURCE_PASS_FILE"] == mounted
+    assert environment("prepare")["EBBMARK_LEDGER_MONITOR_PASSWORD_FILE"] == mounted
     assert MONITOR not in RIGHTS
 
 

@@ -240,7 +240,9 @@ class TestServers:
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
         monkeypatch.setenv("GF_AUTH_ANONYMOUS_ORG_ROLE", "Admin")
         ports = {"grafana": 1, "prometheus": 2}
-        server = grafana.prepare(tmp_path / "data", tmp_path / "log", ports, config=Path("observability/grafana"))
+        server = grafana.prepare(
+            tmp_path / "data", tmp_path / "log", ports, config=Path("observability/grafana")
+        )
         assert server.command == [str(tmp_path / "bin" / "grafana-server"), f"--homepath={tmp_path}"]
         told = server._env  # noqa: SLF001
         assert told["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer", "whatever its environment says"
