@@ -1,8 +1,8 @@
 """How long the oldest event that is not done has been in its log, found by what is cheap to ask of Kafka.
 
 The event itself is not read for that. A place that was seen without lag has nothing older than that look. Of
-the others Kafka is asked which event was the first after a few moments: if that is done, or is the oldest
-that is not, whatever is left is no older. So an age may be told twice as long as it is, never shorter; and the
+the others Kafka is asked which event was the first after some moments: if that is done, or is the oldest
+that is not, whatever is left is no older. So an age may be told twice as long as it is, never shorter; the
 longer a place stands still, the more closely it is known.
 """
 

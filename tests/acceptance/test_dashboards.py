@@ -55,7 +55,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 
 def rules() -> Iterator[tuple[str, str]]:
-    """Yield the name of each rule, and its expression, which answers whether what it compares holds or not."""
+    """Yield the name of each rule, and its expression, with an answer whether it holds or not."""
     for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"]:
         for rule in group["rules"]:
             parts = re.split(r"(\{[^}]*\})", rule["expr"])  # labels are compared, too, within braces
@@ -222,7 +222,9 @@ def test_no_label_has_a_value_that_somebody_sent(watched: httpx.Client, running_
             ann.http.request(method, path, headers={"x-filename": told, "idempotency-key": told * 2})
         ann.post([(f"{told}.jpg", photo())], operations=told)
         ann.post([(f"{told}.jpg", photo())], recipe=json.dumps({"operations": [{"operation": told}]}))
-        job = ann.send([(f"{told}.jpg", photo()), (f"{told}.png", b"no photo")], text=told)
+        job = ann.send(
+            [(f"{told}.jpg", photo()), (f"{told}.png", b"no photo")], operations="watermark", text=told
+        )
         ann.wait_until_complete(job)
         seen = f'ebbmark_messages_total{{topic="{DEAD_LETTERS.name}",outcome="dead"}} > 0'
         eventually(lambda: answered(watched, seen), bool)
