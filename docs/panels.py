@@ -9,6 +9,7 @@ import json
 import math
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,16 +28,19 @@ from observability.dashboards.panels import WIDTH, Page, Panel
 
 IMAGES = Path(__file__).parent / "images"
 MOST_BYTES = 200_000
-COLOURS = 96
-"""Of a picture; few enough to make it small, and enough for smooth edges."""
+COLOURS = 256
+"""Of a picture; few enough to make it small, and enough for every line and its edges."""
 POINTS = 120
 SCRAPED_EVERY = 5.0
 SERIES = 10
 """Lines of one panel; the rest is left out, the smallest first."""
 COLUMN, ROW, HEADING = 0.6, 0.34, 0.34
 """Inches: of a column and a row of Grafana's grid, and of the heading of a row of panels."""
+LETTER = 0.048
+"""Inches of a small letter, on average."""
+LEGEND_ROWS = 2
 INK, QUIET, RULE = "#1f2430", "#6b7280", "#d8dce3"
-SHADES = {"green": "#2f855a", "orange": "#c05621", "red": "#c53030"}
+SHADES = {"green": "#2f855a", "orange": "#dd9a1e", "red": "#c53030"}
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ class Window:
         return [self.begin + n * self.step for n in range(count)]
 
 
-def _number(value: float) -> str:
+def _number(value: float, unit: str = "") -> str:
     for least, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= least:
-            return f"{value / least:.3g} {sign}"
-    return f"{value:.3g}"
+            return f"{value / least:.3g} {sign}{unit}"
+    return f"{value:.3g} {unit}".strip()
 
 
 def _seconds(value: float) -> str:
@@ -81,11 +85,11 @@ def _seconds(value: float) -> str:
 
 UNITS: Mapping[str, Callable[[float], str]] = {
     "s": _seconds,
-    "bytes": lambda value: _number(value) + "B",
-    "Bps": lambda value: _number(value) + "B/s",
+    "bytes": lambda value: _number(value, "B"),
+    "Bps": lambda value: _number(value, "B/s"),
     "percentunit": lambda value: f"{value * 100:.4g} %",
-    "ops": lambda value: _number(value) + "/s",
-    "reqps": lambda value: _number(value) + "/s",
+    "ops": lambda value: _number(value, "/s"),
+    "reqps": lambda value: _number(value, "/s"),
     "short": _number,
 }
 
@@ -164,8 +168,8 @@ def draw(page: Page, prometheus: Prometheus, window: Window) -> Figure:
             if panel.kind == "stat":
                 _stat(figure, panel, told, box, (wide, high))
             else:
-                left, bottom, width = box[0] + 0.62, box[1] + 0.42, box[2] - 0.82
-                inner = (left / wide, bottom / high, width / wide, (height - 1.08) / high)
+                left, bottom, width = box[0] + 0.62, box[1] + 0.6, box[2] - 0.82
+                inner = (left / wide, bottom / high, width / wide, (height - 1.34) / high)
                 _graph(figure.add_axes(inner), panel, told, window)
         top -= height
     return figure
@@ -194,7 +198,8 @@ def _frame(figure: Figure, panel: Panel, box: Box, size: tuple[float, float]) ->
     at, down = (left + 0.16) / wide, bottom + height
     figure.text(at, (down - 0.24) / high, panel.title, fontsize=9, weight="bold", color=INK, va="center")
     if panel.kind != "stat":
-        figure.text(at, (down - 0.43) / high, panel.description, fontsize=6.4, color=QUIET, va="center")
+        lines = textwrap.fill(panel.description, int((width - 0.3) / LETTER))
+        figure.text(at, (down - 0.36) / high, lines, fontsize=6.4, color=QUIET, va="top")
 
 
 def _stat(figure: Figure, panel: Panel, told: Sequence[Series], box: Box, size: tuple[float, float]) -> None:
@@ -220,12 +225,13 @@ def _graph(axes: Axes, panel: Panel, told: Sequence[Series], window: Window) -> 
     moments = [datetime.fromtimestamp(each, UTC) for each in window.moments]
     names = [series.name for series in told]
     if panel.stacked:
-        layers = [[0 if math.isnan(value) else value for value in series.values] for series in told]
+        layers = _together(told)
         axes.stackplot(moments, *layers, labels=names, alpha=0.55, linewidth=0)
     else:
         for series in told:
             axes.plot(moments, series.values, label=series.name, linewidth=1.2)
-    highest = axes.get_ylim()[1] if max(map(_highest, told)) > 0 else 1.0
+    highest = max(map(_highest, told))
+    highest = (axes.get_ylim()[1] if highest > 0 else 1.0) * 1.08
     axes.set_ylim(0, highest)
     axes.set_xlim(moments[0], moments[-1])
     for step in panel.limits.steps() if panel.limits.alarm is not None else ():
@@ -244,10 +250,15 @@ def _graph(axes: Axes, panel: Panel, told: Sequence[Series], window: Window) -> 
         spine.set_visible(side in {"left", "bottom"})
         spine.set_color(RULE)
     if any(names):
+        inches = axes.get_position().width * WIDTH * COLUMN
+        columns = max(1, int((inches + 0.4) / (max(map(len, names)) * LETTER + 0.3)))
+        lines, labels = axes.get_legend_handles_labels()
         axes.legend(
+            lines[: columns * LEGEND_ROWS],
+            labels[: columns * LEGEND_ROWS],
             loc="upper left",
-            bbox_to_anchor=(-0.06, -0.13),
-            ncols=min(len(names), 5),
+            bbox_to_anchor=(-0.35 / inches, -0.13),
+            ncols=columns,
             fontsize=5.8,
             frameon=False,
             handlelength=1.0,
@@ -257,12 +268,30 @@ def _graph(axes: Axes, panel: Panel, told: Sequence[Series], window: Window) -> 
         )
 
 
+def _together(told: Sequence[Series]) -> Sequence[Sequence[float]]:
+    """Return values that can be added up: 0 for what is missing, unless all of a moment is."""
+    missing = [
+        all(map(math.isnan, moment)) for moment in zip(*(series.values for series in told), strict=True)
+    ]
+    return [
+        [
+            math.nan if nothing else (0 if math.isnan(value) else value)
+            for value, nothing in zip(series.values, missing, strict=True)
+        ]
+        for series in told
+    ]
+
+
 def small(figure: Figure) -> bytes:
     """Return the picture as a PNG of few colours."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
     packed = io.BytesIO()
-    picture = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    picture = (
+        Image.open(drawn)
+        .convert("RGB")
+        .quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    )
     picture.save(packed, "PNG", optimize=True)
     return packed.getvalue()
 

@@ -108,7 +108,7 @@ PAGE = Page(
                     unit="short",
                     stacked=True,
                     limits=Limits(150, 190),
-                    queries=[Query("sum by (state) (pg_stat_activity_count)", "{{state}}")],
+                    queries=[Query("sum by (state) (pg_stat_activity_count) > 0", "{{state}}")],
                 ),
                 Panel(
                     title="Read from memory",

@@ -82,7 +82,8 @@ PAGE = Page(
                     description="A photo is a message in three topics: the lines lie close together.",
                     unit="ops",
                     queries=[
-                        Query(rate("ebbmark_messages_total", "topic, outcome"), "{{topic}}, {{outcome}}")
+                        Query(rate("ebbmark_messages_total{outcome='handled'}", "topic"), "{{topic}}"),
+                        Query(rate("ebbmark_messages_total{outcome='dead'}"), "given up"),
                     ],
                 ),
                 Panel(

@@ -2,6 +2,8 @@
 
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
+_OURS = "{job=~'ingest|worker|janitor'}"
+
 PAGE = Page(
     uid="ebbmark-workers",
     title="Ebbmark / Workers",
@@ -28,7 +30,12 @@ PAGE = Page(
                     description="On average. Above the children for long: workers hold more than they do.",
                     unit="short",
                     limits=Limits(8, 32),
-                    queries=[Query(rate("ebbmark_children_wait_seconds_total", "process"), "{{process}}")],
+                    queries=[
+                        Query(
+                            rate("ebbmark_children_wait_seconds_total{job='worker'}", "process"),
+                            "{{process}}",
+                        )
+                    ],
                 ),
                 Panel(
                     title="CPU, by process",
@@ -37,7 +44,7 @@ PAGE = Page(
                     limits=Limits(0.8, 1),
                     queries=[
                         Query(
-                            "sum by (process) (rate(process_cpu_seconds_total[$__rate_interval]))",
+                            rate(f"process_cpu_seconds_total{_OURS}", "process"),
                             "{{process}}",
                         )
                     ],
@@ -46,7 +53,9 @@ PAGE = Page(
                     title="Memory, by process",
                     description="Resident. Growing without end: a leak; restart it and tell us.",
                     unit="bytes",
-                    queries=[Query("sum by (process) (process_resident_memory_bytes)", "{{process}}")],
+                    queries=[
+                        Query(f"sum by (process) (process_resident_memory_bytes{_OURS})", "{{process}}")
+                    ],
                 ),
             ],
         ),
@@ -69,7 +78,7 @@ PAGE = Page(
                     title="CPU of children for a busy second",
                     description="Near 1: they have a core each. Far below while busy: too few cores.",
                     unit="percentunit",
-                    limits=Limits(least=0.5),
+                    limits=Limits(least=0.2),
                     queries=[
                         Query(
                             rate("ebbmark_children_cpu_seconds_total")
@@ -107,7 +116,10 @@ PAGE = Page(
                     unit="short",
                     limits=Limits(2, 5),
                     queries=[
-                        Query("sum by (process) (changes(process_start_time_seconds[30m]))", "{{process}}")
+                        Query(
+                            f"sum by (process) (changes(process_start_time_seconds{_OURS}[30m]))",
+                            "{{process}}",
+                        )
                     ],
                 ),
                 Panel(
