@@ -132,7 +132,8 @@ def test_the_numbers_are_those_of_the_system(watched: httpx.Client, running_syst
     panels = {panel["title"]: panel for panel in json.loads(page.read_text("utf-8"))["panels"]}
 
     def shown(title: str) -> float:
-        (series,) = answered(watched, panels[title]["targets"][0]["expr"])
+        query = panels[title]["targets"][0]["expr"]
+        (series,) = eventually(lambda: answered(watched, query), bool)
         return float(series["value"][1])
 
     assert shown("Leaders") == 1
