@@ -144,7 +144,8 @@ class Sweeper:
         outcome: Literal["ok", "unavailable", "failed"] = "ok"
         for name, step in self._steps.items():
             try:
-                await step()
+                with metrics.SWEEP_STEP_SECONDS.labels(name).time():
+                    await step()
             except Unavailable as exc:
                 outcome = "unavailable" if outcome == "ok" else outcome
                 log.warning("sweep step put off", step=name, code=exc.code)
@@ -165,4 +166,4 @@ class Sweeper:
             self._answering_since = now
         self._answered_at = now
         if now - self._answering_since >= self._lease:
-            await self._ledger.end_leases(strikes=strikes)
+            metrics.LEASES_ENDED.inc(await self._ledger.end_leases(strikes=strikes))

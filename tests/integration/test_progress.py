@@ -1,6 +1,7 @@
 """A consumer that cannot get on is told from one that works, waits or has nothing to do: on a real broker."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import TopicPartition
+from prometheus_client import REGISTRY
 
 from ebbmark.consumer import Consumer, Stopped
 from ebbmark.errors import Unavailable
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.servers]
 
 STALL = timedelta(seconds=3)
 PATIENCE = 60
+MODULE_BEGAN = time.time()
 
 
 class Handler:
@@ -122,6 +125,32 @@ def committed(kafka: Kafka, name: str, place: tuple[str, int]) -> int:
     (found,) = client.committed([TopicPartition(*place)], timeout=20)
     client.close()
     return found.offset
+
+
+async def test_the_lag_is_as_old_as_the_oldest_event_that_is_not_done(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    handler, name = Handler(), f"progress-{uuid4()}"
+    labels = {"agent": name, "topic": UPLOADS.name}
+
+    def age() -> float:
+        return REGISTRY.get_sample_value("ebbmark_consumer_lag_seconds", labels) or 0.0
+
+    # It finds what was there before it, and knows nothing of when that came but what Kafka says.
+    async with KafkaLog(kafka_settings, source="test") as log:
+        await publish_in_the_end(log, UPLOADS, uploads(0))
+        published = time.time()
+    await asyncio.sleep(3)
+    async with consuming(kafka_settings, handler, tmp_path, name=name) as (consumer, _, _):
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+        await until(age)
+        first, now = age(), time.time()
+        assert now - published - 2 <= first <= 2 * (now - MODULE_BEGAN)
+        await until(lambda: age() >= first + 3)
+        assert time.time() - now >= 2, "it grows no faster than the clock"
+        handler.gate.set()
+        await until_done(consumer)
+        await until(lambda: age() == 0)
 
 
 @pytest.mark.parametrize(
