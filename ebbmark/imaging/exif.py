@@ -25,7 +25,8 @@ _LONGEST_NAME = 1_000
 _LARGEST_BLOCK = 0xFFFF - 2
 """What fits into one segment of a JPEG."""
 
-_INTEROP, _MAKER_NOTE = 0xA005, 0x927C
+_POINTERS: Final = frozenset({ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo})
+_INTEROP = 0xA005
 _STRUCTURE: Final = frozenset(
     {
         *range(0x00FE, 0x0104), 0x0106, 0x010A, 0x0111, ExifTags.Base.Orientation, *range(0x0115, 0x011A),
@@ -98,8 +99,8 @@ def rights(exif: Image.Exif | None) -> bytes | None:
 def block(exif: Image.Exif | None, size: tuple[int, int]) -> bytes | None:
     """Return a block that says what the file said, of a picture of this size that is upright.
 
-    Left out is what was never meant for readers: the thumbnail, notes of the maker that hold a picture, and
-    how a TIFF is stored. None when nothing is left, when it is damaged, or when it is too long for a JPEG.
+    Left out are pictures, in the thumbnail or in notes of the maker, and how a TIFF is stored. None when
+    nothing is left, when it is damaged, or when it is too long for a JPEG.
     """
     if exif is None:
         return None
@@ -116,18 +117,21 @@ def block(exif: Image.Exif | None, size: tuple[int, int]) -> bytes | None:
 def _copied(exif: Image.Exif, size: tuple[int, int]) -> Image.Exif:
     kept = Image.Exif()
     kept.endian = exif.endian
-    for tag in list(exif):
-        if tag not in _STRUCTURE and tag not in {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}:
+    for tag in sorted(set(exif) - _STRUCTURE - _POINTERS):
+        if not _holds_picture(exif[tag]):
             kept[tag] = _spelt(exif[tag])
-    for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        inner = {tag: _spelt(value) for tag, value in exif.get_ifd(pointer).items() if tag != _INTEROP}
-        note = inner.get(_MAKER_NOTE)
-        if isinstance(note, bytes) and _A_JPEG in note:
-            del inner[_MAKER_NOTE]
+    for pointer in sorted(_POINTERS):
+        told = exif.get_ifd(pointer).items()
+        inner = {tag: _spelt(value) for tag, value in told if tag != _INTEROP and not _holds_picture(value)}
         inner |= {tag: length for tag, length in zip(_SIZES, size, strict=True) if tag in inner}
         if inner:
             kept[pointer] = inner
     return kept
+
+
+def _holds_picture(value: object) -> bool:
+    """Tell whether notes of the maker, or whatever it is, hide an unmarked copy."""
+    return isinstance(value, bytes) and _A_JPEG in value
 
 
 def _spelt(value: object) -> object:
