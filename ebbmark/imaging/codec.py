@@ -122,11 +122,13 @@ def _decoded(
         if scans(original, limits.scans) > limits.scans:
             detail = f"The JPEG is made of more than {limits.scans} scans; no camera does that."
             raise Rejected("too-many-scans", detail)
-        subsampling, full = JpegImagePlugin.get_sampling(image), image.size
+        with _damage_refused():
+            subsampling, full = JpegImagePlugin.get_sampling(image), image.size
         if enough is not None:
             _draft(image, enough, sideways=turn in _SIDEWAYS)
         if image.size == full:
-            tables = _quantisation(image)
+            with _damage_refused():
+                tables = _quantisation(image)
     icc = cast("bytes | None", image.info.get("icc_profile"))
     if icc and len(icc) > _LARGEST_PROFILE:
         icc = None

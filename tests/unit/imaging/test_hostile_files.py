@@ -230,3 +230,10 @@ def test_a_photo_that_outgrows_its_memory_fails_alone() -> None:
     )
     assert child.stdout == b"out-of-memory\n"
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def test_a_jpeg_that_counts_more_colours_than_it_describes() -> None:
+    data = saved(flat((32, 32)))
+    at = data.index(b"\xff\xc0") + 2
+    short = data[:at] + struct.pack(">H", 14) + data[at + 2 : at + 14] + data[at + 17 :]
+    assert refusal(short).code == "corrupt"
