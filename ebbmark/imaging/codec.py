@@ -114,11 +114,14 @@ def decode(
     original: bytes,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     enough: Callable[[Size], Size | None] | None = None,
+    *,
+    luma: bool = False,
 ) -> tuple[Image.Image, Origin]:
     """Decode one still photo; return its frame and what else is kept of the file.
 
     `enough` gets the upright size and returns the least size that suffices, if less than all does: a JPEG
     is then decoded at 1/2, 1/4 or 1/8, never below that size.
+    With `luma` a JPEG gives its luma alone, of mode L: its colours are not even decoded.
 
     Raises `LimitExceeded` with `too-many-bytes` or `too-many-pixels`, `Rejected` with `empty-file`,
     `unsupported-format`, `corrupt`, `animated` or `too-many-scans`, and `MemoryError`.
@@ -145,8 +148,7 @@ def decode(
             detail = f"The JPEG is made of more than {limits.scans} scans; no camera does that."
             raise Rejected("too-many-scans", detail)
         subsampling, full = JpegImagePlugin.get_sampling(image), image.size
-        if enough is not None:
-            _draft(image, enough, sideways=turn in _SIDEWAYS)
+        _draft(image, enough, sideways=turn in _SIDEWAYS, luma=luma)
         if image.size == full:
             tables = _quantisation(image)
     with _damage_refused():
@@ -297,12 +299,16 @@ def _orientation(exif: Image.Exif) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _draft(image: Image.Image, enough: Callable[[Size], Size | None], *, sideways: bool) -> None:
+def _draft(
+    image: Image.Image, enough: Callable[[Size], Size | None] | None, *, sideways: bool, luma: bool
+) -> None:
     """Have the decoder skip what is more than enough."""
     width, height = image.size
-    least = enough((height, width) if sideways else (width, height))
-    if least:
-        image.draft(None, (least[1], least[0]) if sideways else least)
+    least = enough((height, width) if sideways else (width, height)) if enough else None
+    if least and sideways:
+        least = least[1], least[0]
+    if least or luma:
+        image.draft("L" if luma else None, least)
 
 
 def _quantisation(image: JpegImagePlugin.JpegImageFile) -> tuple[Table, ...]:

@@ -65,7 +65,7 @@ def _render(
     original: bytes, recipe: Recipe, logo: bytes | None, limits: Limits, facts: Mapping[str, str]
 ) -> Rendered:
     clock = _Clock()
-    frame, origin = codec.decode(original, limits, recipe.enough)
+    frame, origin = codec.decode(original, limits, recipe.enough, luma=recipe.luma_only())
     clock.note("decode")
     encoding = Encoding(format=origin.format)
     context = Context(limits=limits, logo=logo, facts=lambda: {**codec.facts(origin.exif), **facts})
