@@ -1,4 +1,4 @@
-"""Ten recipes that people use, and beside each the least that Pillow can do for the same file and thumbnail."""
+"""Ten recipes that people use, and the least that Pillow can do for the same file and thumbnail."""
 
 import io
 import math
@@ -81,6 +81,14 @@ def _inside(size: Size, edge: int) -> Size:
     return round(size[0] * factor), round(size[1] * factor)
 
 
+def _whole(size: Size) -> Size:
+    return size
+
+
+def _fitted(size: Size) -> Size:
+    return _inside(size, 600)
+
+
 def _small(content: bytes) -> Image.Image:
     size = _size(content)
     final = _inside(size, 600)
@@ -111,9 +119,7 @@ def _square(content: bytes, stamp: Stamp) -> Made:
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = left, top, left + side, top + side
-    return _made(
-        image.resize((400, 400), _BICUBIC, box=box, reducing_gap=2.0), quality=88, subsampling=2
-    )
+    return _made(image.resize((400, 400), _BICUBIC, box=box, reducing_gap=2.0), quality=88, subsampling=2)
 
 
 def _portrait(content: bytes, stamp: Stamp) -> Made:
@@ -162,13 +168,11 @@ _SMALL: Mapping[str, Any] = {"operation": "resize", "long_edge": 600}
 _MARK: Mapping[str, Any] = {"operation": "watermark", "text": TEXT}
 
 RECIPES: Mapping[str, Recipe] = {
-    "mark": Recipe((_MARK,), _mark, lambda size: size),
-    "tiled mark": Recipe(({**_MARK, "position": "tiled"},), _mark, lambda size: size),
+    "mark": Recipe((_MARK,), _mark, _whole),
+    "tiled mark": Recipe(({**_MARK, "position": "tiled"},), _mark, _whole),
     "long edge 600": Recipe((_SMALL,), _resize),
-    "long edge 600, mark": Recipe((_SMALL, _MARK), _resize_and_mark, lambda size: _inside(size, 600)),
-    "square of 400": Recipe(
-        ({"operation": "resize", "width": 400, "height": 400, "fit": "cover"},), _square
-    ),
+    "long edge 600, mark": Recipe((_SMALL, _MARK), _resize_and_mark, _fitted),
+    "square of 400": Recipe(({"operation": "resize", "width": 400, "height": 400, "fit": "cover"},), _square),
     "crop to 4:5, width 300": Recipe(
         ({"operation": "crop", "aspect": "4:5"}, {"operation": "resize", "width": 300}), _portrait
     ),

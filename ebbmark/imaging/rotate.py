@@ -74,7 +74,9 @@ class Rotate(Operation, frozen=True):
 
     def reshaped(self, size: "Size") -> "Size | None":
         quarter = self._quarter()
-        return None if quarter is None else size[::-1] if quarter % 180 else size
+        if quarter is None:
+            return None
+        return (size[1], size[0]) if quarter % 180 else size
 
     def _quarter(self) -> int | None:
         """Return 0, 90, 180 or 270, or None for a turn that is none of them."""

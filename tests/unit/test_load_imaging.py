@@ -26,7 +26,9 @@ def test_a_bare_loop_makes_the_photo_and_the_thumbnail_that_ebbmark_makes(name: 
     assert len(bare.data) == pytest.approx(len(ours.data), rel=0.03)
 
 
-@pytest.mark.parametrize(("one", "other"), [("mark", "tiled mark"), ("mark", "grayscale"), ("mark", "square of 400")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("mark", "tiled mark"), ("mark", "grayscale"), ("mark", "square of 400")]
+)
 def test_a_bare_loop_that_makes_something_else_is_not_measured(one: str, other: str) -> None:
     recipe = RECIPES[other]
     with pytest.raises(imaging.DifferentError):
@@ -75,7 +77,9 @@ async def test_the_pool_is_measured_with_its_child_and_the_child_s_memory_is_tol
     found = await imaging.in_pool(recipe, CONTENT, turns=2, photos=2)
     assert found.bare_ms > 0
     assert found.ours_ms > found.bare_ms / 2, "the child's time is counted, or there would be next to none"
-    small, large = [await imaging.peak_megabytes(RECIPES["mark"], content) for content in (CONTENT, enlarged())]
+    small, large = [
+        await imaging.peak_megabytes(RECIPES["mark"], content) for content in (CONTENT, enlarged())
+    ]
     assert small < large - 30
 
 

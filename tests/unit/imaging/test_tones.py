@@ -21,7 +21,8 @@ ALL: list[Operation] = [
     Sepia(), Sharpen(), Brightness(), Contrast(), Saturation(), Autocontrast(), Autocontrast(each_colour=True)
 ]  # fmt: skip
 NOTHING: list[Operation] = [
-    Sepia(sepia=0), Sharpen(sharpness=0), Brightness(brightness=1), Contrast(contrast=1), Saturation(saturation=1)
+    Sepia(sepia=0), Sharpen(sharpness=0),
+    Brightness(brightness=1), Contrast(contrast=1), Saturation(saturation=1),
 ]  # fmt: skip
 
 
