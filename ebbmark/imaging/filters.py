@@ -57,7 +57,8 @@ class Sepia(Operation, frozen=True):
         """Return the frame tinted, in colour even if it had none; transparency stays."""
         del context
         matrix = blended(_SEPIA, self.sepia)
-        return on_colours(image, lambda colours: colours.convert("RGB").convert("RGB", matrix))
+        coloured = image.convert("RGB") if image.mode == "L" else image
+        return on_colours(coloured, lambda colours: colours.convert("RGB", matrix))
 
 
 class Blur(Operation, frozen=True):
