@@ -45,7 +45,7 @@ class Sepia(Operation, frozen=True):
     sepia: Annotated[
         float,
         Meta(
-            title="Sepia",
+            title="How brown",
             description="0 leaves the colours, 1 leaves none of them.",
             ge=0,
             le=1,
@@ -95,7 +95,7 @@ class Sharpen(Operation, frozen=True):
     sharpness: Annotated[
         float,
         Meta(
-            title="Sharpness",
+            title="How crisp",
             description="How much edges gain; 0 is nothing, 1 is plain to see.",
             ge=0,
             le=5,

@@ -51,7 +51,7 @@ class Brightness(Operation, frozen=True):
     brightness: Annotated[
         float,
         Meta(
-            title="Brightness",
+            title="How light",
             description="0 is black, 1 changes nothing, 2 is twice as light.",
             ge=0,
             le=4,
@@ -73,7 +73,7 @@ class Contrast(Operation, frozen=True):
     contrast: Annotated[
         float,
         Meta(
-            title="Contrast",
+            title="How hard",
             description="0 is plain grey, 1 changes nothing, 2 is hard.",
             ge=0,
             le=4,
@@ -95,7 +95,7 @@ class Saturation(Operation, frozen=True):
     saturation: Annotated[
         float,
         Meta(
-            title="Saturation",
+            title="How strong",
             description="0 leaves no colour, 1 changes nothing, 2 is garish.",
             ge=0,
             le=4,
