@@ -4,10 +4,11 @@ Brightness, contrast and saturation are the CSS filters of these names, so that 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, chain
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ebbmark.imaging.operation import Context, Operation
 
@@ -15,6 +16,8 @@ __all__ = ["Autocontrast", "Brightness", "Contrast", "Saturation", "blended", "o
 
 _LUMA = ((0.213, 0.715, 0.072),) * 3
 _MIDDLE = 127.5
+_COUNTED = 256
+"""Pixels of the long edge of what is counted."""
 
 
 def on_colours(image: Image.Image, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -35,12 +38,16 @@ def blended(matrix: Sequence[Sequence[float]], share: float) -> tuple[float, ...
     )
 
 
-def _mapped(image: Image.Image, value_of: Callable[[int], float]) -> Image.Image:
-    """Return the image with each value of each colour mapped and clipped."""
-    table = [max(0, min(255, round(value_of(value)))) for value in range(256)]
-    if image.mode == "RGBA":
-        return image.point([*table * 3, *range(256)])
-    return image.point(table * len(image.getbands()))
+def _mapped(image: Image.Image, *tables: list[int]) -> Image.Image:
+    """Return the image with each value replaced by what stands in the table of its colour, or in the one."""
+    if image.mode == "L":
+        return image.point(tables[0])
+    values = [*chain.from_iterable(tables if len(tables) > 1 else tables * 3)]
+    return image.point([*values, *range(256)] if image.mode == "RGBA" else values)
+
+
+def _table(value_of: Callable[[int], float]) -> list[int]:
+    return [max(0, min(255, round(value_of(value)))) for value in range(256)]
 
 
 class Brightness(Operation, frozen=True):
@@ -62,7 +69,7 @@ class Brightness(Operation, frozen=True):
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Return the frame with all its values multiplied; transparency stays."""
         del context
-        return _mapped(image, lambda value: value * self.brightness)
+        return _mapped(image, _table(lambda value: value * self.brightness))
 
 
 class Contrast(Operation, frozen=True):
@@ -84,7 +91,7 @@ class Contrast(Operation, frozen=True):
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Return the frame with the distance of each value to the middle multiplied; transparency stays."""
         del context
-        return _mapped(image, lambda value: _MIDDLE + (value - _MIDDLE) * self.contrast)
+        return _mapped(image, _table(lambda value: _MIDDLE + (value - _MIDDLE) * self.contrast))
 
 
 class Saturation(Operation, frozen=True):
@@ -139,10 +146,30 @@ class Autocontrast(Operation, frozen=True):
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Return the frame stretched; transparency stays, and what is wholly transparent does not count."""
         del context
-        seen = image.getchannel("A") if image.mode == "RGBA" else None
-        return on_colours(
+        bands = "RGB" if self.each_colour and image.mode != "L" else "L"
+        counts = _histogram(image, bands)
+        return _mapped(
             image,
-            lambda colours: ImageOps.autocontrast(
-                colours, self.cutoff, mask=seen, preserve_tone=not self.each_colour
-            ),
+            *(_stretched(counts[at : at + 256], self.cutoff) for at in range(0, len(counts), 256)),
         )
+
+
+def _histogram(image: Image.Image, bands: str) -> list[int]:
+    """Count the values of a small copy: the grain of a large photo would count for more than its picture.
+
+    So a photo and a small copy of it are stretched alike.
+    """
+    share = min(1.0, _COUNTED / max(image.size))
+    size = max(1, round(image.width * share)), max(1, round(image.height * share))
+    small = image.resize(size, Image.Resampling.BOX, reducing_gap=2.0) if share < 1 else image
+    return small.convert(bands).histogram(small.getchannel("A") if small.mode == "RGBA" else None)
+
+
+def _stretched(counts: Sequence[int], cutoff: float) -> list[int]:
+    """Return the table that stretches what is counted to 0–255, but for so many percent at either end."""
+    least = sum(counts) * cutoff / 100
+    low = next((value for value, seen in enumerate(accumulate(counts)) if seen > least), 255)
+    high = next((255 - value for value, seen in enumerate(accumulate(reversed(counts))) if seen > least), 0)
+    if high <= low:
+        return list(range(256))
+    return _table(lambda value: (value - low) * 255 / (high - low))

@@ -251,7 +251,9 @@ def test_no_field_belongs_to_two_operations_that_come_with_ebbmark() -> None:
 
 def test_no_two_fields_of_the_form_have_one_name() -> None:
     titles = [str(operation["title"]) for operation in operations_schema()]
-    titles += [str(schema["title"]) for each in operations_schema() for schema in parameters_of(each).values()]
+    titles += [
+        str(schema["title"]) for each in operations_schema() for schema in parameters_of(each).values()
+    ]
     assert len(titles) == len(set(titles))
 
 

@@ -150,6 +150,16 @@ def test_what_is_wholly_transparent_does_not_count() -> None:
     assert Autocontrast().edit(nothing.copy(), PLAIN).tobytes() == nothing.tobytes()
 
 
+@pytest.mark.parametrize("each_colour", [True, False])
+def test_a_small_copy_of_a_grainy_photo_is_stretched_as_the_photo_is(each_colour: bool) -> None:  # noqa: FBT001
+    rows = bytes((60, 195)) * 640, bytes((195, 60)) * 640
+    grain = Image.frombytes("L", (1280, 960), b"".join(rows) * 480).convert("RGB")
+    photo = Image.blend(varied((1280, 960)), grain, 0.2).point([60 + value // 2 for value in range(256)] * 3)
+    operation = Autocontrast(each_colour=each_colour)
+    whole, small = operation.edit(photo.copy(), PLAIN), operation.edit(photo.reduce(4), Context(scale=0.25))
+    assert likeness(small, whole.reduce(4)) > 38
+
+
 def test_one_even_colour_stays_what_it_is() -> None:
     assert Autocontrast().edit(flat(colour="#405060"), PLAIN).getpixel((0, 0)) == (0x40, 0x50, 0x60)
 
