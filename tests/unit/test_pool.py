@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ebbmark.imaging.recipe import parse_recipe
+from ebbmark.pipes import RoomyContext
 from ebbmark.settings import Settings, Worker
 from processors.pool import ChildLost, RenderPool
 from tests.people import eventually, photo
@@ -101,3 +102,14 @@ async def test_children_and_pools_are_counted_as_they_begin_and_their_cpu_as_the
     await asyncio.gather(*(render(pool, seed) for seed in range(4)))
     assert since()["pools_started"] == 1
     assert since()["children_started"] > first["children_started"]
+
+
+def test_pipes_to_children_have_room_for_a_photo() -> None:
+    reader, writer = RoomyContext().Pipe(duplex=False)
+    with reader, writer:
+        writer.send_bytes(bytes(600_000))  # nobody reads yet, and it does not wait
+        assert reader.recv_bytes() == bytes(600_000)
+    one, other = RoomyContext().Pipe()
+    with one, other:
+        one.send(1)
+        assert other.recv() == 1

@@ -18,6 +18,7 @@ from ebbmark.imaging.recipe import Recipe
 from ebbmark.imaging.resize import Resize
 from ebbmark.imaging.rotate import Rotate
 from ebbmark.imaging.watermark import Watermark
+from tests.unit.imaging.golden import CASES
 from tests.unit.imaging.photos import (
     flat,
     likeness,
@@ -378,3 +379,10 @@ def test_colours_are_decoded_when_an_operation_sees_them() -> None:
     photo = saved(varied((640, 480)), quality=95)
     coloured = rendered(photo, recipe({"operation": "crop"}))
     assert ImageChops.difference(*coloured.split()[:2]).getbbox()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3)])
+@pytest.mark.parametrize("name", CASES)
+def test_no_photo_is_too_small_for_an_operation(name: str, size: tuple[int, int]) -> None:
+    mode, by = CASES[name]
+    assert rendered(saved(flat(size, mode=mode), "PNG"), by).size >= (1, 1)
