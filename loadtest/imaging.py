@@ -192,9 +192,12 @@ def _spent(pid: int) -> float:
 
 
 def _peak(child: psutil.Process) -> float:
-    status = Path(f"/proc/{child.pid}/status").read_text("utf-8")
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024 / 1e6
+    """Return the most memory that a process ever had; nothing of one that is just ending."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{child.pid}/status").read_text("utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
 
 
 def report(found: Mapping[str, Mapping[str, Any]]) -> str:
