@@ -161,7 +161,7 @@ class RenderPool:
         except (pebble.ProcessExpired, FutureCancelled) as exc:
             metrics.CHILDREN_LOST.labels("died").inc()
             raise ChildLost("died") from exc
-        except (EbbmarkError, asyncio.CancelledError):
+        except (EbbmarkError, _Broken, asyncio.CancelledError):
             raise
         except Exception as exc:  # an operation's own bug; what it says may quote the photo
             metrics.CHILDREN_LOST.labels("failed").inc()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
@@ -113,3 +114,11 @@ def test_pipes_to_children_have_room_for_a_photo() -> None:
     with one, other:
         one.send(1)
         assert other.recv() == 1
+
+
+async def test_what_is_under_way_in_a_pool_that_breaks_is_begun_again(pool: RenderPool) -> None:
+    under_way = asyncio.create_task(pool._run(time.sleep, 0.3, within=30))  # noqa: SLF001 - no photo is as slow
+    await asyncio.sleep(0)  # in which it is handed over
+    pool._replace(pool._pool)  # noqa: SLF001 - what it does when it finds it broken
+    async with asyncio.timeout(60):
+        assert await under_way is None
