@@ -155,7 +155,14 @@ async def in_pool(recipe: Recipe, content: bytes, turns: int, photos: int) -> Ra
         async def ours(photos: int) -> None:
             await asyncio.gather(*(pool.render(content, by, None, {}) for _ in range(photos)))
 
-        return await in_turns((_bare(recipe, content, ready), ours), _spent_by_all, turns, photos)
+        # Looked up once: it takes longer than handing over a photo.
+        children = [child.pid for child in psutil.Process().children(recursive=True)]
+        return await in_turns(
+            (_bare(recipe, content, ready), ours),
+            lambda: time.process_time() + sum(map(_spent, children)),
+            turns,
+            photos,
+        )
 
 
 def _bare(recipe: Recipe, content: bytes, ready: Stamp) -> Way:
@@ -177,13 +184,8 @@ def _settings() -> Settings:
     return msgspec.structs.replace(Settings(), worker=Worker(children=1))
 
 
-def _spent_by_all() -> float:
-    """Return the CPU seconds of this process and all its children; those of `psutil` are whole ticks."""
-    children = psutil.Process().children(recursive=True)
-    return time.process_time() + sum(_spent(child.pid) for child in children)
-
-
 def _spent(pid: int) -> float:
+    """Return the CPU seconds of a process so far; those of `psutil` are whole ticks."""
     spent = 0.0
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with suppress(OSError):
