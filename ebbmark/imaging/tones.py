@@ -145,13 +145,11 @@ class Autocontrast(Operation, frozen=True):
 
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Return the frame stretched; transparency stays, and what is wholly transparent does not count."""
-        del context
-        bands = "RGB" if self.each_colour and image.mode != "L" else "L"
-        counts = _histogram(image, bands)
-        return _mapped(
-            image,
-            *(_stretched(counts[at : at + 256], self.cutoff) for at in range(0, len(counts), 256)),
-        )
+        return _mapped(image, *context.once("tables", lambda: self._tables(image)))
+
+    def _tables(self, image: Image.Image) -> list[list[int]]:
+        counts = _histogram(image, "RGB" if self.each_colour and image.mode != "L" else "L")
+        return [_stretched(counts[at : at + 256], self.cutoff) for at in range(0, len(counts), 256)]
 
 
 def _histogram(image: Image.Image, bands: str) -> list[int]:
