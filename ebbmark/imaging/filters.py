@@ -29,7 +29,9 @@ class Grayscale(Operation, frozen=True):
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Return the luma of the frame; transparency stays."""
         del context
-        if image.mode != "RGBA":
+        if image.mode == "L":
+            return image  # converting to its own mode would copy the frame
+        if image.mode == "RGB":
             return image.convert("L")
         return image.convert("LA").convert("RGBA")
 
