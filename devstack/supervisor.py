@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from devstack import kafka, orphans, postgres, prometheus, records, seaweedfs
+from devstack import alertmanager, kafka, orphans, postgres, prometheus, records, seaweedfs
 from devstack.halt import Halt
 from devstack.ports import HOST, choose
 from devstack.process import DevstackError, Process, wait_until
@@ -25,12 +25,14 @@ _PORTS: Mapping[str, Sequence[str]] = {
     "postgres": postgres.PORTS,
     "seaweedfs": seaweedfs.PORTS,
     "prometheus": prometheus.PORTS,
+    "alertmanager": alertmanager.PORTS,
 }
 _READY: Mapping[str, Callable[[dict[str, int]], bool]] = {
     "kafka": kafka.ready,
     "postgres": postgres.ready,
     "seaweedfs": seaweedfs.ready,
     "prometheus": prometheus.ready,
+    "alertmanager": alertmanager.ready,
 }
 _READY_WITHIN = 60.0
 
@@ -49,6 +51,8 @@ class Endpoints:
     s3_secret_key: str
     prometheus: str | None = None
     """A URL, if it runs."""
+    alertmanager: str | None = None
+    """The same."""
 
 
 class Server:
@@ -113,7 +117,7 @@ class Stack:
         halt: Halt | None = None,
         proxied: bool = False,
     ) -> None:
-        """`config` is Prometheus's; it runs only when that and its program are there.
+        """`config` is Prometheus's; it runs only when that and its program are there, and so does Alertmanager.
 
         `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
         `ports["kafka-proxy"]`, where something that passes it all on is to listen.
@@ -165,6 +169,8 @@ class Stack:
         try:
             if self._config is not None and "prometheus" not in self._services and prometheus.binary():
                 self._services.append("prometheus")
+                if alertmanager.binary():
+                    self._services.append("alertmanager")
             wanted = [port for name in self._services for port in _PORTS[name]]
             self.ports = self.choose_ports([*wanted, *(kafka.PROXIED_PORTS if self._proxied else ())])
             with ThreadPoolExecutor(len(self._services)) as pool:
@@ -242,6 +248,7 @@ class Stack:
             s3_access_key=access,
             s3_secret_key=secret,
             prometheus=f"http://{HOST}:{self.ports['prometheus']}" if "prometheus" in self._servers else None,
+            alertmanager=f"http://{HOST}:{self.ports['alertmanager']}" if "alertmanager" in self._servers else None,
         )
 
     def choose_ports(self, names: Sequence[str]) -> dict[str, int]:
@@ -260,10 +267,16 @@ class Stack:
             return postgres.prepare(data, log, self.ports, self._halt)
         if name == "seaweedfs":
             return seaweedfs.prepare(data, log, self.ports, self._halt)
-        program = prometheus.binary()
+        program = prometheus.binary() if name == "prometheus" else alertmanager.binary()
         if program is None or self._config is None:
             message = f"{name} cannot run here."
             raise DevstackError(message)
+        if name == "alertmanager":
+            config = self._config.parents[1] / "alertmanager" / "alertmanager.yml"
+            address = alertmanager.webhook()
+            return alertmanager.prepare(
+                data, log, self.ports, self._halt, program=program, config=config, address=address
+            )
         prometheus.write_targets(data, {})
         return prometheus.prepare(data, log, self.ports, self._halt, program=program, config=self._config)
 
