@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 WRONG, UNAVAILABLE = 2, 3
+_OURS = {"ingest", "worker", "janitor"}
 
 
 class MonitorError(Exception):
@@ -28,6 +29,8 @@ class _Group(Struct):
 def from_file(path: Path) -> Mapping[str, str]:
     """Return the URL of each process's metrics by its name, as a file for Prometheus's `file_sd_configs` has it.
 
+    What it names besides, by its label `job`, is left out: exporters are none of our processes.
+
     Raises:
         MonitorError: there is none, or it is no such file.
     """
@@ -42,6 +45,7 @@ def from_file(path: Path) -> Mapping[str, str]:
     return {
         group.labels.get("process", address): f"http://{address}/metrics"
         for group in groups
+        if group.labels.get("job", "worker") in _OURS
         for address in group.targets
     }
 

@@ -10,6 +10,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 from observability import metrics
+from tests.watchtower import scaled
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "observability" / "prometheus" / "rules.yml"
@@ -271,3 +272,23 @@ def test_the_limits_of_time_that_are_promised_are_bounds_of_their_histograms() -
     for histogram, bound in set(re.findall(r'(ebbmark_\w+)_bucket\{le="([\d.]+)"\}', text)):
         (family,) = (each for each in REGISTRY.collect() if each.name == histogram)
         assert bound in {sample.labels["le"] for sample in family.samples if "le" in sample.labels}
+
+
+def test_rules_in_a_hurry_differ_in_their_durations_alone() -> None:
+    def timeless(text: str) -> str:
+        text = re.sub(r"\[\w+\]|(?m:^ *for: \w+$)", "T", text)
+        return re.sub(r"(_seconds\) > (?:bool )?)[\d.]+", r"\1T", text)
+
+    text = RULES.read_text("utf-8")
+    hurried = scaled(text, 60)
+    assert timeless(hurried) == timeless(text)
+    windows = [set(re.findall(r"(?:\[|for: )(\w+)", each)) for each in (text, hurried)]
+    assert windows[0] == {"1m", "2m", "5m", "10m", "15m", "30m", "1h", "6h"}
+    assert windows[1] == {"1000ms", "2000ms", "5000ms", "10000ms", "15000ms", "30000ms", "60000ms", "360000ms"}
+    assert "> bool 3\n" in hurried
+    assert "> 30\n" in hurried
+
+
+def test_promtool_finds_no_fault_in_rules_in_a_hurry(promtool: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(scaled(RULES.read_text("utf-8"), 60), "utf-8")
+    subprocess.run([promtool, "check", "rules", tmp_path / "rules.yml"], check=True, capture_output=True)

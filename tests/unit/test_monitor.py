@@ -244,6 +244,7 @@ def test_the_file_of_prometheus_names_the_processes(tmp_path: Path) -> None:
             [
                 {"targets": ["127.0.0.1:1"], "labels": {"job": "worker", "process": "worker-1"}},
                 {"targets": ["127.0.0.1:2"]},
+                {"targets": ["127.0.0.1:3"], "labels": {"job": "node", "process": "node"}},
             ]
         ),
         "utf-8",

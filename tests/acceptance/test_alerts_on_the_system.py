@@ -1,0 +1,367 @@
+"""What an alert is for is done to the running system: it fires, arrives at the Alertmanager, and ends with its cause.
+
+The rules are those that are shipped; `tests.watchtower` makes an hour of them a minute.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import boto3
+import httpx
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from devstack import alertmanager, prometheus
+from devstack.supervisor import Stack
+from ebbmark.eventlog import KafkaLog
+from ebbmark.events import RenderPhoto
+from ebbmark.settings import Janitor, Job, Operator, Settings
+from ebbmark.topics import BULK, DEAD_LETTERS
+from tests import system
+from tests.chaos.proxy import CLEAR, Proxy, Weather
+from tests.conftest import missing
+from tests.people import Person, eventually, photo
+from tests.receivers import Receiver
+from tests.system import System
+from tests.watchtower import Watchtower, alerts, watching
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
+
+OPERATIONS = Path(__file__).parents[1] / "chaos" / "operations"
+TOKEN = "for one night on the tower"  # noqa: S105 - of a system that lives for minutes
+ELSEWHERE = {
+    "DiskAlmostFull": "a disk of the machine would have to be filled; promtool sees it fire in test_alerts.py",
+    "DiskFillsSoon": "the same",
+}
+"""Alerts whose causes are not brought about here, and why."""
+CAUSED = sorted(alerts().keys() - ELSEWHERE.keys())
+LATE = 30.0
+"""Seconds after which a result is late; a bound of a histogram, so it is not shortened."""
+SMALL = photo(64, 48)
+
+
+@dataclass
+class Night:
+    """What is seen from the tower, one fault after the other."""
+
+    tower: Watchtower
+    began: float = field(default_factory=time.monotonic)
+    fired: dict[str, float] = field(default_factory=dict)
+    """The seconds from a fault's beginning to each alert's firing and arrival."""
+    over: dict[str, float] = field(default_factory=dict)
+    """The seconds from the fault's end to the alert's."""
+
+    @contextmanager
+    def fault(
+        self,
+        cause: AbstractContextManager[object],
+        *expected: str,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Iterator[None]:
+        """Bring it about, and see all these alerts fire that did not before; it lasts as long as the body."""
+        early = self.tower.firing() & set(expected)
+        assert not early, f"before its cause: {early}"
+        with cause:
+            began = time.monotonic()
+            waiting = set(expected)
+            while waiting:
+                assert time.monotonic() - began < 90, f"did not fire: {waiting}, but {self.tower.firing()}"
+                meanwhile()
+                for alert in waiting & self.tower.firing() & self.tower.arrived():
+                    self.fired[alert] = time.monotonic() - began
+                waiting -= self.fired.keys()
+                time.sleep(0.2)
+            yield
+        self.over |= dict.fromkeys(expected, time.monotonic())
+
+    def see_the_end(self) -> None:
+        """Return when nothing fires any more, and the Alertmanager has been told of it."""
+        lasting, deadline = set(self.over), time.monotonic() + 120
+        while lasting or self.tower.firing():
+            assert time.monotonic() < deadline, f"not over: {self.tower.firing() | lasting}"
+            for alert in lasting - self.tower.firing() - self.tower.arrived():
+                self.over[alert] = time.monotonic() - self.over[alert]
+                lasting.discard(alert)
+            time.sleep(0.2)
+
+
+# Faults: each is there as long as its body.
+
+
+@contextmanager
+def frozen(running: System, *names: str) -> Iterator[None]:
+    """Processes of ours stand still."""
+    for name in names:
+        running.processes[name].pause()
+    try:
+        yield
+    finally:
+        for name in names:
+            running.processes[name].resume()
+
+
+@contextmanager
+def killed(running: System, name: str) -> Iterator[None]:
+    """One of our processes is gone."""
+    running.processes[name].kill()
+    try:
+        yield
+    finally:
+        running.processes[name].start()
+
+
+@contextmanager
+def frozen_server(stack: Stack, name: str) -> Iterator[None]:
+    """A server stands still."""
+    stack.server(name).pause()
+    try:
+        yield
+    finally:
+        stack.server(name).resume()
+
+
+@contextmanager
+def orders_without_a_ledger(stack: Stack, running: System) -> Iterator[None]:
+    """Orders of a job that nobody knows wait for the database to say so."""
+    with frozen_server(stack, "postgres"):
+        asyncio.run(_publish(running.settings, 4))
+        yield
+
+
+@contextmanager
+def under(proxy: Proxy, weather: Weather) -> Iterator[None]:
+    """The traffic of a server has this weather."""
+    proxy.set(weather)
+    try:
+        yield
+    finally:
+        proxy.set(CLEAR)
+
+
+@contextmanager
+def no_room(running: System) -> Iterator[None]:
+    """Ingest wants more room for its spool than any disk has."""
+    ingest = running.processes["ingest"]
+    ingest.stop()
+    ingest.command[:0] = ["/usr/bin/env", f"EBBMARK_HTTP_SPOOL_FREE={2**62}"]
+    ingest.start()
+    running.wait_until_ready()
+    try:
+        yield
+    finally:
+        ingest.stop()
+        del ingest.command[:2]
+        ingest.start()
+        running.wait_until_ready()
+
+
+@contextmanager
+def stray_object(settings: Settings) -> Iterator[None]:
+    """Something lies in the bucket that nobody of ours put there."""
+    store = settings.store
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=store.endpoint,
+        region_name=store.region,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=store.secret_key,
+    )
+    s3.put_object(Bucket=store.bucket, Key="stray", Body=b"of somebody else")
+    try:
+        yield
+    finally:
+        s3.delete_object(Bucket=store.bucket, Key="stray")
+
+
+@contextmanager
+def dead_letters(running: System, ann: Person) -> Iterator[Callable[[], None]]:
+    """Photos kill the children that render them, until an operator resolves what came of it."""
+    jobs: list[str] = []
+
+    def send() -> None:
+        jobs.append(ann.send([("a.jpg", SMALL)], operations="crash"))
+
+    _, token = send(), {"authorization": f"Bearer {TOKEN}"}
+    try:
+        yield send
+    finally:
+        for job in jobs:
+            ann.wait_until_complete(job)
+
+        def still_open() -> int:
+            found = httpx.get(f"{running.base_url}/dlq", params={"state": "open"}, headers=token).json()
+            for letter in found["letters"]:
+                url = f"{running.base_url}/dlq/{letter['id']}/resolve"
+                httpx.post(url, headers=token).raise_for_status()
+            return httpx.get(f"{running.base_url}/dlq/stats").json()["open"]
+
+        eventually(still_open, lambda count: count == 0)
+
+
+# The night.
+
+
+@pytest.fixture(scope="module")
+def store_proxy(stack: Stack) -> Iterator[Proxy]:
+    """What stands between Ebbmark and its store."""
+    port = stack.choose_ports(["tower-store"])["tower-store"]
+    with Proxy(port, stack.ports["seaweedfs-s3"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def watched_system(stack: Stack, room: Settings, store_proxy: Proxy) -> Iterator[System]:
+    """The system behind that proxy, whose janitor looks often, with operations that harm."""
+    change = msgspec.structs.replace
+    settings = change(
+        room,
+        http=change(room.http, jobs_per_minute=0),
+        store=change(room.store, endpoint=f"http://127.0.0.1:{store_proxy.port}"),
+        job=msgspec.convert({"grace": "PT1S"}, Job, strict=False),
+        janitor=msgspec.convert({"sweep": "PT0.5S", "audit": "PT2S"}, Janitor, strict=False),
+        worker=change(room.worker, children=1),
+        operator=Operator(token=TOKEN),
+        log=change(room.log, format="console"),
+    )
+    with system.running(stack, settings, more={"PYTHONPATH": _path(OPERATIONS)}) as running:
+        yield running
+
+
+def _path(folder: Path) -> str:
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[Receiver]:
+    """Who hears of alerts."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def night(
+    stack: Stack,
+    room: Settings,
+    watched_system: System,
+    store_proxy: Proxy,
+    told: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Night]:
+    """Every fault, one after the other, each until its alerts are seen; and then the quiet after them."""
+    if prometheus.binary() is None or alertmanager.binary() is None:
+        missing("prometheus and prometheus-alertmanager are not installed")
+    folder = tmp_path_factory.mktemp("tower")
+    with watching(watched_system, folder, told.url("/alerts")) as tower, Person(watched_system.base_url) as ann:
+        going = Night(tower)
+        ann.wait_until_complete(ann.send([("a.jpg", SMALL)]))
+        eventually(lambda: tower.firing() | tower.pending(), lambda found: not found)
+        _go_through_it(going, stack, room, watched_system, store_proxy, ann)
+        going.see_the_end()
+        yield going
+
+
+def _go_through_it(
+    night: Night, stack: Stack, room: Settings, running: System, store_proxy: Proxy, ann: Person
+) -> None:
+    kafka = running.settings.kafka
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 2})
+
+    def send(count: int = 1) -> str:
+        return ann.send([(f"{n}.jpg", SMALL) for n in range(count)])
+
+    def try_to_send() -> None:
+        with suppress(httpx.TransportError):
+            ann.post([("a.jpg", SMALL)], operations="grayscale")
+
+    def send_nonsense() -> None:
+        producer.produce(kafka.prefix + DEAD_LETTERS.name, b"no letter")
+        producer.flush(10)
+
+    with night.fault(
+        frozen(running, "worker-1", "worker-2"),
+        *("ProcessDown", "PipelineStuck", "BacklogGrows"),
+        meanwhile=lambda: send(25),
+    ):
+        late = time.monotonic() + LATE + 1
+        with night.fault(stray_object(room), "AuditFindings"):
+            pass
+        with night.fault(nullcontext(), "DeadLettersDropped", meanwhile=send_nonsense):
+            pass
+        with night.fault(no_room(running), "DiskFull", "SpoolLow", meanwhile=try_to_send):
+            pass
+        time.sleep(max(0.0, late - time.monotonic()))
+    with night.fault(nullcontext(), "ResultsLateFast", "ResultsLateSlowly"):
+        pass
+    ann.wait_until_complete(send())
+    slow = Weather(delay=0.7)  # for the question and for the answer
+    with night.fault(under(store_proxy, slow), "AcceptLateFast", "AcceptLateSlowly", meanwhile=send):
+        pass
+    crashing = dead_letters(running, ann)
+    with crashing as again, night.fault(nullcontext(), "ChildrenLost", "DeadLettersOpen", meanwhile=again):
+        pass
+    with night.fault(killed(running, "janitor"), "NoLeader"):
+        pass
+    with night.fault(
+        under(store_proxy, Weather(refused=True)),
+        *("AcceptFailsFast", "AcceptFailsSlowly", "DoorFailsFast", "DoorFailsSlowly"),
+        *("DependencyFails", "DeletionLateFast", "DeletionLateSlowly", "AuditsMissing"),
+        meanwhile=try_to_send,
+    ):
+        pass
+    with night.fault(frozen_server(stack, "kafka"), "ConsumerBlind"):
+        pass
+    with night.fault(orders_without_a_ledger(stack, running), "ConsumerStuck"):
+        pass
+
+
+async def _publish(settings: Settings, count: int) -> None:
+    """Order photos of a job that nobody knows."""
+    async with KafkaLog(settings.kafka, source="tower") as log:
+        await log.publish(BULK, [RenderPhoto(job=uuid4(), n=n, epoch=1) for n in range(count)])
+
+
+def test_an_alert_is_caused_here_or_it_is_said_why_not(night: Night) -> None:
+    assert set(night.fired) | ELSEWHERE.keys() == alerts().keys()
+
+
+@pytest.mark.parametrize("alert", CAUSED)
+def test_an_alert_fires_on_its_fault_and_ends_after_it(night: Night, alert: str) -> None:
+    assert night.fired[alert] < 60
+    assert night.over[alert] < 60
+
+
+@pytest.mark.parametrize("alert", CAUSED)
+def test_prometheus_remembers_both(night: Night, alert: str) -> None:
+    asked = f'count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[10m])'
+    assert night.tower.series(asked)
+    assert not night.tower.series(f'ALERTS{{alertname="{alert}",alertstate="firing"}}')
+
+
+def test_who_is_to_know_is_told_when_it_begins_and_when_it_is_over(night: Night, told: Receiver) -> None:
+    assert night.fired
+    told_in_the_end = {"NoLeader", "ProcessDown", "ConsumerBlind", "DeadLettersOpen"}
+    heard = eventually(
+        lambda: _heard(told), lambda found: all("resolved" in str(found.get(each)) for each in told_in_the_end)
+    )
+    for alert in ("NoLeader", "ProcessDown", "ConsumerBlind"):
+        assert heard[alert] == {("page", "firing"), ("page", "resolved")}
+    assert heard["DeadLettersOpen"] == {("ticket", "firing"), ("ticket", "resolved")}
+    # What another alert explains is told to nobody.
+    assert "SpoolLow" not in heard
+
+
+def _heard(told: Receiver) -> dict[str, set[tuple[str, str]]]:
+    """Return what was told of each alert, and as whom."""
+    heard: dict[str, set[tuple[str, str]]] = {}
+    for message in (json.loads(each.body) for each in list(told.at("/alerts"))):
+        for alert in message["alerts"]:
+            heard.setdefault(alert["labels"]["alertname"], set()).add((message["receiver"], alert["status"]))
+    return heard
