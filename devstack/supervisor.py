@@ -117,7 +117,7 @@ class Stack:
         halt: Halt | None = None,
         proxied: bool = False,
     ) -> None:
-        """`config` is Prometheus's; it runs only when that and its program are there, and so does Alertmanager.
+        """`config` is Prometheus's; it and Alertmanager run only when that and their programs are there.
 
         `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
         `ports["kafka-proxy"]`, where something that passes it all on is to listen.
@@ -247,9 +247,12 @@ class Stack:
             s3=f"http://{HOST}:{port['seaweedfs-s3']}",
             s3_access_key=access,
             s3_secret_key=secret,
-            prometheus=f"http://{HOST}:{self.ports['prometheus']}" if "prometheus" in self._servers else None,
-            alertmanager=f"http://{HOST}:{self.ports['alertmanager']}" if "alertmanager" in self._servers else None,
+            prometheus=self._url("prometheus"),
+            alertmanager=self._url("alertmanager"),
         )
+
+    def _url(self, name: str) -> str | None:
+        return f"http://{HOST}:{self.ports[name]}" if name in self._servers else None
 
     def choose_ports(self, names: Sequence[str]) -> dict[str, int]:
         """Return a free port for each name, remembered with the data."""

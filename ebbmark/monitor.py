@@ -64,8 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look until Ctrl-C, or once; return the exit code."""
     try:
-        if args.every < _LEAST_EVERY or args.window < args.every:
-            raise MonitorError(WRONG, f"look every {_LEAST_EVERY} s at most, and a window is no shorter than that")
+        _require_patience(args)
         asyncio.run(_watch(args))
     except MonitorError as exc:
         sys.stderr.write(f"ebbmark monitor: {exc}\n")
@@ -76,6 +75,13 @@ def run(args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or its flush at the end fails, too
         return 0
     return 0
+
+
+def _require_patience(args: argparse.Namespace) -> None:
+    if args.every < _LEAST_EVERY:
+        raise MonitorError(WRONG, f"between two looks there are {_LEAST_EVERY} s at least")
+    if args.window < args.every:
+        raise MonitorError(WRONG, "a window is no shorter than the time between two looks")
 
 
 async def _watch(args: argparse.Namespace) -> None:
@@ -105,7 +111,7 @@ async def _watch(args: argparse.Namespace) -> None:
 
 
 def _targets(args: argparse.Namespace) -> Mapping[str, str]:
-    """Return whom to ask, read again each time: replicas come and go, and `make up` may have chosen other ports."""
+    """Return whom to ask, read anew each time: replicas come and go, and `make up` may choose other ports."""
     targets = from_addresses(args.addresses) if args.addresses else from_file(args.targets)
     if not targets:
         raise MonitorError(WRONG, f"{args.targets} names nobody")

@@ -30,8 +30,8 @@ DOWNLOADS_OPEN = Gauge(
 )
 ACCEPT_SECONDS = Histogram(
     "ebbmark_accept_seconds",
-    "Time from the last byte of a photo, or of the last photo of a form, to its acceptance by ledger and log. "
-    "Slow: ebbmark_store_seconds and ebbmark_ledger_seconds say who is.",
+    "Time from the last byte of a photo, or of the last photo of a form, to its acceptance by ledger and "
+    "log. Slow: ebbmark_store_seconds and ebbmark_ledger_seconds say who is.",
     buckets=_FAST,
 )
 SPOOL_FREE = Gauge(

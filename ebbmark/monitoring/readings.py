@@ -122,7 +122,7 @@ class Sight:
         return sum(_chosen(past.grown(name), labels)) / seconds if seconds else 0.0
 
     def quantile(self, q: float, histogram: str, **labels: str) -> float | None:
-        """Return a quantile of what was observed within the window, as Prometheus does; None when nothing was."""
+        """Return a quantile of what was observed within the window; None when nothing was."""
         buckets: defaultdict[float, float] = defaultdict(float)
         for past in self._pasts():
             for found, value in past.grown(f"{histogram}_bucket").items():

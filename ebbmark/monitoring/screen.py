@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.console import Group as Stacked
-from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +14,7 @@ _WIDE = 110
 _BAR = 10
 _MUCH, _FULL = 0.75, 0.95
 _UNITS = ("", "k", "M", "G", "T")
-_MOST_FAILURES, _MOST_TROUBLES = 5, 4
+_MOST_FAILURES, _MOST_TROUBLES = 3, 4
 
 Row = Sequence[str | Text]
 
@@ -61,7 +60,7 @@ def _head(tick: Tick) -> Stacked:
     return Stacked(line, *(told or [Text("all is well", style="green")]))
 
 
-def _throughput(tick: Tick) -> Panel:
+def _throughput(tick: Tick) -> Stacked:
     each = tick.throughput
     rows: list[Row] = [
         ("accepted", f"{_number(each.accepted)}/s"),
@@ -71,34 +70,38 @@ def _throughput(tick: Tick) -> Panel:
         ("bytes in", f"{_number(each.bytes_in)}B/s"),
         ("bytes out", f"{_number(each.bytes_out)}B/s"),
     ]
-    return _panel("Photos", _table(("", ""), rows, heads_shown=False))
+    return _part("Photos", _table(("", ""), rows, heads_shown=False))
 
 
-def _latency(tick: Tick) -> Panel:
+def _latency(tick: Tick) -> Stacked:
     rows = [("accept", tick.accept), ("result", tick.result)]
     rows += [(f"  {size}", waited) for size, waited in tick.result_by_size.items()]
-    return _panel("Latency", _waits(rows))
+    return _part("Latency", _waits(rows))
 
 
-def _stages(tick: Tick) -> Panel:
-    return _panel("Stages of rendering", _waits(list(tick.stages.items())))
+def _stages(tick: Tick) -> Stacked:
+    return _part("Stages of rendering", _waits(list(tick.stages.items())))
 
 
 def _waits(rows: Sequence[tuple[str, Waited]]) -> Table:
     return _table(("", "half", "95 %"), [(name, *_both(waited)) for name, waited in rows])
 
 
-def _lanes(tick: Tick) -> Panel:
+def _lanes(tick: Tick) -> Stacked:
     rows: list[Row] = [
         (each.lane, str(each.lag), str(each.in_hand), f"{_number(each.handled)}/s", *_both(each.wait))
         for each in tick.lanes
     ]
-    rows += [(each.topic, str(each.lag), "", f"{_number(each.handled)}/s", "", "") for each in tick.topics]
+    waiting = [each for each in tick.topics if each.lag]
+    rows += [(each.topic, str(each.lag), "", f"{_number(each.handled)}/s", "", "") for each in waiting]
+    if quiet := [each for each in tick.topics if not each.lag]:
+        done = sum(each.handled for each in quiet)
+        rows.append((f"{len(quiet)} topics more", "0", "", f"{_number(done)}/s", "", ""))
     heads = ("lane or topic", "lag", "in hand", "done", "wait, half", "95 %")
-    return _panel("What waits", _table(heads, rows))
+    return _part("What waits", _table(heads, rows))
 
 
-def _workers(tick: Tick) -> Panel:
+def _workers(tick: Tick) -> Stacked:
     rows: list[Row] = [
         (
             each.process,
@@ -111,27 +114,27 @@ def _workers(tick: Tick) -> Panel:
         for each in tick.workers
     ]
     heads = ("worker", "children's time", "busy", "photos", "CPU", "memory")
-    return _panel("Workers", _table(heads, rows or [("none answers", "", "", "", "", "")]))
+    return _part("Workers", _table(heads, rows or [("none answers", "", "", "", "", "")]))
 
 
-def _failures(tick: Tick) -> Panel:
+def _failures(tick: Tick) -> Stacked:
     rows: list[Row] = [
         (f"{each.code}, {each.where}", f"{_number(each.per_minute)}/min")
         for each in tick.failures[:_MOST_FAILURES]
     ]
     if (more := len(tick.failures) - _MOST_FAILURES) > 0:
         rows.append((f"and {more} more", ""))
-    return _panel("Failures by code", _table(("", ""), rows or [("none", "")], heads_shown=False))
+    return _part("Failures by code", _table(("", ""), rows or [("none", "")], heads_shown=False))
 
 
-def _leftovers(tick: Tick) -> Panel:
+def _leftovers(tick: Tick) -> Stacked:
     age = "" if tick.dead_letter_age is None else f", oldest {_time(tick.dead_letter_age)}"
     rows: list[Row] = [
         ("dead letters", _alarm(tick.dead_letters, age)),
         ("deletion late", _alarm(tick.deletion_overdue, unit=_time)),
         ("audit findings", _alarm(tick.audit_findings)),
     ]
-    return _panel("Left over", _table(("", ""), rows, heads_shown=False))
+    return _part("Left over", _table(("", ""), rows, heads_shown=False))
 
 
 def _alarm(value: float | None, more: str = "", *, unit: Callable[[float], str] = str) -> Text:
@@ -176,7 +179,14 @@ def _number(value: float) -> str:
 
 def _table(heads: Sequence[str], rows: Iterable[Row], *, heads_shown: bool = True) -> Table:
     """Return a table whose first column is words and whose others are numbers."""
-    table = Table(box=None, expand=True, show_header=heads_shown, header_style="dim", padding=(0, 1, 0, 0))
+    table = Table(
+        box=None,
+        expand=True,
+        show_header=heads_shown,
+        header_style="dim",
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+    )
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place else "left", no_wrap=True)
     for row in rows:
@@ -184,12 +194,13 @@ def _table(heads: Sequence[str], rows: Iterable[Row], *, heads_shown: bool = Tru
     return table
 
 
-def _panel(title: str, content: Table) -> Panel:
-    return Panel(content, title=title, title_align="left", border_style="dim", box=box.ROUNDED, padding=(0, 1))
+def _part(title: str, content: Table) -> Stacked:
+    """Return it under a line with its title: a frame around it would cost a line more of the 24."""
+    return Stacked(Rule(Text(title, style="bold"), align="left", style="dim"), content)
 
 
-def _beside(left: Panel | Stacked, right: Panel | Stacked, *, ratios: tuple[int, int] = (1, 1)) -> Table:
-    grid = Table.grid(expand=True)
+def _beside(left: Stacked, right: Stacked, *, ratios: tuple[int, int] = (1, 1)) -> Table:
+    grid = Table.grid(expand=True, padding=(0, 2), pad_edge=False)
     for ratio in ratios:
         grid.add_column(ratio=ratio)
     grid.add_row(left, right)

@@ -27,7 +27,7 @@ class _Group(Struct):
 
 
 def from_file(path: Path) -> Mapping[str, str]:
-    """Return the URL of each process's metrics by its name, as a file for Prometheus's `file_sd_configs` has it.
+    """Return the URL of each process's metrics by its name, from a file for Prometheus's `file_sd_configs`.
 
     What it names besides, by its label `job`, is left out: exporters are none of our processes.
 

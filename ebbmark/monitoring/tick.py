@@ -8,6 +8,7 @@ from msgspec import Struct
 from ebbmark.monitoring.readings import Labels, Sight
 
 _LANES = {"express": "tasks.express", "bulk": "tasks.bulk"}
+_SERVERS = {"the database": "ebbmark_ledger_faults_total", "the store": "ebbmark_store_faults_total"}
 _OVERDUE = 180.0
 _SIZES = ("small", "medium", "large")
 
@@ -201,9 +202,9 @@ def _trouble(sight: Sight, down: Sequence[str]) -> list[str]:
     blind = [agent for agent in sight.values_of("ebbmark_consumer_blind", "agent") if _blind(sight, agent)]
     if blind:
         found.append(f"Kafka does not answer {', '.join(blind)}")
-    for what, name in (("the database", "ebbmark_ledger_faults_total"), ("the store", "ebbmark_store_faults_total")):
-        if sight.rate(name):
-            found.append(f"{what} left {60 * sight.rate(name):.0f} questions a minute unanswered")
+    for what, name in _SERVERS.items():
+        if rate := sight.rate(name):
+            found.append(f"{what} left {60 * rate:.0f} questions a minute unanswered")
     if letters := sight.highest("ebbmark_dead_letters_open"):
         found.append(f"{letters:.0f} dead letters are open")
     if (overdue := sight.highest("ebbmark_expiry_overdue_seconds") or 0.0) > _OVERDUE:

@@ -1,4 +1,4 @@
-"""What an alert is for is done to the running system: it fires, arrives at the Alertmanager, and ends with its cause.
+"""What an alert is for is done to the running system: it fires, arrives, and ends with its cause.
 
 The rules are those that are shipped; `tests.watchtower` makes an hour of them a minute.
 """
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 OPERATIONS = Path(__file__).parents[1] / "chaos" / "operations"
 TOKEN = "for one night on the tower"  # noqa: S105 - of a system that lives for minutes
 ELSEWHERE = {
-    "DiskAlmostFull": "a disk of the machine would have to be filled; promtool sees it fire in test_alerts.py",
+    "DiskAlmostFull": "a disk of the machine would have to be filled; see it fire in test_alerts.py",
     "DiskFillsSoon": "the same",
 }
 """Alerts whose causes are not brought about here, and why."""
@@ -247,7 +247,7 @@ def told() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def night(
+def night(  # noqa: PLR0917 - fixtures
     stack: Stack,
     room: Settings,
     watched_system: System,
@@ -259,7 +259,10 @@ def night(
     if prometheus.binary() is None or alertmanager.binary() is None:
         missing("prometheus and prometheus-alertmanager are not installed")
     folder = tmp_path_factory.mktemp("tower")
-    with watching(watched_system, folder, told.url("/alerts")) as tower, Person(watched_system.base_url) as ann:
+    with (
+        watching(watched_system, folder, told.url("/alerts")) as tower,
+        Person(watched_system.base_url) as ann,
+    ):
         going = Night(tower)
         ann.wait_until_complete(ann.send([("a.jpg", SMALL)]))
         eventually(lambda: tower.firing() | tower.pending(), lambda found: not found)
@@ -268,7 +271,7 @@ def night(
         yield going
 
 
-def _go_through_it(
+def _go_through_it(  # noqa: PLR0917 - all that is there
     night: Night, stack: Stack, room: Settings, running: System, store_proxy: Proxy, ann: Person
 ) -> None:
     kafka = running.settings.kafka
@@ -349,7 +352,8 @@ def test_who_is_to_know_is_told_when_it_begins_and_when_it_is_over(night: Night,
     assert night.fired
     told_in_the_end = {"NoLeader", "ProcessDown", "ConsumerBlind", "DeadLettersOpen"}
     heard = eventually(
-        lambda: _heard(told), lambda found: all("resolved" in str(found.get(each)) for each in told_in_the_end)
+        lambda: _heard(told),
+        lambda found: all("resolved" in str(found.get(each)) for each in told_in_the_end),
     )
     for alert in ("NoLeader", "ProcessDown", "ConsumerBlind"):
         assert heard[alert] == {("page", "firing"), ("page", "resolved")}

@@ -33,13 +33,18 @@ def ann(running_system: System) -> Iterator[Person]:
 
 def command(running_system: System, *words: str) -> list[str]:
     targets = running_system.stack.data / "prometheus" / "targets.json"
-    return [sys.executable, "-m", "ebbmark.cli", "monitor", "--targets", str(targets), "--every", "0.5", *words]
+    monitor = [sys.executable, "-m", "ebbmark.cli", "monitor"]
+    return [*monitor, "--targets", str(targets), "--every", "0.5", *words]
 
 
 def looked(running_system: System, *words: str) -> str:
     """Look once and return what was printed."""
     ended = subprocess.run(
-        command(running_system, "--once", *words), check=False, capture_output=True, text=True, timeout=PATIENCE
+        command(running_system, "--once", *words),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
@@ -75,8 +80,10 @@ def test_it_sees_the_photos_go_by(running_system: System, ann: Person) -> None:
     assert {each["process"] for each in told["workers"]} == {"worker-1", "worker-2"}
     assert [each["children"] for each in told["workers"]] == [1, 1]
     assert [each["lane"] for each in told["lanes"]] == ["express", "bulk"]
-    assert {"uploads", "statuses", "expirations", "dead-letters"} <= {each["topic"] for each in told["topics"]}
-    assert [(each["code"], each["where"]) for each in told["failures"]] == [("unsupported-format", "at the door")]
+    topics = {each["topic"] for each in told["topics"]}
+    assert {"uploads", "statuses", "expirations", "dead-letters"} <= topics
+    (failure,) = told["failures"]
+    assert (failure["code"], failure["where"]) == ("unsupported-format", "at the door")
     assert told["dead_letters"] == 0
 
 
@@ -111,7 +118,7 @@ def test_it_fills_a_terminal_until_ctrl_c(running_system: System, columns: int, 
     os.close(follower)
     try:
         screen = _until(leader, ("Ebbmark", "4 of 4 processes", "Workers", "worker-2", "Left over"))
-        assert "\x1b[?1049h" in screen  # the other screen of the terminal, so that the first one stays as it was
+        assert "\x1b[?1049h" in screen  # the terminal's other screen: the first one stays as it was
         watching.send_signal(signal.SIGINT)
         assert "\x1b[?1049l" in _until(leader, ("\x1b[?1049l",))
         assert watching.wait(PATIENCE) == 0

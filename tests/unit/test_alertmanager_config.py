@@ -32,7 +32,7 @@ def local(folder: Path, address: str) -> Path:
 
 
 def contained(folder: Path, address: str) -> Path:
-    """Return the configuration in containers: their script is run with another program in Alertmanager's place."""
+    """Return the configuration in containers: their script, with another program in Alertmanager's place."""
     (folder / "alert_webhook").write_text(f"{address}\n" if address else "", "utf-8")
     program = folder / "alertmanager"
     program.write_text("#!/bin/sh\n", "utf-8")

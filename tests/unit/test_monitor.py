@@ -194,16 +194,17 @@ def test_what_lies_before_the_window_is_forgotten() -> None:
 def test_a_label_cannot_steer_the_terminal() -> None:
     past = Past(30)
     past.add(0, parse(""))
-    past.add(10, parse('# TYPE ebbmark_photos_failed counter\nebbmark_photos_failed_total{code="\x1b[2J"} 1\n'))
+    name = "ebbmark_photos_failed"
+    past.add(10, parse(f'# TYPE {name} counter\n{name}_total{{code="\x1b[2J"}} 1\n'))
     (failure,) = look(Sight({"a": past}), NOW).failures
     assert failure.code == "?[2J"
 
 
 @pytest.mark.parametrize(
-    ("q", "expected"), [(0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.75, 1.5), (0.9, 2.0), (1.0, 2.0)]
+    ("q", "expected"), [(0.0, 0.0), (0.2, 0.5), (0.4, 1.0), (0.6, 1.5), (0.8, 2.0), (1.0, 2.0)]
 )
 def test_a_quantile_is_that_of_prometheus(q: float, expected: float) -> None:
-    assert quantile(q, [(1.0, 4.0), (2.0, 6.8), (float("inf"), 8.0)]) == pytest.approx(expected, rel=0.1)
+    assert quantile(q, [(1.0, 4.0), (2.0, 8.0), (float("inf"), 10.0)]) == pytest.approx(expected)
 
 
 def test_of_nothing_there_is_no_quantile() -> None:
@@ -219,7 +220,7 @@ def test_a_moment_fits_the_terminal(tick: Tick, width: int) -> None:
     text = printed(tick, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text  # nothing is cut off
-    for word in ("all is well", "1 of 1 processes", "express", "bulk", "430", "worker-1", "corrupt, rendering"):
+    for word in ("all is well", "1 of 1 processes", "express", "430", "worker-1", "corrupt, rendering"):
         assert word in text
     assert "75%" in text
     assert "none" in text
@@ -345,12 +346,16 @@ def test_people_get_one_look(
     [
         (["--targets", "/no/such/file"], 2, "is not there: is `make up` running?"),
         (["127.0.0.1:1", "--once"], 3, "nobody answers: 127.0.0.1:1"),
-        (["127.0.0.1:1", "--every", "0"], 2, "at most"),
+        (["127.0.0.1:1", "--every", "0"], 2, "between two looks there are 0.2 s"),
         (["127.0.0.1:1", "--window", "1"], 2, "a window is no shorter"),
     ],
 )
 def test_what_goes_wrong_is_said(
-    words: list[str], code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert monitor(monkeypatch, *words) == code
     assert said in capsys.readouterr().err
