@@ -32,9 +32,7 @@ def scaled(text: str, factor: int) -> str:
 
     text = re.sub(r"\[(\d+)([smh])\]", lambda found: f"[{shorter(*found.groups())}]", text)
     text = re.sub(r"(?m)^( *\w+: )(\d+)([smh])$", lambda found: found[1] + shorter(found[2], found[3]), text)
-    return re.sub(
-        r"(_seconds\) > (?:bool )?)(\d+)", lambda found: f"{found[1]}{int(found[2]) / factor:g}", text
-    )
+    return re.sub(r"(_seconds\) [>-] )(\d+)", lambda found: f"{found[1]}{int(found[2]) / factor:g}", text)
 
 
 class Watchtower:
