@@ -14,7 +14,17 @@ from typing import Self
 
 import psutil
 
-from devstack import alertmanager, kafka, orphans, postgres, prometheus, records, seaweedfs
+from devstack import (
+    alertmanager,
+    exporters,
+    grafana,
+    kafka,
+    orphans,
+    postgres,
+    prometheus,
+    records,
+    seaweedfs,
+)
 from devstack.halt import Halt
 from devstack.ports import HOST, choose
 from devstack.process import DevstackError, Process, wait_until
@@ -26,6 +36,8 @@ _PORTS: Mapping[str, Sequence[str]] = {
     "seaweedfs": seaweedfs.PORTS,
     "prometheus": prometheus.PORTS,
     "alertmanager": alertmanager.PORTS,
+    "grafana": grafana.PORTS,
+    **{name: (name,) for name in exporters.TARGETS},
 }
 _READY: Mapping[str, Callable[[dict[str, int]], bool]] = {
     "kafka": kafka.ready,
@@ -33,6 +45,13 @@ _READY: Mapping[str, Callable[[dict[str, int]], bool]] = {
     "seaweedfs": seaweedfs.ready,
     "prometheus": prometheus.ready,
     "alertmanager": alertmanager.ready,
+    "grafana": grafana.ready,
+    **{name: partial(exporters.ready, name) for name in exporters.TARGETS},
+}
+_PREPARE: Mapping[str, Callable[[Path, Path, dict[str, int], Halt], Process]] = {
+    "kafka": kafka.prepare,
+    "postgres": postgres.prepare,
+    "seaweedfs": seaweedfs.prepare,
 }
 _READY_WITHIN = 60.0
 
@@ -52,6 +71,8 @@ class Endpoints:
     prometheus: str | None = None
     """A URL, if it runs."""
     alertmanager: str | None = None
+    """The same."""
+    grafana: str | None = None
     """The same."""
 
 
@@ -117,7 +138,7 @@ class Stack:
         halt: Halt | None = None,
         proxied: bool = False,
     ) -> None:
-        """`config` is Prometheus's; it and Alertmanager run only when that and their programs are there.
+        """`config` is Prometheus's; it and what goes with it run when that and their programs are there.
 
         `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
         `ports["kafka-proxy"]`, where something that passes it all on is to listen.
@@ -168,9 +189,11 @@ class Stack:
         self.claim()
         try:
             if self._config is not None and "prometheus" not in self._services and prometheus.binary():
-                self._services.append("prometheus")
+                self._services += ["prometheus", *exporters.present()]
                 if alertmanager.binary():
                     self._services.append("alertmanager")
+                if grafana.present():
+                    self._services.append("grafana")
             wanted = [port for name in self._services for port in _PORTS[name]]
             self.ports = self.choose_ports([*wanted, *(kafka.PROXIED_PORTS if self._proxied else ())])
             with ThreadPoolExecutor(len(self._services)) as pool:
@@ -249,7 +272,17 @@ class Stack:
             s3_secret_key=secret,
             prometheus=self._url("prometheus"),
             alertmanager=self._url("alertmanager"),
+            grafana=self._url("grafana"),
         )
+
+    @property
+    def exporters(self) -> Mapping[str, str]:
+        """Where Prometheus finds those that run, by what they tell of."""
+        return {
+            target: f"{HOST}:{self.ports[name]}"
+            for name, target in exporters.TARGETS.items()
+            if name in self._servers
+        }
 
     def _url(self, name: str) -> str | None:
         return f"http://{HOST}:{self.ports[name]}" if name in self._servers else None
@@ -264,12 +297,12 @@ class Stack:
 
     def _prepare(self, name: str) -> Process:
         data, log = self.data / name, self.data / "logs" / f"{name}.log"
-        if name == "kafka":
-            return kafka.prepare(data, log, self.ports, self._halt)
-        if name == "postgres":
-            return postgres.prepare(data, log, self.ports, self._halt)
-        if name == "seaweedfs":
-            return seaweedfs.prepare(data, log, self.ports, self._halt)
+        if name in _PREPARE:
+            return _PREPARE[name](data, log, self.ports, self._halt)
+        if name in exporters.TARGETS:
+            return exporters.prepare(name, log, self.ports)
+        if name == "grafana" and self._config is not None:
+            return grafana.prepare(data, log, self.ports, config=self._config.parents[1] / "grafana")
         program = prometheus.binary() if name == "prometheus" else alertmanager.binary()
         if program is None or self._config is None:
             message = f"{name} cannot run here."

@@ -87,6 +87,7 @@ def _greet(stack: Stack, port: int, took: str) -> None:
     metrics      http://{HOST}:{port}/metrics
     Prometheus   {stack.endpoints.prometheus or absent}
     Alertmanager {stack.endpoints.alertmanager or unheard}
+    Grafana      {stack.endpoints.grafana or "left out: no `grafana` on the PATH"}
     data, logs   {stack.data}
 
   Ctrl-C stops everything; the data stays.

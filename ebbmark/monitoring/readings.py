@@ -102,9 +102,11 @@ class Sight:
         found = [value for past in self._pasts() for value in _chosen(past.now(name), labels)]
         return sum(found) if found else None
 
-    def highest(self, name: str) -> float | None:
+    def highest(self, name: str, **labels: str) -> float | None:
         """Return the highest value of a metric; None when nobody shows it."""
-        return max((value for past in self._pasts() for value in past.now(name).values()), default=None)
+        return max(
+            (value for past in self._pasts() for value in _chosen(past.now(name), labels)), default=None
+        )
 
     def values_of(self, name: str, label: str) -> list[str]:
         """Return the values that a label has in any process, now or within the window."""

@@ -8,7 +8,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from ebbmark.monitoring.tick import Tick, Waited
+from ebbmark.monitoring.tick import Lane, Tick, Topic, Waited
 
 _WIDE = 110
 _BAR = 10
@@ -89,15 +89,21 @@ def _waits(rows: Sequence[tuple[str, Waited]]) -> Table:
 
 def _lanes(tick: Tick) -> Stacked:
     rows: list[Row] = [
-        (each.lane, str(each.lag), str(each.in_hand), f"{_number(each.handled)}/s", *_both(each.wait))
+        (
+            each.lane,
+            *_behind(each),
+            str(each.in_hand),
+            f"{_number(each.handled)}/s",
+            *_both(each.wait),
+        )
         for each in tick.lanes
     ]
     waiting = [each for each in tick.topics if each.lag]
-    rows += [(each.topic, str(each.lag), "", f"{_number(each.handled)}/s", "", "") for each in waiting]
+    rows += [(each.topic, *_behind(each), "", f"{_number(each.handled)}/s", "", "") for each in waiting]
     if quiet := [each for each in tick.topics if not each.lag]:
         done = sum(each.handled for each in quiet)
-        rows.append((f"{len(quiet)} topics more", "0", "", f"{_number(done)}/s", "", ""))
-    heads = ("lane or topic", "lag", "in hand", "done", "wait, half", "95 %")
+        rows.append((f"{len(quiet)} topics more", "0", "", "", f"{_number(done)}/s", "", ""))
+    heads = ("lane or topic", "lag", "oldest", "in hand", "done", "wait, half", "95 %")
     return _part("What waits", _table(heads, rows))
 
 
@@ -141,6 +147,10 @@ def _alarm(value: float | None, more: str = "", *, unit: Callable[[float], str] 
     if value is None:
         return Text("–", style="dim")
     return Text(f"{unit(value)}{more}", style="bold red") if value else Text("none", style="green")
+
+
+def _behind(each: Lane | Topic) -> tuple[str, str]:
+    return str(each.lag), _time(each.oldest) if each.lag else ""
 
 
 def _both(waited: Waited) -> tuple[str, str]:

@@ -36,6 +36,8 @@ class Lane(Struct, frozen=True, kw_only=True):
 
     lane: str
     lag: int
+    oldest: float | None
+    """For how many seconds the oldest of them has been there, at most."""
     in_hand: int
     handled: float
     """A second."""
@@ -48,6 +50,7 @@ class Topic(Struct, frozen=True, kw_only=True):
 
     topic: str
     lag: int
+    oldest: float | None
     handled: float
 
 
@@ -58,7 +61,7 @@ class Worker(Struct, frozen=True, kw_only=True):
     children: int
     busy: int
     utilisation: float | None
-    """The share of its children's time that they spent on photos, 0 to 1."""
+    """The share of the time in which its children had a photo in hand, 0 to 1."""
     rendered: float
     cpu: float
     """Cores that the parent uses; its children's are beside it."""
@@ -113,7 +116,7 @@ def look(sight: Sight, now: datetime) -> Tick:
             accepted=sight.rate("ebbmark_photos_accepted_total"),
             rendered=sight.rate("ebbmark_photos_rendered_total"),
             failed=sight.rate("ebbmark_photos_failed_total") + sight.rate("ebbmark_photos_given_up_total"),
-            pixels=sight.rate("ebbmark_rendered_pixels_total"),
+            pixels=sight.rate("ebbmark_rendered_pixels_total", direction="in"),
             bytes_in=sight.rate("ebbmark_rendered_bytes_total", direction="in"),
             bytes_out=sight.rate("ebbmark_rendered_bytes_total", direction="out"),
         ),
@@ -126,7 +129,12 @@ def look(sight: Sight, now: datetime) -> Tick:
         },
         lanes=[_lane(sight, lane, topic) for lane, topic in _LANES.items()],
         topics=[
-            Topic(topic=topic, lag=_lag(sight, topic), handled=_handled(sight, topic))
+            Topic(
+                topic=topic,
+                lag=_lag(sight, topic),
+                oldest=_oldest(sight, topic),
+                handled=_handled(sight, topic),
+            )
             for topic in sight.values_of("ebbmark_consumer_lag", "topic")
             if topic not in _LANES.values()
         ],
@@ -149,6 +157,10 @@ def _lag(sight: Sight, topic: str) -> int:
     return int(sight.total("ebbmark_consumer_lag", topic=topic) or 0)
 
 
+def _oldest(sight: Sight, topic: str) -> float | None:
+    return sight.highest("ebbmark_consumer_lag_seconds", topic=topic)
+
+
 def _handled(sight: Sight, topic: str) -> float:
     return sight.rate("ebbmark_messages_total", topic=topic)
 
@@ -157,6 +169,7 @@ def _lane(sight: Sight, lane: str, topic: str) -> Lane:
     return Lane(
         lane=lane,
         lag=_lag(sight, topic),
+        oldest=_oldest(sight, topic),
         in_hand=int(sight.total("ebbmark_messages_open", topic=topic) or 0),
         handled=_handled(sight, topic),
         wait=_waited(sight, "ebbmark_queue_seconds", lane=lane),
@@ -166,7 +179,7 @@ def _lane(sight: Sight, lane: str, topic: str) -> Lane:
 def _worker(sight: Sight, name: str) -> Worker:
     past = sight.pasts[name]
     children = _count(past.now("ebbmark_children"))
-    spent = sight.rate_of(name, "ebbmark_render_step_seconds_sum")
+    spent = sight.rate_of(name, "ebbmark_children_busy_seconds_total")
     return Worker(
         process=name,
         children=children,

@@ -68,8 +68,8 @@ class Night:
         *expected: str,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> Iterator[None]:
-        """Once none of these alerts fires, bring it about and see that all do; it lasts as long as the body."""
-        # An earlier fault may have been felt as this one is, and some alerts outlive it by half an hour: 30 s here.
+        """Once none of these alerts fires, bring it about and see that all do; it lasts as the body does."""
+        # An earlier fault may have been felt as this one is, and outlived by an alert by half an hour: 30 s.
         eventually(lambda: self.tower.firing() & set(expected), lambda early: not early)
         with cause:
             began = time.monotonic()

@@ -42,7 +42,12 @@ def work() -> Iterator[None]:
         metrics.CHILDREN_BUSY.set_function(lambda: 0)
         for gauge in (metrics.CHILDREN, metrics.LEADER, metrics.DEAD_LETTERS_OPEN, metrics.EXPIRY_OVERDUE):
             gauge.set(0)
-        for labelled in (metrics.AUDIT_FINDINGS, metrics.CONSUMER_LAG, metrics.CONSUMER_BLIND):
+        for labelled in (
+            metrics.AUDIT_FINDINGS,
+            metrics.CONSUMER_LAG,
+            metrics.CONSUMER_LAG_SECONDS,
+            metrics.CONSUMER_BLIND,
+        ):
             labelled.clear()
 
 
@@ -51,10 +56,11 @@ def ten_seconds_of_work() -> None:
     metrics.PHOTOS_ACCEPTED.inc(20)
     metrics.PHOTOS_RENDERED.inc(19)
     metrics.PHOTOS_FAILED.labels("corrupt").inc()
-    metrics.PIXELS.inc(38_000_000)
+    metrics.PIXELS.labels("in").inc(38_000_000)
+    metrics.PIXELS.labels("out").inc(9_000_000)
     metrics.BYTES.labels("in").inc(5_000_000)
     metrics.BYTES.labels("out").inc(2_000_000)
-    metrics.STEP_SECONDS.labels("encode").observe(15.0)
+    metrics.CHILDREN_BUSY_SECONDS.inc(15)
     for _ in range(19):
         metrics.ACCEPT_SECONDS.observe(0.02)
         metrics.PHOTO_SECONDS.labels("small").observe(0.4)
@@ -64,6 +70,8 @@ def ten_seconds_of_work() -> None:
     metrics.MESSAGES.labels("tasks.bulk", "handled").inc(10)
     metrics.CONSUMER_LAG.labels("renderer-bulk", "tasks.bulk").set(430)
     metrics.CONSUMER_LAG.labels("planner", "uploads").set(3)
+    metrics.CONSUMER_LAG_SECONDS.labels("renderer-bulk", "tasks.bulk").set(33)
+    metrics.CONSUMER_LAG_SECONDS.labels("planner", "uploads").set(0.2)
 
 
 def worked(window: float = 30.0) -> Sight:
@@ -111,9 +119,9 @@ def test_latencies_are_quantiles_of_what_was_observed_in_the_window(tick: Tick) 
 def test_lanes_tell_their_lag_and_how_long_photos_wait(tick: Tick) -> None:
     express, bulk = tick.lanes
     assert (express.lane, express.lag, express.wait.p95) == ("express", 0, None)
-    assert (bulk.lane, bulk.lag, bulk.handled) == ("bulk", 430, pytest.approx(1.0))
+    assert (bulk.lane, bulk.lag, bulk.oldest, bulk.handled) == ("bulk", 430, 33, pytest.approx(1.0))
     assert 2 < (bulk.wait.p50 or 0) < 4
-    assert [(each.topic, each.lag) for each in tick.topics] == [("uploads", 3)]
+    assert [(each.topic, each.lag, each.oldest) for each in tick.topics] == [("uploads", 3, 0.2)]
 
 
 def test_a_worker_is_as_busy_as_its_children_were(tick: Tick) -> None:
