@@ -1,7 +1,7 @@
 """Prometheus and Alertmanager as they are shipped, in a hurry: every duration is a fixed part of itself."""
 
+import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -75,7 +75,10 @@ def watching(system: System, folder: Path, told: str) -> Iterator[Watchtower]:
     config = _hurried(folder)
     data = folder / "prometheus"
     data.mkdir()
-    shutil.copy(system.stack.data / "prometheus" / "targets.json", data)
+    groups = json.loads((system.stack.data / "prometheus" / "targets.json").read_text("utf-8"))
+    # Exporters are no business of these alerts, and cost a lot when they are asked so often.
+    ours = [group for group in groups if group["labels"]["process"] in system.processes]
+    (data / "targets.json").write_text(json.dumps(ours), "utf-8")
     log = folder / "log"
     watcher = prometheus.prepare(
         data, log, ports, Halt(), program=str(programs[0]), config=config / "prometheus.yml"

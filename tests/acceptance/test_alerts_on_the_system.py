@@ -342,9 +342,9 @@ def _go_through_it(  # noqa: PLR0917 - all that is there
         pass
     with night.fault(killed(running, "janitor"), "NoLeader"):
         pass
-    with night.fault(frozen_server(stack, "kafka"), "ConsumerBlind"):
-        pass
     with night.fault(orders_without_a_ledger(stack, running), "ConsumerStuck"):
+        pass
+    with night.fault(frozen_server(stack, "kafka"), "ConsumerBlind"):
         pass
 
 
