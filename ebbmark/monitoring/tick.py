@@ -11,6 +11,7 @@ _LANES = {"express": "tasks.express", "bulk": "tasks.bulk"}
 _SERVERS = {"the database": "ebbmark_ledger_faults_total", "the store": "ebbmark_store_faults_total"}
 _OVERDUE = 180.0
 _SIZES = ("small", "medium", "large")
+_STAGES = ("claim", "fetch", "render", "store", "report")
 
 
 class Waited(Struct, frozen=True):
@@ -123,10 +124,7 @@ def look(sight: Sight, now: datetime) -> Tick:
         accept=_waited(sight, "ebbmark_accept_seconds"),
         result=_waited(sight, "ebbmark_photo_seconds"),
         result_by_size={size: _waited(sight, "ebbmark_photo_seconds", size=size) for size in _SIZES},
-        stages={
-            stage: _waited(sight, "ebbmark_render_stage_seconds", stage=stage)
-            for stage in sight.values_of("ebbmark_render_stage_seconds_count", "stage")
-        },
+        stages={stage: _waited(sight, "ebbmark_render_stage_seconds", stage=stage) for stage in _STAGES},
         lanes=[_lane(sight, lane, topic) for lane, topic in _LANES.items()],
         topics=[
             Topic(
