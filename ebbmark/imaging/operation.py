@@ -9,7 +9,7 @@ import functools
 import importlib.metadata
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 import msgspec
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ENTRY_POINT_GROUP", "Context", "Operation", "catalogue", "operations_schema"]
 
 ENTRY_POINT_GROUP = "ebbmark.operations"
+
+T = TypeVar("T")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,18 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     Only what is measured in pixels needs it; what is a share of the frame is alike at any size.
     """
+
+    decided: dict[str, object] = msgspec.field(default_factory=dict[str, object])
+    """What `once` remembers; each operation of a recipe has a context of its own."""
+
+    def once(self, name: str, decide: Callable[[], T]) -> T:
+        """Return what was decided when this was first asked: of an animation, for its first frame.
+
+        What an operation makes out from the pixels it asks for here, or its frames would flicker.
+        """
+        if name not in self.decided:
+            self.decided[name] = decide()
+        return cast("T", self.decided[name])
 
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):
@@ -73,7 +87,8 @@ class Operation(
         """Return the edited frame.
 
         `image` is upright and of mode RGB, RGBA or L, and the operation's to change in place. The frame
-        returned is of one of these modes. Equal input gives equal output. Raises `Rejected` when this
+        returned is of one of these modes. Equal input gives equal output. Of an animation each frame is
+        edited in turn, and all must come out of one size and mode. Raises `Rejected` when this
         photo cannot be edited this way, `LimitExceeded` when the frame would be larger than allowed.
         """
 
