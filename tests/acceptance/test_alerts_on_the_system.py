@@ -3,7 +3,6 @@
 The rules are those that are shipped; `tests.watchtower` makes an hour of them a minute.
 """
 
-import asyncio
 import json
 import os
 import time
@@ -11,9 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
 
-import boto3
 import httpx
 import msgspec
 import pytest
@@ -21,14 +18,23 @@ from confluent_kafka import Producer
 
 from devstack import alertmanager, prometheus
 from devstack.supervisor import Stack
-from ebbmark.eventlog import KafkaLog
-from ebbmark.events import RenderPhoto
 from ebbmark.settings import Janitor, Job, Operator, Settings
-from ebbmark.topics import BULK, DEAD_LETTERS
+from ebbmark.topics import DEAD_LETTERS
 from tests import system
-from tests.chaos.proxy import CLEAR, Proxy, Weather
+from tests.causes import (
+    SMALL,
+    dead_letters,
+    frozen,
+    frozen_server,
+    killed,
+    no_room,
+    orders_without_a_ledger,
+    stray_object,
+    under,
+)
+from tests.chaos.proxy import Proxy, Weather
 from tests.conftest import missing
-from tests.people import Person, eventually, photo
+from tests.people import Person, eventually
 from tests.receivers import Receiver
 from tests.system import System
 from tests.watchtower import Watchtower, alerts, watching
@@ -45,7 +51,6 @@ ELSEWHERE = {
 CAUSED = sorted(alerts().keys() - ELSEWHERE.keys())
 LATE = 30.0
 """Seconds after which a result is late; a bound of a histogram, so it is not shortened."""
-SMALL = photo(64, 48)
 
 
 @dataclass
@@ -110,119 +115,6 @@ def every(seconds: float, act: Callable[[], object]) -> Callable[[], None]:
             due = time.monotonic() + seconds
 
     return act_when_due
-
-
-# Faults: each is there as long as its body.
-
-
-@contextmanager
-def frozen(running: System, *names: str) -> Iterator[None]:
-    """Processes of ours stand still."""
-    for name in names:
-        running.processes[name].pause()
-    try:
-        yield
-    finally:
-        for name in names:
-            running.processes[name].resume()
-
-
-@contextmanager
-def killed(running: System, name: str) -> Iterator[None]:
-    """One of our processes is gone."""
-    running.processes[name].kill()
-    try:
-        yield
-    finally:
-        running.processes[name].start()
-
-
-@contextmanager
-def frozen_server(stack: Stack, name: str) -> Iterator[None]:
-    """A server stands still."""
-    stack.server(name).pause()
-    try:
-        yield
-    finally:
-        stack.server(name).resume()
-
-
-@contextmanager
-def orders_without_a_ledger(stack: Stack, running: System) -> Iterator[None]:
-    """Orders of a job that nobody knows wait for the database to say so."""
-    with frozen_server(stack, "postgres"):
-        asyncio.run(_publish(running.settings, 4))
-        yield
-
-
-@contextmanager
-def under(proxy: Proxy, weather: Weather) -> Iterator[None]:
-    """The traffic of a server has this weather."""
-    proxy.set(weather)
-    try:
-        yield
-    finally:
-        proxy.set(CLEAR)
-
-
-@contextmanager
-def no_room(running: System) -> Iterator[None]:
-    """Ingest wants more room for its spool than any disk has."""
-    ingest = running.processes["ingest"]
-    ingest.kill()
-    ingest.command[:0] = ["/usr/bin/env", f"EBBMARK_HTTP_SPOOL_FREE={2**62}"]
-    ingest.start()
-    running.wait_until_ready()
-    try:
-        yield
-    finally:
-        ingest.kill()
-        del ingest.command[:2]
-        ingest.start()
-        running.wait_until_ready()
-
-
-@contextmanager
-def stray_object(settings: Settings) -> Iterator[None]:
-    """Something lies in the bucket that nobody of ours put there."""
-    store = settings.store
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name=store.region,
-        aws_access_key_id=store.access_key,
-        aws_secret_access_key=store.secret_key,
-    )
-    s3.put_object(Bucket=store.bucket, Key="stray", Body=b"of somebody else")
-    try:
-        yield
-    finally:
-        s3.delete_object(Bucket=store.bucket, Key="stray")
-
-
-@contextmanager
-def dead_letters(running: System, ann: Person) -> Iterator[Callable[[], None]]:
-    """Photos kill the children that render them, until an operator resolves what came of it."""
-    jobs: list[str] = []
-
-    def send() -> None:
-        jobs.append(ann.send([("a.jpg", SMALL)], operations="crash"))
-
-    token = {"authorization": f"Bearer {TOKEN}"}
-    try:
-        yield send
-    finally:
-        for job in jobs:
-            ann.wait_until_complete(job, within=120)
-
-        def still_open() -> int:
-            found = httpx.get(f"{running.base_url}/dlq", params={"state": "open"}, headers=token).json()
-            for letter in found["letters"]:
-                url = f"{running.base_url}/dlq/{letter['id']}/resolve"
-                httpx.post(url, headers=token).raise_for_status()
-            return httpx.get(f"{running.base_url}/dlq/stats").json()["open"]
-
-        eventually(still_open, lambda count: count == 0)
 
 
 # The night.
@@ -334,7 +226,7 @@ def _go_through_it(  # noqa: PLR0917 - all that is there
         meanwhile=try_to_send,
     ):
         pass
-    crashing = dead_letters(running, ann)
+    crashing = dead_letters(running, ann, TOKEN)
     with (
         crashing as again,
         night.fault(nullcontext(), "ChildrenLost", "DeadLettersOpen", meanwhile=every(4.0, again)),
@@ -346,12 +238,6 @@ def _go_through_it(  # noqa: PLR0917 - all that is there
         pass
     with night.fault(frozen_server(stack, "kafka"), "ConsumerBlind"):
         pass
-
-
-async def _publish(settings: Settings, count: int) -> None:
-    """Order photos of a job that nobody knows."""
-    async with KafkaLog(settings.kafka, source="tower") as log:
-        await log.publish(BULK, [RenderPhoto(job=uuid4(), n=n, epoch=1) for n in range(count)])
 
 
 def test_an_alert_is_caused_here_or_it_is_said_why_not(night: Night) -> None:
