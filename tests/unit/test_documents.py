@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from devstack.services import OWN
 from ebbmark import errors, events, send, store
 from ebbmark.cli import AGENTS
 from ebbmark.imaging.facts import NAMES
@@ -252,7 +253,7 @@ def test_metrics_that_are_named_exist(name: str) -> None:
 
 @EVERY_DOCUMENT
 def test_settings_that_are_named_exist(name: str) -> None:
-    known = {*variables(), "EBBMARK_PROMETHEUS_BIN"}  # which is the local stack's
+    known = {*variables(), *OWN, *(name.removesuffix("_FILE") for name in OWN)}
     named = re.findall(r"EBBMARK_[A-Z][A-Z_]*[A-Z]", DOCUMENTS[name])
     assert [each for each in named if each.removesuffix("_FILE") not in known] == []
 
