@@ -34,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env()
     except SettingsError as exc:
-        sys.stderr.write(f"ebbmark: the settings are wrong:\n{exc}\n")
-        return 2
+        return _wrong(exc)
     name = settings.worker.instance or args.command
     logs.configure(name, level=settings.log.level, form=settings.log.format)
     log = logs.get("ebbmark.cli")
     try:
         return _COMMANDS[args.command](settings, args) or 0
+    except SettingsError as exc:  # a file that they name
+        return _wrong(exc)
     except KeyboardInterrupt:
         return 0
     except Unavailable as exc:
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         log.exception("ended by itself")
         return 1
+
+
+def _wrong(problems: SettingsError) -> int:
+    sys.stderr.write(f"ebbmark: the settings are wrong:\n{problems}\n")
+    return 2
 
 
 def run() -> NoReturn:

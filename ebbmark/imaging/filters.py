@@ -30,7 +30,13 @@ class Blur(Operation, frozen=True):
 
     radius: Annotated[
         float,
-        Meta(title="Radius", description="As a share of the short edge; 0.01 is mild.", gt=0, le=0.25),
+        Meta(
+            title="Radius",
+            description="As a share of the short edge; 0.01 is mild.",
+            gt=0,
+            le=0.25,
+            examples=[0.01, 0.04],
+        ),
     ] = 0.01
 
     def edit(self, image: Image.Image, context: Context) -> Image.Image:

@@ -1,5 +1,7 @@
 """Resize: a photo within a frame, filling a frame, or of an exact size; never larger unless asked."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
@@ -7,7 +9,7 @@ from PIL import Image
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging.codec import MEGA
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     Size = tuple[int, int]
@@ -21,9 +23,23 @@ class Resize(Operation, frozen=True):
     """Makes every photo smaller, or larger if allowed."""
 
     summary: ClassVar[str] = "Change the size of every photo."
+    example: ClassVar[Mapping[str, object]] = MappingProxyType({"width": 1600, "height": 1600})
+    kind: ClassVar[Kind] = "shape"
 
-    width: Annotated[int, Meta(title="Width", description="Pixels.", ge=1, le=LONGEST_EDGE)] | None = None
-    height: Annotated[int, Meta(title="Height", description="Pixels.", ge=1, le=LONGEST_EDGE)] | None = None
+    width: (
+        Annotated[
+            int,
+            Meta(title="Width", description="Pixels.", ge=1, le=LONGEST_EDGE, examples=[1600, 800]),
+        ]
+        | None
+    ) = None
+    height: (
+        Annotated[
+            int,
+            Meta(title="Height", description="Pixels.", ge=1, le=LONGEST_EDGE, examples=[1600, 1350]),
+        ]
+        | None
+    ) = None
     fit: Annotated[
         Literal["inside", "cover", "exact"],
         Meta(
