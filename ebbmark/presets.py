@@ -76,9 +76,10 @@ def named(presets: Mapping[str, Preset], name: str) -> Preset:
 
 def _read(content: bytes, path: str) -> dict[str, Preset]:
     try:
-        told: object = msgspec.json.decode(content) if path.endswith(".json") else tomllib.loads(content.decode())
+        as_json = path.endswith(".json")
+        told: object = msgspec.json.decode(content) if as_json else tomllib.loads(content.decode())
         each = msgspec.convert(told, dict[str, Any])
-    except (ValueError, RecursionError) as exc:  # every reader's own is one
+    except (ValueError, msgspec.MsgspecError, RecursionError) as exc:
         raise PresetsError(f"{path}: {exc}") from exc
     found: dict[str, Preset] = {}
     problems: list[str] = []
@@ -87,7 +88,7 @@ def _read(content: bytes, path: str) -> dict[str, Preset]:
             found[name] = _preset(name, preset)
         except Rejected as exc:
             problems.append(f"{path}: {name}: {exc.detail}")
-        except (ValueError, TypeError) as exc:
+        except (msgspec.MsgspecError, TypeError) as exc:
             problems.append(f"{path}: {name}: {exc}; {_SHAPE}")
     if problems:
         raise PresetsError("\n".join(problems))

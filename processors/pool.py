@@ -16,9 +16,11 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import pebble
 
 from ebbmark.errors import EbbmarkError, LimitExceeded
+from ebbmark.imaging.operation import catalogue
 from ebbmark.imaging.render import Limits, Rendered, render
 from ebbmark.settings import Settings
 from observability import metrics
@@ -66,6 +68,7 @@ class RenderPool:
         self._photos_a_child = worker.child_photos
         self._memory = worker.child_memory
         self._pool = self._make()
+        self._seconds: Mapping[str, float] = {}
         self._flying: dict[Future[Any], float] = {}
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watching: asyncio.Task[None] | None = None
@@ -84,7 +87,8 @@ class RenderPool:
         metrics.CHILDREN.set(self.children)
         metrics.CHILDREN_BUSY.set_function(lambda: min(len(self._flying), self.children))
         # The first children start now, not under the first photo.
-        await asyncio.gather(*(self._run(_noop, within=60) for _ in range(self.children)))
+        told = await asyncio.gather(*(self._run(_own_seconds, within=60) for _ in range(self.children)))
+        self._seconds = told[0]
         return self
 
     async def __aexit__(
@@ -106,6 +110,7 @@ class RenderPool:
             ChildLost: the child died, hung, or failed for a reason nobody foresaw.
             PoolLost: there are no children any more, and there will be none.
         """
+        within = self._timeout + _sum_of(self._seconds, recipe)
         return await self._run(
             _render_in_child,
             original,
@@ -113,8 +118,8 @@ class RenderPool:
             logo,
             self._limits,
             dict(facts),
-            int(self._timeout) + 5,
-            within=self._timeout,
+            int(within) + 5,
+            within=within,
         )
 
     async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
@@ -198,8 +203,28 @@ def _bury(pool: pebble.ProcessPool) -> None:
         pool.join()
 
 
-def _noop() -> None:
-    pass
+class _Step(msgspec.Struct):
+    operation: str
+
+
+class _Steps(msgspec.Struct):
+    operations: list[_Step]
+
+
+def _sum_of(seconds: Mapping[str, float], recipe: bytes) -> float:
+    """Return what the operations of a recipe may take beyond what every photo may."""
+    if not seconds:
+        return 0.0
+    try:
+        steps = msgspec.json.decode(recipe, type=_Steps).operations
+    except msgspec.MsgspecError:  # the child says so of this photo
+        return 0.0
+    return sum(seconds.get(step.operation, 0.0) for step in steps)
+
+
+def _own_seconds() -> dict[str, float]:
+    """Return how much more time each operation asks for, if any: only children load the code of plugins."""
+    return {name: cls.seconds for name, cls in catalogue().items() if cls.seconds}
 
 
 def _render_in_child(  # noqa: PLR0917 - the pool passes arguments by position only

@@ -132,11 +132,16 @@ def name_of(operation: Operation | type[Operation]) -> str:
 def catalogue() -> dict[str, type[Operation]]:
     """Return every installed operation by name, sorted by name.
 
-    Raises `TypeError` when an entry point names something else than an `Operation` of that name.
+    Raises `TypeError` when an entry point cannot be loaded, or names something else than an `Operation` of
+    that name: whoever starts with it would fail every photo.
     """
     found: dict[str, type[Operation]] = {}
     for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
-        loaded = cast("object", entry_point.load())
+        try:
+            loaded = cast("object", entry_point.load())
+        except Exception as exc:
+            message = f"entry point {entry_point.name} = {entry_point.value} cannot be loaded: {exc!r}"
+            raise TypeError(message) from exc
         if not (isinstance(loaded, type) and issubclass(loaded, Operation)):
             message = f"entry point {entry_point.name} = {entry_point.value} is not an Operation"
             raise TypeError(message)

@@ -17,7 +17,16 @@ from ebbmark.imaging.operation import (
     schema_of,
 )
 
-__all__ = ["Recipe", "arranged", "labelled", "operation_of", "parse_recipe", "recipe_from_form", "told_apart"]
+__all__ = [
+    "Recipe",
+    "arranged",
+    "expected",
+    "labelled",
+    "operation_of",
+    "parse_recipe",
+    "recipe_from_form",
+    "told_apart",
+]
 
 MOST_OPERATIONS = 16
 MOST_BYTES = 16 * 1024
@@ -120,8 +129,9 @@ def operation_of(label: str) -> str:
 
 def arranged(labels: Iterable[str], listed: Sequence[str] = ()) -> list[str]:
     """Return the labels in an order that is of use; what is listed stays in the order of the list."""
-    ordered = [label for label in listed if label in set(labels)]
-    for label in sorted(set(labels) - set(listed), key=lambda label: (_rank(label), label)):
+    wanted = set(labels)
+    ordered = [label for label in listed if label in wanted]
+    for label in sorted(wanted - set(listed), key=lambda label: (_rank(label), label)):
         later = (place for place, other in enumerate(ordered) if _rank(other) > _rank(label))
         ordered.insert(next(later, len(ordered)), label)
     return ordered
@@ -207,10 +217,11 @@ def _sentence(cls: type[Operation], message: str) -> str:
     found = _FIELD.search(message)
     if not found:
         return f"{name_of(cls)} needs {', '.join(schema_of(cls)['required'])}."
-    return f"{name_of(cls)}: {found[1]} must be {_expected(properties[found[1]])}."
+    return f"{name_of(cls)}: {found[1]} must be {expected(properties[found[1]])}."
 
 
-def _expected(schema: Mapping[str, object]) -> str:
+def expected(schema: Mapping[str, object]) -> str:
+    """Return what a parameter must be, in words."""
     if "enum" in schema:
         return "one of " + ", ".join(str(choice) for choice in cast("list[object]", schema["enum"]))
     if "pattern" in schema:
