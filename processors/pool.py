@@ -110,7 +110,7 @@ class RenderPool:
             ChildLost: the child died, hung, or failed for a reason nobody foresaw.
             PoolLost: there are no children any more, and there will be none.
         """
-        within = self._timeout + _sum_of(self._seconds, recipe)
+        within = self.limit_of(recipe)
         return await self._run(
             _render_in_child,
             original,
@@ -121,6 +121,16 @@ class RenderPool:
             int(within) + 5,
             within=within,
         )
+
+    def limit_of(self, recipe: bytes) -> float:
+        """Return the seconds after which the child is killed: what any photo may take, and what operations ask for."""
+        if not self._seconds:
+            return self._timeout
+        try:
+            steps = msgspec.json.decode(recipe, type=_Steps).operations
+        except msgspec.MsgspecError:  # the child says so of this photo
+            return self._timeout
+        return self._timeout + sum(self._seconds.get(step.operation, 0.0) for step in steps)
 
     async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
         for last in (False, True):
@@ -209,17 +219,6 @@ class _Step(msgspec.Struct):
 
 class _Steps(msgspec.Struct):
     operations: list[_Step]
-
-
-def _sum_of(seconds: Mapping[str, float], recipe: bytes) -> float:
-    """Return what the operations of a recipe may take beyond what every photo may."""
-    if not seconds:
-        return 0.0
-    try:
-        steps = msgspec.json.decode(recipe, type=_Steps).operations
-    except msgspec.MsgspecError:  # the child says so of this photo
-        return 0.0
-    return sum(seconds.get(step.operation, 0.0) for step in steps)
 
 
 def _own_seconds() -> dict[str, float]:
