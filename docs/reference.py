@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name("reference.md")
 HEAD = """\
 # Operations and presets
 
-<!-- Written by docs/reference.py from the schema of the operations: change what it says there. -->
+<!-- Written by make reference from the schema of the operations: change what it says there. -->
 
 What `GET /operations` and `GET /presets` say of what comes with Ebbmark. A recipe is a list of these operations, as
 JSON, in the order in which they are performed:

@@ -38,7 +38,7 @@ __all__ = [
 ENTRY_POINT_GROUP = "ebbmark.operations"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Kind = Literal["shape", "filter", "mark", "frame", "format"]
+Kind = Literal["turn", "shape", "filter", "mark", "frame", "format"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """In the order in which they are of use: a mark is no smaller for a resize, and no colour is filtered out of it."""
 
@@ -86,7 +86,7 @@ class Operation(
     """One sentence for the person who chooses operations."""
 
     example: ClassVar[Mapping[str, object]] = MappingProxyType({})
-    """Parameters that make a step, for the manual; with them every example of a parameter is accepted."""
+    """Parameters that make a step, for the manual. Every example of a parameter is accepted beside them or alone."""
 
     kind: ClassVar[Kind] = "filter"
     """Where among others it is performed when nobody says where."""
