@@ -17,15 +17,15 @@ HEAD = """\
 
 <!-- Written by make reference from the schema of the operations: change what it says there. -->
 
-What `GET /operations` and `GET /presets` say of what comes with Ebbmark. A recipe is a list of these operations, as
-JSON, in the order in which they are performed:
+What `GET /operations` and `GET /presets` say of what comes with Ebbmark. A recipe is a list of these
+operations, as JSON, in the order in which they are performed:
 
 ```json
 {}
 ```
 
-In the short form they are named in `operations=…`, and a parameter is a field: `{}`, or `{}` where two operations
-have it. `ebbmark send` has a flag for each, by the same names.
+In the short form they are named in `operations=…`, and a parameter is a field: `{}`, or
+`{}` where two operations have it. `ebbmark send` has a flag for each, by the same names.
 
 """
 
@@ -67,16 +67,29 @@ def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _preset(preset: Preset) -> str:
-    names = ", ".join(f"`{step['operation']}`" for step in msgspec.json.decode(preset.recipe.to_json())["operations"])
+    names = ", ".join(
+        f"`{step['operation']}`" for step in msgspec.json.decode(preset.recipe.to_json())["operations"]
+    )
     return f"| `{preset.name}` | {preset.summary} | {names} |"
 
 
 def reference() -> str:
     """Return the page."""
     operations = sorted(operations_schema(), key=lambda each: (KINDS.index(each["kind"]), each["name"]))
-    whole = {"operations": [{"operation": "resize", "width": 1600}, {"operation": "watermark", "text": "© Ann Example 2026"}]}
+    whole = {
+        "operations": [
+            {"operation": "resize", "width": 1600},
+            {"operation": "watermark", "text": "© Ann Example 2026"},
+        ]
+    }
     lines = [line for each in operations for line in _operation(each)]
-    lines += ["## Presets", "", "`preset=NAME` in a form, in JSON, in a link or as `ebbmark send --preset NAME`; fields go before what a preset says.", ""]
+    lines += [
+        "## Presets",
+        "",
+        "`preset=NAME` in a form, in JSON or in a link, `ebbmark send --preset NAME`; other fields go before",
+        "what a preset says.",
+        "",
+    ]
     lines += ["| preset | is | operations |", "| --- | --- | --- |", *map(_preset, shipped().values())]
     head = HEAD.format(msgspec.json.encode(whole).decode(), "text=© Ann", "watermark.size=0.1")
     return head + "\n".join(lines) + "\n"

@@ -33,15 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return importlib.import_module(_CLIENTS[args.command]).run(args)
     try:
         settings = Settings.from_env()
-    except SettingsError as exc:
-        return _wrong(exc)
+        return _served(settings, args)
+    except SettingsError as exc:  # or a file that they name is wrong
+        sys.stderr.write(f"ebbmark: the settings are wrong:\n{exc}\n")
+        return 2
+
+
+def _served(settings: Settings, args: argparse.Namespace) -> int:
     name = settings.worker.instance or args.command
     logs.configure(name, level=settings.log.level, form=settings.log.format)
     log = logs.get("ebbmark.cli")
     try:
         return _COMMANDS[args.command](settings, args) or 0
-    except SettingsError as exc:  # a file that they name
-        return _wrong(exc)
+    except SettingsError:
+        raise
     except KeyboardInterrupt:
         return 0
     except Unavailable as exc:
@@ -50,11 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         log.exception("ended by itself")
         return 1
-
-
-def _wrong(problems: SettingsError) -> int:
-    sys.stderr.write(f"ebbmark: the settings are wrong:\n{problems}\n")
-    return 2
 
 
 def run() -> NoReturn:

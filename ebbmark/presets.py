@@ -16,7 +16,9 @@ from ebbmark.settings import SettingsError
 __all__ = ["Preset", "PresetsError", "load", "named", "shipped"]
 
 MOST_BYTES = 1024**2
-_SHAPE = 'a preset is such as [web-proof] with title = "Web proof" and operations = [{operation = "grayscale"}]'
+_SHAPE = (
+    'a preset is such as [web-proof] with title = "Web proof" and operations = [{operation = "grayscale"}]'
+)
 
 
 class Preset(Struct, frozen=True, kw_only=True):
@@ -49,7 +51,7 @@ def shipped() -> dict[str, Preset]:
 
 
 def load(path: str) -> dict[str, Preset]:
-    """Return the presets by name: Ebbmark's, then those of the file, if any is named; one there replaces ours.
+    """Return the presets by name: Ebbmark's, then those of the file, if one is named; they may replace ours.
 
     Raises:
         PresetsError: the file cannot be read, or a preset in it is wrong; all problems are listed.

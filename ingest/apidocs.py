@@ -54,8 +54,8 @@ def _form_body() -> RequestBody:
         ),
         "preset": Schema(
             type=OpenAPIType.STRING,
-            description="A recipe by its name, see `/presets`; `operations` are added to it, and other fields go "
-            "before what it says.",
+            description="A recipe by its name, see `/presets`; `operations` are added to it, and other "
+            "fields go before what it says.",
         ),
         "webhook": Schema(
             type=OpenAPIType.STRING,

@@ -26,7 +26,7 @@ async def list_operations() -> list[dict[str, object]]:
 
 @get("/presets", summary="Recipes that have a name", responses=problems(), tags=["operations"])
 async def list_presets(services: Services) -> list[schemas.Preset]:
-    """List every preset with its recipe; `preset=NAME` in a form asks for it, and its other fields go before it."""
+    """List every preset with its recipe. `preset=NAME` in a form asks for it; other fields go before it."""
     return [schemas.preset(each) for each in services.presets.values()]
 
 

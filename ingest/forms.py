@@ -1,4 +1,4 @@
-"""What a form shows: the steps of a recipe in their order, then every other operation, for whoever wants more."""
+"""What a form shows: the steps of a recipe in their order, then every other operation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,9 +73,13 @@ class Form(Struct, frozen=True, kw_only=True):
 def form_of(
     operations: Sequence[Mapping[str, Any]], given: Sequence[tuple[str, Values]] | None = None
 ) -> Form:
-    """Return the form of a recipe as `recipe.labelled` gives it, without what is not installed; or of none."""
+    """Return the form of the steps of a recipe by their labels, without what is not installed; or of none."""
     by_name = {each["name"]: each for each in operations}
-    wanted = [(label, values) for label, values in (_BEGINNING if given is None else given) if operation_of(label) in by_name]
+    wanted = [
+        (label, values)
+        for label, values in (_BEGINNING if given is None else given)
+        if operation_of(label) in by_name
+    ]
     chosen = [_step(label, by_name[operation_of(label)], values) for label, values in wanted]
     taken = {step.label for step in chosen}
     further = [_step(name, each, {}) for name, each in by_name.items() if name not in taken]

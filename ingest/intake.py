@@ -107,15 +107,13 @@ def _clock() -> float:
     return asyncio.get_running_loop().time()
 
 
-def recipe_of(
-    fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, whole_form: bool
-) -> Recipe:
+def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, whole_form: bool) -> Recipe:
     """Return what the form asks for: `recipe` as JSON, `preset` by its name, or the short form.
 
     A page's form sends the fields of all its operations (`whole_form`); those of the ones that were
-    not chosen are ignored. Its field `order` lists the operations that were chosen when it was shown; what was
-    ticked since is performed where it is of use. Of a repeated field the last value counts, as a checked box
-    follows its hidden default.
+    not chosen are ignored. Its field `order` lists the operations that were ticked when it was shown; what
+    was ticked since is performed where it is of use. Of a repeated field the last value counts, as a checked
+    box follows its hidden default.
 
     Raises:
         Rejected: an operation, a parameter or a preset is wrong, or there is none.

@@ -5,7 +5,7 @@ from typing import Annotated
 from urllib.parse import unquote
 
 import msgspec
-from litestar import Response, delete, get, post, put
+from litestar import Response, delete, post, put
 from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter
 from litestar.response import Redirect
@@ -62,9 +62,7 @@ async def create_job(
         services.jobs.spend(client_of(request))
         try:
             fields = await read_form(request, body, services.settings, intake.on_file)
-            recipe = recipe_of(
-                fields, services.presets, has_logo=intake.logo is not None, whole_form=page
-            )
+            recipe = recipe_of(fields, services.presets, has_logo=intake.logo is not None, whole_form=page)
             wish = wish_of(fields, Rules.of(services.settings.webhook))
             fill_later = not intake.photos and not page
             opened = await intake.accept(recipe, fill_later=fill_later, wish=wish)

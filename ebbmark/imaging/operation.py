@@ -40,7 +40,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Kind = Literal["turn", "shape", "filter", "mark", "frame", "format"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""In the order in which they are of use: a mark is no smaller for a resize, and no colour is filtered out of it."""
+"""In the order in which they are of use: no resize makes a mark smaller, no filter takes its colour."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class Operation(
     """One sentence for the person who chooses operations."""
 
     example: ClassVar[Mapping[str, object]] = MappingProxyType({})
-    """Parameters that make a step, for the manual. Every example of a parameter is accepted beside them or alone."""
+    """Parameters that make a step; the examples of each parameter are accepted beside them, or alone."""
 
     kind: ClassVar[Kind] = "filter"
     """Where among others it is performed when nobody says where."""
@@ -154,7 +154,7 @@ def catalogue() -> dict[str, type[Operation]]:
 
 @contextmanager
 def blamed(operation: Operation) -> Generator[None]:
-    """Turn what nobody foresaw into a failure of the photo: equal input gives equal output, so no retry helps.
+    """Turn what nobody foresaw into a failure of the photo: equal input would raise it at each retry.
 
     What was raised is named by its kind alone, since its words may quote the photo. Raises `Rejected`, code
     `operation-failed`.
@@ -201,7 +201,7 @@ def parameters_of(operation: type[Operation]) -> dict[str, dict[str, Any]]:
 
 
 def operations_schema() -> list[dict[str, Any]]:
-    """Return name, title, summary, kind and the JSON Schema of the parameters of every installed operation."""
+    """Return name, title, summary, kind and the JSON Schema of the parameters of every operation."""
     return [
         {
             "name": name,

@@ -148,7 +148,7 @@ def _check_count(count: int) -> None:
 
 
 def told_apart(names: Iterable[str]) -> list[str]:
-    """Return what the fields of each step begin with: its name, with the next free number when that is taken."""
+    """Return what the fields of each step begin with: its name, and the next free number if that is taken."""
     labels: list[str] = []
     for name in names:
         label, number = name, 2

@@ -21,7 +21,7 @@ class Flag(NamedTuple):
     parameter: str
     schema: Mapping[str, Any]
     options: tuple[str, ...]
-    """What it is called: `--text` and `--watermark.text`, or the longer alone where the short one is unclear."""
+    """`--text` and `--watermark.text`, or the longer alone where the short one is unclear."""
 
     @property
     def field(self) -> str:

@@ -73,14 +73,14 @@ class Vignette(Operation, frozen=True):
 
     def _density(self, size: tuple[int, int]) -> Image.Image:
         """Return how much of the ground each pixel gets, 0 to 255."""
-        # A pixel of Pillow's gradient says how far it is from the middle, and no more than 255, which is reached in
-        # the middle of each edge. So this is cut from it, where the corners reach that.
+        # A pixel of Pillow's gradient is as bright as it is far from the middle, up to 255 in the middle of
+        # each edge. What is cut out here reaches that in its corners.
         half = round(128 / 2**0.5)
         distances = Image.radial_gradient("L").crop((128 - half, 128 - half, 128 + half, 128 + half))
         table = [round(255 * self.strength * self._share(distance / 255)) for distance in range(256)]
         return distances.point(table).resize(size, Image.Resampling.BICUBIC)
 
     def _share(self, distance: float) -> float:
-        """Return the share of the strength at a distance from the middle, of which 1 is a corner; it rises softly."""
+        """Return how much of the strength is at a distance from the middle, which is 1 in a corner."""
         along = max(0.0, (distance - self.begin) / (1 - self.begin))
         return along * along * (3 - 2 * along)

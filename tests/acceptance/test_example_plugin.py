@@ -63,7 +63,9 @@ def ann(running_system: System) -> Iterator[Person]:
 
 
 def test_its_own_tests_pass_there(python: Path) -> None:
-    told = run(python, "-m", "pytest", "--quiet", "--import-mode=importlib", "-p", "no:cacheprovider", EXAMPLE)
+    told = run(
+        python, "-m", "pytest", "--quiet", "--import-mode=importlib", "-p", "no:cacheprovider", EXAMPLE
+    )
     assert " passed" in told
 
 

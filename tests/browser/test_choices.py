@@ -3,7 +3,6 @@
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx
 from playwright.async_api import Page, expect
 
 from ebbmark.imaging.recipe import Recipe, recipe_from_form
@@ -53,7 +52,7 @@ async def test_two_marks_in_an_order_of_one_s_own_reach_the_result(ann: Visit) -
     await expect(page.locator(DONE)).to_have_count(1)
     url = await page.locator(f"{DONE} .state").get_by_role("link").get_attribute("href")
     assert url is not None
-    result = opened(httpx.get(f"{ann.origin}{url}").content)
+    result = opened(await (await page.request.get(url)).body())
     assert result.size == (200, 100)
     ann.assert_undisturbed()
 

@@ -50,9 +50,12 @@ def asked_for(page: str) -> list[tuple[str, str]]:
             choice = name
         elif tag == "option" and "selected" in each:
             fields.append((choice, each["value"] or ""))
-        elif tag == "input" and name and each.get("type") != "file":
-            if each.get("type") not in {"checkbox", "radio"} or "checked" in each:
-                fields.append((name, each.get("value") or ""))
+        elif (
+            tag == "input"
+            and name
+            and ("checked" in each or each.get("type") not in {"checkbox", "file", "radio"})
+        ):
+            fields.append((name, each.get("value") or ""))
     return fields
 
 

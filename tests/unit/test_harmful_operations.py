@@ -1,4 +1,4 @@
-"""A plugin that raises, hangs, eats memory or kills its child fails its photo only: real children, real harm."""
+"""A plugin that raises, hangs, eats memory or kills its child fails its photo only, in real children."""
 
 import json
 import os
@@ -83,7 +83,7 @@ POISON = "Rendering this photo failed again and again; it was set aside so that 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The operations, installed for children alone: their fork server is a new one, and so is the next test's."""
+    """The operations, installed for children alone; their fork server is a new one, and the next test's."""
     (tmp_path / "ebbmark_harm.py").write_text(HARM)
     about = tmp_path / "ebbmark_harm-1.dist-info"
     about.mkdir()
@@ -179,4 +179,6 @@ async def test_of_a_job_with_such_an_operation_only_the_photo_that_it_harms_fail
     harmed, neighbour = await world.photo(job.id), await world.photo(job.id, 1)
     assert (harmed.state, harmed.code, harmed.detail) == (PhotoState.FAILED, code, detail)
     assert neighbour.state is PhotoState.DONE
-    assert [letter.reason for letter in world.log.events(DEAD_LETTERS)] == (["poison"] if code == "poison" else [])
+    assert [letter.reason for letter in world.log.events(DEAD_LETTERS)] == (
+        ["poison"] if code == "poison" else []
+    )

@@ -1,6 +1,5 @@
 """Pages: whatever they are given, they are whole, escaped, and load only themselves."""
 
-import html
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -11,7 +10,7 @@ import msgspec
 import pytest
 
 from ebbmark.imaging.operation import operations_schema
-from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
+from ebbmark.imaging.recipe import recipe_from_form
 from ebbmark.presets import Preset, shipped
 from ebbmark.states import JobState, PhotoState
 from ingest import pages

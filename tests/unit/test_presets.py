@@ -1,4 +1,4 @@
-"""Presets: those that come with Ebbmark work, an operator's stand beside them, and a wrong file is told at start."""
+"""Presets: ours work, an operator's stand beside them, and a wrong file is told at start."""
 
 import json
 from pathlib import Path
@@ -65,11 +65,23 @@ def test_they_may_be_written_as_json(tmp_path: Path) -> None:
         ("[grey]\noperations = []\n", "missing required field `title`"),
         ('[grey]\ntitle = "G"\noperations = []\n', "grey: Choose at least one operation"),
         ('[grey]\ntitle = "G"\noperations = "grayscale"\n', "Expected `array`"),
-        ('[grey]\ntitle = "G"\ncolour = 1\noperations = [{operation = "grayscale"}]\n', "unknown field `colour`"),
+        (
+            '[grey]\ntitle = "G"\ncolour = 1\noperations = [{operation = "grayscale"}]\n',
+            "unknown field `colour`",
+        ),
         ('["A b"]\ntitle = "G"\noperations = [{operation = "grayscale"}]\n', "A b: Expected `str` matching"),
-        ('[big]\ntitle = "B"\noperations = [{operation = "resize", width = 0}]\n', "big: resize: width must be"),
-        ('[x]\ntitle = "X"\noperations = [{operation = "sharpest"}]\n', "x: There is no operation 'sharpest'"),
-        ('[x]\ntitle = "X"\noperations = [{operation = "blur", radius = 2026-01-01}]\n', "x: blur: radius must"),
+        (
+            '[big]\ntitle = "B"\noperations = [{operation = "resize", width = 0}]\n',
+            "big: resize: width must be",
+        ),
+        (
+            '[x]\ntitle = "X"\noperations = [{operation = "sharpest"}]\n',
+            "x: There is no operation 'sharpest'",
+        ),
+        (
+            '[x]\ntitle = "X"\noperations = [{operation = "blur", radius = 2026-01-01}]\n',
+            "x: blur: radius must",
+        ),
     ],
 )
 def test_a_wrong_file_is_told_with_what_is_wrong(tmp_path: Path, text: str, complaint: str) -> None:
@@ -81,7 +93,7 @@ def test_a_wrong_file_is_told_with_what_is_wrong(tmp_path: Path, text: str, comp
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    text = '[a]\ntitle = ""\noperations = []\n[b]\ntitle = "B"\noperations = [{operation = "blurr"}]\n'
+    text = '[a]\ntitle = ""\noperations = []\n[b]\ntitle = "B"\noperations = [{operation = "sharpest"}]\n'
     with pytest.raises(PresetsError) as wrong:
         load(written(tmp_path, text))
     assert len(str(wrong.value).splitlines()) == 2
@@ -98,15 +110,24 @@ def test_ingest_does_not_start_with_a_wrong_file(
 
 
 def test_a_preset_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(Rejected, match="There is no preset 'web'; there are web-proof, numbered-proof") as refused:
+    with pytest.raises(
+        Rejected, match="There is no preset 'web'; there are web-proof, numbered-proof"
+    ) as refused:
         named(shipped(), "web")
     assert refused.value.code == "unknown-preset"
 
 
 def test_fields_go_before_what_a_preset_says_and_operations_are_added_where_they_are_of_use() -> None:
     proof = shipped()["web-proof"].recipe
-    changed = recipe_from_form(["grayscale"], {"text": "© Ann", "width": "800", "convert.quality": "70"}, proof)
-    assert [type(each).__name__ for each in changed.operations] == ["Resize", "Grayscale", "Watermark", "Convert"]
+    changed = recipe_from_form(
+        ["grayscale"], {"text": "© Ann", "width": "800", "convert.quality": "70"}, proof
+    )
+    assert [type(each).__name__ for each in changed.operations] == [
+        "Resize",
+        "Grayscale",
+        "Watermark",
+        "Convert",
+    ]
     resize, _, watermark, convert = changed.operations
     assert (resize.width, resize.height) == (800, 1600)  # pyright: ignore[reportAttributeAccessIssue]
     assert (watermark.text, watermark.position) == ("© Ann", "tiled")  # pyright: ignore[reportAttributeAccessIssue]
