@@ -123,7 +123,7 @@ class RenderPool:
         )
 
     def limit_of(self, recipe: bytes) -> float:
-        """Return after how many seconds a child is killed: what any photo may take, and what this asks for."""
+        """Return after how many seconds a child is killed: what any photo may take, and what this wants."""
         if not self._seconds:
             return self._timeout
         try:

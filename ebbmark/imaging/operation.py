@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "ebbmark.operations"
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SPELT = MappingProxyType({"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "avif": "AVIF", "gif": "GIF"})
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Kind = Literal["turn", "shape", "filter", "mark", "frame", "format"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -180,7 +181,7 @@ def schema_of(operation: type[Operation]) -> dict[str, Any]:
     name = name_of(operation)
     example = dict(operation.example)
     return {
-        "$schema": DIALECT,
+        "$schema": _DIALECT,
         "$id": f"urn:ebbmark:operation:{name}",
         "title": operation.__name__,
         "description": operation.summary,
@@ -232,4 +233,5 @@ def _described(name: str, declared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(name: object) -> str:
-    return str(name).replace("-", " ").replace("_", " ").capitalize()
+    text = str(name)
+    return _SPELT.get(text) or text.replace("-", " ").replace("_", " ").capitalize()

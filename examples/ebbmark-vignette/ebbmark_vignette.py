@@ -73,12 +73,9 @@ class Vignette(Operation, frozen=True):
 
     def _density(self, size: tuple[int, int]) -> Image.Image:
         """Return how much of the ground each pixel gets, 0 to 255."""
-        # A pixel of Pillow's gradient is as bright as it is far from the middle, up to 255 in the middle of
-        # each edge. What is cut out here reaches that in its corners.
-        half = round(128 / 2**0.5)
-        distances = Image.radial_gradient("L").crop((128 - half, 128 - half, 128 + half, 128 + half))
+        # A pixel of Pillow's gradient is as bright as it is far from the middle: 255 in a corner.
         table = [round(255 * self.strength * self._share(distance / 255)) for distance in range(256)]
-        return distances.point(table).resize(size, Image.Resampling.BICUBIC)
+        return Image.radial_gradient("L").point(table).resize(size, Image.Resampling.BICUBIC)
 
     def _share(self, distance: float) -> float:
         """Return how much of the strength is at a distance from the middle, which is 1 in a corner."""

@@ -54,7 +54,7 @@ class Greedy(Harmful, frozen=True):
     def harm(self, image):
         held = []
         while True:
-            held.append(bytearray(64 * 1024**2))
+            held.append(bytes(64 * 1024**2))
 
 class Deadly(Harmful, frozen=True):
     def harm(self, image):
