@@ -75,6 +75,8 @@ async def test_what_was_chosen_is_there_again_the_next_time(ann: Visit) -> None:
     await page.goto("/?operations=blur&radius=0.02")
     assert await labels(page) == ["blur"]
     await expect(page.locator("#blur-radius")).to_have_value("0.02")
+    await page.goto("/?operations=watermark&text=x&size=0.0333")
+    await expect(page.locator("#watermark-size")).to_have_value("0.0333")  # between two notches
     ann.assert_undisturbed()
 
 

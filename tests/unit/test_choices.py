@@ -5,19 +5,20 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from ebbmark.imaging.recipe import parse_recipe
+from ebbmark.imaging.recipe import Recipe, parse_recipe
 from ebbmark.presets import shipped
-from ebbmark.settings import Recipe, Settings
+from ebbmark.settings import Recipe as Choices
+from ebbmark.settings import Settings
 from ebbmark.topics import UPLOADS
 from ingest.tokens import token_hash
 from tests.people import photo
 from tests.unit.test_pages import Seen
-from tests.unit.visits import END, House, Visit, field, file
+from tests.unit.visits import END, FORM, House, Visit, field, file
 
 PAGE = {"accept": "text/html", "sec-fetch-site": "same-origin"}
 MARKS = {
     "operations": [
-        {"operation": "resize", "width": 900},
+        {"operation": "resize", "width": 900, "height": 700, "fit": "exact"},
         {"operation": "watermark", "text": "© <Ann>\nStudio", "size": 0.0333},
         {"operation": "watermark", "text": "PROOF", "position": "tiled", "outline": False, "logo": True},
     ]
@@ -67,6 +68,8 @@ def asked_for(page: str) -> list[tuple[str, str]]:
             {
                 "operations": "resize,watermark,watermark.2",
                 "width": "900",
+                "height": "700",
+                "fit": "exact",
                 "watermark.text": "© <Ann>\nStudio",
                 "watermark.size": "0.0333",
                 "watermark.2.text": "PROOF",
@@ -85,15 +88,50 @@ async def test_a_link_fills_the_form_which_then_asks_for_just_that(house: House,
     assert ticked(Seen(page)) == ["resize", "watermark", "watermark.2"]
     sent = [field(name, value) for name, value in asked_for(page)]
     logo = file(photo(32, 32, form="PNG"), "logo.png", of="logo")
-    form = house.visit("POST", "/jobs", headers={**PAGE, "content-type": "multipart/form-data; boundary=x"})
-    for part in (file(photo(64, 48)), *sent, logo, END):
+    assert await taken(house, *sent, logo) == parse_recipe(json.dumps(MARKS))
+
+
+async def taken(house: House, *parts: bytes) -> Recipe:
+    """The recipe that a browser without scripts is understood to ask for."""
+    form = house.visit("POST", "/jobs", headers={**PAGE, "content-type": FORM})
+    for part in (file(photo(64, 48)), *parts, END):
         form.send(part)
     answer = await form.end().answer()
     assert answer.status == 303, answer.body
-    (event,) = house.log.events(UPLOADS)[:1]
-    row = await house.ledger.read_job(event.job)
+    row = await house.ledger.read_job(house.log.events(UPLOADS)[0].job)
     assert row is not None
-    assert row.recipe == parse_recipe(json.dumps(MARKS)).to_json()
+    return parse_recipe(row.recipe or b"")
+
+
+@pytest.mark.parametrize(
+    ("order", "performed"),
+    [
+        (field("order", "watermark"), ["Resize", "Watermark", "Convert"]),
+        (field("order", "convert,watermark,blur"), ["Resize", "Convert", "Watermark"]),
+        (b"", ["Watermark", "Convert", "Resize"]),
+    ],
+    ids=["what was ticked since goes where it is of use", "what stood there keeps its order", "own form"],
+)
+async def test_a_form_without_scripts_is_performed_in_an_order_of_use(
+    house: House, order: bytes, performed: list[str]
+) -> None:
+    ticked = [field("operations", name) for name in ("watermark", "convert", "resize")]
+    fields = [field("watermark.text", "x"), field("format", "webp"), field("resize.width", "9")]
+    recipe = await taken(house, *([order] if order else []), *ticked, *fields, field("blur.radius", "0.01"))
+    assert [type(each).__name__ for each in recipe.operations] == performed
+
+
+async def test_a_logo_chosen_in_the_first_mark_is_in_it_whatever_the_second_says(house: House) -> None:
+    marks = [
+        field("operations", "watermark"),
+        field("operations", "watermark.2"),
+        field("order", "watermark"),
+    ]
+    said = [field("watermark.2.logo", "false"), field("watermark.2.logo", "true")]
+    logo = file(photo(32, 32, form="PNG"), "logo.png", of="logo")
+    first, second = (await taken(house, *marks, *said, logo)).operations
+    assert first.wants_logo()
+    assert second.wants_logo()
 
 
 async def test_a_plain_page_has_a_mark_ticked_and_names_no_preset_as_chosen(house: House) -> None:
@@ -174,6 +212,6 @@ async def test_a_logo_goes_to_the_mark_of_a_preset(house: House) -> None:
 async def test_an_operator_s_presets_are_shown(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("presets") / "own.toml"
     path.write_text('[grey]\ntitle = "All <grey>"\noperations = [{operation = "grayscale"}]\n')
-    house = House(Settings(recipe=Recipe(presets=str(path))))
+    house = House(Settings(recipe=Choices(presets=str(path))))
     assert (await house.visit("GET", "/presets", b"").answer()).json[-1]["name"] == "grey"
     assert "All <grey>" in Seen((await open_link(house, "")).body.decode()).text
