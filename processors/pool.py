@@ -18,12 +18,14 @@ from typing import Any, Self
 
 import msgspec
 import pebble
+from msgspec import Struct
 
 from ebbmark.errors import EbbmarkError, LimitExceeded
 from ebbmark.imaging.operation import catalogue
 from ebbmark.imaging.render import Limits, Rendered, render
 from ebbmark.settings import Settings
 from observability import metrics
+from processors.usage import Usage
 
 _PR_SET_PDEATHSIG = 1
 _FILE_BYTES = 64 * 1024**2
@@ -67,6 +69,7 @@ class RenderPool:
         os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
         self._photos_a_child = worker.child_photos
         self._memory = worker.child_memory
+        self._usage = Usage(self.children)
         self._pool = self._make()
         self._seconds: Mapping[str, float] = {}
         self._flying: dict[Future[Any], float] = {}
@@ -74,6 +77,7 @@ class RenderPool:
         self._watching: asyncio.Task[None] | None = None
 
     def _make(self) -> pebble.ProcessPool:
+        metrics.POOLS_STARTED.inc()
         return pebble.ProcessPool(
             max_workers=self.children,
             max_tasks=self._photos_a_child,
@@ -85,6 +89,8 @@ class RenderPool:
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch())
         metrics.CHILDREN.set(self.children)
+        for reason in ("timeout", "died", "failed", "broken"):
+            metrics.CHILDREN_LOST.labels(reason)  # from zero on: a rise from nothing is none to Prometheus
         metrics.CHILDREN_BUSY.set_function(lambda: min(len(self._flying), self.children))
         # The first children start now, not under the first photo.
         told = await asyncio.gather(*(self._run(_own_seconds, within=60) for _ in range(self.children)))
@@ -111,7 +117,7 @@ class RenderPool:
             PoolLost: there are no children any more, and there will be none.
         """
         within = self.limit_of(recipe)
-        return await self._run(
+        turn: _Turn = await self._run(
             _render_in_child,
             original,
             recipe,
@@ -121,6 +127,10 @@ class RenderPool:
             int(within) + 5,
             within=within,
         )
+        metrics.CHILDREN_CPU_SECONDS.inc(turn.cpu_seconds)
+        if turn.first:
+            metrics.CHILDREN_STARTED.inc()
+        return turn.rendered
 
     def limit_of(self, recipe: bytes) -> float:
         """Return after how many seconds a child is killed: what any photo may take, and what this wants."""
@@ -151,6 +161,7 @@ class RenderPool:
         except RuntimeError as exc:  # pebble's word for a pool that broke
             raise _Broken(begun=False) from exc
         self._flying[future] = time.monotonic()
+        self._usage.begin()
         broken, outcome = self._broken, asyncio.wrap_future(future)
         try:
             await asyncio.wait([outcome, broken], return_when=asyncio.FIRST_COMPLETED)
@@ -172,11 +183,13 @@ class RenderPool:
             raise ChildLost(type(exc).__name__) from exc
         finally:
             self._flying.pop(future, None)
+            self._usage.end()
             outcome.add_done_callback(_heard) if broken.done() else outcome.cancel()
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            self._usage.note()
             oldest = time.monotonic() - _TAKEN_WITHIN
             waiting = [f for f, since in self._flying.items() if since < oldest and not f.running()]
             busy = sum(f.running() for f in self._flying)
@@ -213,17 +226,30 @@ def _bury(pool: pebble.ProcessPool) -> None:
         pool.join()
 
 
-class _Step(msgspec.Struct):
+class _Step(Struct):
     operation: str
 
 
-class _Steps(msgspec.Struct):
+class _Steps(Struct):
     operations: list[_Step]
 
 
 def _own_seconds() -> dict[str, float]:
     """Return how much more time each operation asks for, if any: only children load the code of plugins."""
     return {name: cls.seconds for name, cls in catalogue().items() if cls.seconds}
+
+
+class _Turn(Struct, frozen=True, kw_only=True):
+    """What a child says when it has rendered a photo."""
+
+    rendered: Rendered
+    cpu_seconds: float
+    first: bool
+    """Whether it is the first that this child rendered."""
+
+
+_new = [True]
+"""Empty in a child that has said so; the fork server, which never renders, hands it on full."""
 
 
 def _render_in_child(  # noqa: PLR0917 - the pool passes arguments by position only
@@ -233,14 +259,15 @@ def _render_in_child(  # noqa: PLR0917 - the pool passes arguments by position o
     limits: Limits,
     facts: Mapping[str, str],
     cpu_seconds: int,
-) -> Rendered:
-    spent = resource.getrusage(resource.RUSAGE_SELF)
-    used = int(spent.ru_utime + spent.ru_stime)
-    resource.setrlimit(resource.RLIMIT_CPU, (used + cpu_seconds, resource.RLIM_INFINITY))
+) -> "_Turn":
+    spent = time.process_time()
+    resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + cpu_seconds, resource.RLIM_INFINITY))
     try:
-        return render(original, recipe, logo, limits, facts)
+        rendered = render(original, recipe, logo, limits, facts)
     except MemoryError:
         raise LimitExceeded("out-of-memory", "The photo needs more memory than one photo may take.") from None
+    first = bool(_new and _new.pop())
+    return _Turn(rendered=rendered, cpu_seconds=time.process_time() - spent, first=first)
 
 
 def _confine(memory: int) -> None:
