@@ -1,7 +1,5 @@
 // The steps of the form: what is ticked stands above what is not, in the order in which it will be done.
 
-const SPARE = "watermark.2";
-
 const list = (form, which) => form.querySelector(`[data-steps="${which}"]`);
 const box = (step) => step.querySelector('[name="operations"]');
 const operations = (inside) => [...inside.children].filter((each) => each.matches(".operation"));
@@ -30,14 +28,15 @@ export function another(form, label = null) {
   while (taken.has(`watermark.${number}`)) number += 1;
   const wanted = label ?? `watermark.${number}`;
   if (!drawn || !/^watermark\.\d+$/.test(wanted)) return null;
-  const own = drawn.match(/data-label="([^"]+)"/)?.[1] ?? SPARE;
-  const [from, to] = [own.split(".")[1], wanted.split(".")[1]];
-  const html = drawn.replaceAll(own, wanted).replaceAll(`watermark-${from}-`, `watermark-${to}-`)
-    .replaceAll(new RegExp(`(Watermark) ${from}\\b`, "g"), `$1 ${to}`);
+  const [from, to] = [drawn.match(/data-label="watermark\.(\d+)"/)[1], wanted.split(".")[1]];
+  const html = drawn.replaceAll(new RegExp(`(watermark[. -])${from}\\b`, "gi"), `$1${to}`);
   const step = new DOMParser().parseFromString(html, "text/html").querySelector(".operation");
   list(form, "further").prepend(document.adoptNode(step));
   return step;
 }
+
+// Whoever listens to what is typed hears of this, too.
+const changed = (form) => form.dispatchEvent(new Event("input"));
 
 function move(step, forth) {
   const neighbours = operations(step.parentElement);
@@ -54,9 +53,11 @@ function onClick(form, event) {
     tick(step, true);
     form.dispatchEvent(new Event("redrawn"));
     step.querySelector("textarea").focus();
+    changed(form);
   } else if (button?.dataset.move) {
     move(button.closest(".operation"), button.dataset.move === "down");
     button.focus();
+    changed(form);
   }
 }
 
@@ -95,4 +96,5 @@ export async function show(form, address) {
   if (logo && before?.files.length) logo.files = before.files;
   arrange(form);
   form.dispatchEvent(new Event("redrawn"));
+  changed(form);
 }
