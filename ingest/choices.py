@@ -1,21 +1,16 @@
 """What there is to choose from: operations, presets, and the page on which people do."""
 
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
 
 from litestar import Response, get
 from litestar.handlers import BaseRouteHandler
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging.operation import operations_schema
-from ebbmark.imaging.recipe import Recipe
+from ebbmark.links import read_link
 from ingest import pages, schemas
 from ingest.answers import problems
-from ingest.intake import recipe_of
 from ingest.services import TEXT_PAGE, AnyRequest, Services
-from ingest.uploads import Fields
-
-_SAYING = frozenset({"operations", "preset", "recipe"})
 
 
 @get("/operations", summary="What can be done to photos", responses=problems(), tags=["operations"])
@@ -43,34 +38,22 @@ async def upload_page(request: AnyRequest, services: Services) -> Response[bytes
         job_bytes=settings.job.bytes,
         ttl=settings.job.ttl,
     )
-    said = _said(request.scope["query_string"])
+    try:
+        link = read_link(request.scope["query_string"].decode(), services.presets)
+    except UnicodeDecodeError as exc:
+        raise Rejected("invalid-recipe", "This link is broken: it is not UTF-8.") from exc
     page = pages.upload_page(
         operations_schema(),
         limits,
         presets=list(services.presets.values()),
-        given=_recipe_of_link(said, services),
-        preset=said.first("preset"),
+        given=link.recipe if link else None,
+        preset=link.preset if link else None,
     )
     return Response(
         page.encode(),
         media_type=TEXT_PAGE,
         headers={"content-security-policy": pages.CSP, "cache-control": "no-cache"},
     )
-
-
-def _said(query: bytes) -> Fields:
-    """Return what a link says; nothing if it does not speak of settings."""
-    fields = Fields({})
-    try:
-        for name, value in parse_qsl(query.decode(), max_num_fields=256, errors="strict"):
-            fields.values.setdefault(name, []).append(value)
-    except ValueError as exc:
-        raise Rejected("invalid-recipe", "This link is broken: what follows its ? cannot be read.") from exc
-    return fields if fields.values.keys() & _SAYING else Fields({})
-
-
-def _recipe_of_link(said: Fields, services: Services) -> Recipe | None:
-    return recipe_of(said, services.presets, has_logo=False, whole_form=False) if said.values else None
 
 
 CHOICE_ROUTES: Sequence[BaseRouteHandler] = (upload_page, list_operations, list_presets)
