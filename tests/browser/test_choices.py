@@ -68,6 +68,7 @@ async def test_what_was_chosen_is_there_again_the_next_time(ann: Visit) -> None:
     order = await labels(page)
     assert order == ["grayscale", "watermark.2", "watermark"]
     await ann.send()
+    await ann.see_the_end()
     await page.goto("/")
     assert await labels(page) == order
     await expect(page.locator("#watermark-2-text")).to_have_value("PROOF")
