@@ -40,6 +40,7 @@ class _Written(Struct, frozen=True, forbid_unknown_fields=True):
     title: Annotated[str, Meta(min_length=1, max_length=60)]
     operations: list[dict[str, Any]]
     summary: Annotated[str, Meta(max_length=200)] = ""
+    name: str = ""
 
 
 _Name = Annotated[str, Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -103,5 +104,5 @@ def _preset(name: str, told: object) -> Preset:
         name=msgspec.convert(name, _Name),
         title=written.title,
         summary=written.summary,
-        recipe=parse_recipe(msgspec.json.encode({"operations": written.operations})),
+        recipe=parse_recipe(msgspec.json.encode({"operations": written.operations, "name": written.name})),
     )

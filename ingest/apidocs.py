@@ -9,6 +9,7 @@ from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
 
+from ebbmark.imaging.recipe import LONGEST_NAME
 from ingest import pages
 
 ASSETS = "/docs/assets"
@@ -56,6 +57,12 @@ def _form_body() -> RequestBody:
             type=OpenAPIType.STRING,
             description="A recipe by its name, see `/presets`; `operations` are added to it, and other "
             "fields go before what it says.",
+        ),
+        "name": Schema(
+            type=OpenAPIType.STRING,
+            max_length=LONGEST_NAME,
+            description="What the results are called, such as `{stem}-{width}`; also `{n}` (or `{n:3}`), "
+            "`{height}`, `{ext}` and `{date}`. Without it results are called like their originals.",
         ),
         "webhook": Schema(
             type=OpenAPIType.STRING,

@@ -113,21 +113,21 @@ def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, 
     A page's form sends the fields of all its operations (`whole_form`); those of the ones that were
     not chosen are ignored. Its field `order` lists the operations that were ticked when it was shown; what
     was ticked since is performed where it is of use. Of a repeated field the last value counts, as a checked
-    box follows its hidden default.
+    box follows its hidden default. The field `name` goes before the name that a recipe says.
 
     Raises:
         Rejected: an operation, a parameter or a preset is wrong, or there is none.
     """
-    whole = fields.first("recipe")
+    called, whole = fields.first("name"), fields.first("recipe")
     if whole:
-        return parse_recipe(whole)
+        return _called(called, parse_recipe(whole))
     wanted = fields.first("preset")
     preset = named(presets, wanted).recipe if wanted else None
     operations = [name for value in fields.values.get("operations", []) for name in _listed(value)]
     flat = {
         name: values[-1]
         for name, values in fields.values.items()
-        if name not in {"operations", "order", "preset", "recipe", *FIELDS}
+        if name not in {"name", "operations", "order", "preset", "recipe", *FIELDS}
     }
     if whole_form:
         order = fields.first("order")
@@ -135,7 +135,7 @@ def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, 
         flat = {name: value for name, value in flat.items() if _is_of(name, operations)}
     if has_logo:
         flat |= _logo_of(operations, flat, preset, whole_form=whole_form)
-    return recipe_from_form(operations, flat, preset)
+    return _called(called, recipe_from_form(operations, flat, preset))
 
 
 def _is_of(field: str, operations: Sequence[str]) -> bool:
@@ -163,3 +163,7 @@ def _logo_of(
 
 def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _called(name: str | None, recipe: Recipe) -> Recipe:
+    return msgspec.structs.replace(recipe, name=name) if name else recipe

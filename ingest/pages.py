@@ -12,7 +12,8 @@ import jinja2
 import msgspec
 from msgspec import Struct
 
-from ebbmark.imaging.recipe import Recipe, labelled, told_apart
+from ebbmark.imaging.header import PHOTOS
+from ebbmark.imaging.recipe import LONGEST_NAME, Recipe, labelled, told_apart
 from ebbmark.ledger import CANCELLED
 from ebbmark.presets import Preset
 from ingest.bars import WIDTH, chart
@@ -101,6 +102,9 @@ def upload_page(
         presets=presets,
         preset=preset,
         given=given is not None,
+        called=given.name if given else "",
+        formats=PHOTOS,
+        longest_name=LONGEST_NAME,
         year=datetime.now(UTC).year,
     )
 

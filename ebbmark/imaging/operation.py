@@ -11,7 +11,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 import msgspec
 
@@ -43,6 +43,8 @@ Kind = Literal["turn", "shape", "filter", "mark", "frame", "format"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """In the order in which they are of use: no resize makes a mark smaller, no filter takes its colour."""
 
+T = TypeVar("T")
+
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What an operation may know besides its own parameters and the frame."""
@@ -61,6 +63,18 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     Only what is measured in pixels needs it; what is a share of the frame is alike at any size.
     """
+
+    decided: dict[str, object] = msgspec.field(default_factory=dict[str, object])
+    """What `once` remembers; each operation of a recipe has a context of its own."""
+
+    def once(self, name: str, decide: Callable[[], T]) -> T:
+        """Return what was decided when this was first asked: of an animation, for its first frame.
+
+        What an operation makes out from the pixels it asks for here, or its frames would flicker.
+        """
+        if name not in self.decided:
+            self.decided[name] = decide()
+        return cast("T", self.decided[name])
 
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):
@@ -103,7 +117,8 @@ class Operation(
         """Return the edited frame.
 
         `image` is upright and of mode RGB, RGBA or L, and the operation's to change in place. The frame
-        returned is of one of these modes. Equal input gives equal output. Raises `Rejected` when this
+        returned is of one of these modes. Equal input gives equal output. Of an animation each frame is
+        edited in turn, and all must come out of one size and mode. Raises `Rejected` when this
         photo cannot be edited this way, `LimitExceeded` when the frame would be larger than allowed.
         """
 

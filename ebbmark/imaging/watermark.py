@@ -193,7 +193,7 @@ class Watermark(Operation, frozen=True):
             align=self._align(),
         )
         plan = self._plan(image.size, marks.extent(design, logo), context.scale)
-        ink = self._ink(image, plan)
+        ink = context.once("ink", lambda: self._ink(image, plan))
         design = msgspec.structs.replace(design, ink=ink, plate=self._ground(ink))
         mark = marks.draw(design, logo, plan, self.opacity)
         if mark.coloured and image.mode == "L":

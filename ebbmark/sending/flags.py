@@ -10,7 +10,19 @@ from ebbmark.imaging.operation import operations_schema
 from ebbmark.imaging.recipe import arranged, expected, operation_of
 from ebbmark.sending.trouble import WRONG, SendError
 
-_OWN_FLAGS = {"help", "out", "url", "operations", "preset", "recipe", "logo", "json", "wait", "no-wait"}
+_OWN_FLAGS = {
+    "help",
+    "out",
+    "url",
+    "operations",
+    "preset",
+    "recipe",
+    "name",
+    "logo",
+    "json",
+    "wait",
+    "no-wait",
+}
 _LOGO = "watermark.logo"  # said by the file alone
 
 
@@ -43,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset", metavar="NAME", help="what Ebbmark lists at /presets; flags go before what it says"
     )
     parser.add_argument("--recipe", metavar="JSON", help="the whole recipe, instead of flags")
+    parser.add_argument(
+        "--name",
+        metavar="TEMPLATE",
+        help="what results are called, such as {stem}-{width}; else like the photos",
+    )
     parser.add_argument("--logo", type=Path, metavar="FILE", help="image for the watermark")
     parser.add_argument("--json", action="store_true", help="print one JSON summary on standard output")
     parser.add_argument("--no-wait", action="store_true", help="send, print where the job is, and leave")
@@ -115,10 +132,11 @@ def form_fields(given: Mapping[str, Any]) -> dict[str, str]:
 def _form_fields(given: Mapping[str, Any]) -> dict[str, str]:
     said = [flag for flag in flags() if given.get(flag.field) is not None]
     fields = {flag.field: str(given[flag.field]) for flag in said if flag.parameter}
+    called = {"name": str(given["name"])} if given.get("name") else {}
     if given.get("recipe") is not None:
         if said or given.get("operations") is not None or given.get("preset") is not None:
             raise SendError(WRONG, "say what to do by --recipe or by the other flags, not by both")
-        return {"recipe": given["recipe"]}
+        return {"recipe": given["recipe"], **called}
     asked = [(flag.options[0], flag.operation) for flag in said]
     asked += [("--logo", "watermark")] if given.get("logo") else []
     preset = {} if given.get("preset") is None else {"preset": str(given["preset"])}
@@ -127,11 +145,11 @@ def _form_fields(given: Mapping[str, Any]) -> dict[str, str]:
         for option, operation in asked:
             if operation not in named and not preset:
                 raise SendError(WRONG, f"{option} is of {operation}, which --operations does not name")
-        return {**preset, "operations": given["operations"], **fields}
+        return {**preset, "operations": given["operations"], **fields, **called}
     wanted = arranged(operation for _, operation in asked)
     if not (wanted or preset):
         raise SendError(WRONG, "say what to do, such as --text '© Ann', --width 1600 or --preset web-proof")
-    return {**preset, **({"operations": ",".join(wanted)} if wanted else {}), **fields}
+    return {**preset, **({"operations": ",".join(wanted)} if wanted else {}), **fields, **called}
 
 
 def _literal(text: str) -> str:

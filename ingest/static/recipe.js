@@ -28,6 +28,8 @@ export function recipe(form) {
     told.append("logo", file);
     if (!told.has(`${label}.logo`)) told.append(`${label}.logo`, "true");
   }
+  const name = form.querySelector("#name");
+  if (name?.value) told.append("name", name.value);
   return told;
 }
 
@@ -42,6 +44,8 @@ export function link(form) {
       if (value !== "" && value !== String(usual) && Number(value) !== usual) query.append(name, value);
     }
   }
+  const called = form.querySelector("#name")?.value;
+  if (called) query.append("name", called);
   return new URL(`/?${query}`, window.location.href).href;
 }
 

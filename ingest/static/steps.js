@@ -92,6 +92,7 @@ export async function show(form, address) {
   for (const each of shown.querySelectorAll("noscript")) each.textContent = each.innerHTML;
   const before = form.querySelector('input[name="logo"]');
   form.querySelector("#recipe-form").replaceWith(document.adoptNode(shown));
+  form.querySelector("#name").value = page.getElementById("name").value;
   const logo = form.querySelector('input[name="logo"]');
   if (logo && before?.files.length) logo.files = before.files;
   arrange(form);

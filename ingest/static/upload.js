@@ -7,7 +7,7 @@ import { GONE, seal, sendAll } from "./sending.js";
 import { show, watch } from "./steps.js";
 
 const PREVIEWS = 60;
-const PHOTO = /\.(jpe?g|png|webp)$/i;
+const PHOTO = /\.(jpe?g|png|apng|webp|avif|hei[cf]|gif|tiff?|bmp)$/i;
 
 const form = document.getElementById("upload");
 const input = document.getElementById("files");

@@ -16,6 +16,7 @@ from tests.unit.test_pages import Seen
 from tests.unit.visits import END, FORM, House, Visit, field, file
 
 PAGE = {"accept": "text/html", "sec-fetch-site": "same-origin"}
+GREY = '{"operations": [{"operation": "grayscale"}], "name": "{stem}"}'
 MARKS = {
     "operations": [
         {"operation": "resize", "width": 900, "height": 700, "fit": "exact"},
@@ -141,6 +142,17 @@ async def test_a_plain_page_has_a_mark_ticked_and_names_no_preset_as_chosen(hous
         links = [each for each in seen.all("a") if (each["href"] or "").startswith("/?preset=")]
         assert [each["href"] for each in links] == [f"/?preset={name}" for name in shipped()]
         assert not [each for each in links if "aria-current" in each]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["operations=grayscale&name={stem}-{n}", f"recipe={quote(GREY)}&name={{stem}}-{{n}}"],
+    ids=["short form", "JSON"],
+)
+async def test_a_link_says_what_results_are_called(house: House, query: str) -> None:
+    seen = Seen((await open_link(house, query)).body.decode())
+    (called,) = [each for each in seen.all("input") if each.get("name") == "name"]
+    assert called["value"] == "{stem}-{n}"
 
 
 async def test_a_link_to_a_preset_fills_the_form_and_fields_go_before_it(house: House) -> None:

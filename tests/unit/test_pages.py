@@ -92,6 +92,7 @@ def photo(
         "width": 640 if done else None,
         "height": 480 if done else None,
         "bytes": 1000 if done else None,
+        "removed": ["the location"] if done else [],
         "url": f"{URL}/photos/{n}" if done else None,
         "thumbnail_url": f"{URL}/photos/{n}/thumbnail" if done else None,
     }
@@ -365,7 +366,7 @@ def form_of(*operations: Mapping[str, Any]) -> dict[str, list[str]]:
         if name == "operations":
             current = each["value"] or ""
             fields[current] = []
-        elif name and current:
+        elif name and name != "name" and current:  # which is the results'
             fields[current].append(name)
     return fields
 

@@ -52,6 +52,13 @@ def test_an_operator_s_presets_stand_beside_ours_or_in_their_place(tmp_path: Pat
     assert presets["grey"].recipe == parse_recipe('{"operations": [{"operation": "grayscale"}]}')
 
 
+def test_a_preset_may_say_what_results_are_called(tmp_path: Path) -> None:
+    told = '[grey]\ntitle = "Grey"\nname = "{stem}-grey"\noperations = [{ operation = "grayscale" }]\n'
+    recipe = load(written(tmp_path, told))["grey"].recipe
+    assert recipe.name == "{stem}-grey"
+    assert recipe_from_form(["blur"], {}, recipe).name == "{stem}-grey"
+
+
 def test_they_may_be_written_as_json(tmp_path: Path) -> None:
     told = {"grey": {"title": "Grey", "operations": [{"operation": "grayscale"}]}}
     presets = load(written(tmp_path, json.dumps(told), "presets.json"))
