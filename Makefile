@@ -7,7 +7,7 @@ ARGS ?=
 OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
-.PHONY: help up test lint demo load bench bench-imaging fairness chaos screenshots contact-sheet dashboards lock clean
+.PHONY: help up test lint demo load bench bench-imaging fairness chaos screenshots contact-sheet dashboards reference lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -57,6 +57,9 @@ dashboards: .venv/dev.stamp ## write the dashboards, and draw them as the last m
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+
+reference: .venv/dev.stamp ## write docs/reference.md from what the operations say of themselves
+	@$(BIN)/python docs/reference.py
 
 lock: .venv/python.stamp ## lock the newest allowed versions
 	$(BIN)/pip install --quiet uv

@@ -22,7 +22,12 @@ from ebbmark.settings import Settings, SettingsError
 from observability import logs
 
 AGENTS = ("planner", "renderer", "projector", "notifier")
-_CLIENTS = {"send": "ebbmark.send", "dlq": "ebbmark.dlq", "monitor": "ebbmark.monitor"}
+_CLIENTS = {
+    "send": "ebbmark.send",
+    "dlq": "ebbmark.dlq",
+    "monitor": "ebbmark.monitor",
+    "recipe": "ebbmark.show",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,14 +38,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return importlib.import_module(_CLIENTS[args.command]).run(args)
     try:
         settings = Settings.from_env()
-    except SettingsError as exc:
+        return _served(settings, args)
+    except SettingsError as exc:  # or a file that they name is wrong
         sys.stderr.write(f"ebbmark: the settings are wrong:\n{exc}\n")
         return 2
+
+
+def _served(settings: Settings, args: argparse.Namespace) -> int:
     name = settings.worker.instance or args.command
     logs.configure(name, level=settings.log.level, form=settings.log.format)
     log = logs.get("ebbmark.cli")
     try:
         return _COMMANDS[args.command](settings, args) or 0
+    except SettingsError:
+        raise
     except KeyboardInterrupt:
         return 0
     except Unavailable as exc:
@@ -88,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     send = commands.add_parser("send", help="send photos, wait, and download the results")
     dlq = commands.add_parser("dlq", help="list, show, redrive and resolve dead letters")
     monitor = commands.add_parser("monitor", help="how the system is now, from the metrics of its processes")
-    for name, client in (("send", send), ("dlq", dlq), ("monitor", monitor)):
+    recipe = commands.add_parser("recipe", help="spell out a recipe, or say what is wrong with it")
+    clients = {"send": send, "dlq": dlq, "monitor": monitor, "recipe": recipe}
+    for name, client in clients.items():
         if name in sys.argv[1:2]:  # flags that come from the operations take an import of them all
             importlib.import_module(_CLIENTS[name]).add_arguments(client)
     return parser

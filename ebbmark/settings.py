@@ -48,6 +48,13 @@ class Photo(Struct, frozen=True, forbid_unknown_fields=True):
     pixels: Positive = 60_000_000
 
 
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """What people may choose from."""
+
+    presets: str = ""
+    """A TOML or JSON file of presets that stand beside those that come with Ebbmark, or in their place."""
+
+
 class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Where ingest listens and how patient it is."""
 
@@ -257,6 +264,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     job: Job = field(default_factory=Job)
     photo: Photo = field(default_factory=Photo)
+    recipe: Recipe = field(default_factory=Recipe)
     http: Http = field(default_factory=Http)
     kafka: Kafka = field(default_factory=Kafka)
     ledger: Ledger = field(default_factory=Ledger)

@@ -46,7 +46,8 @@ async def read_again(
         return Again(photos)
     keeps = job.logo_sha256 is not None and (not whole_form or fields.first(_KEEP_LOGO) == "true")
     named = Fields({name: values for name, values in fields.values.items() if name not in _ABOUT})
-    wanted = recipe_of(named, has_logo=logo is not None or (whole_form and keeps), whole_form=whole_form)
+    has_logo = logo is not None or (whole_form and keeps)
+    wanted = recipe_of(named, services.presets, has_logo=has_logo, whole_form=whole_form)
     if wanted.wants_logo() and logo is None and not keeps:
         raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
     if not wanted.name:

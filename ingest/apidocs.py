@@ -53,6 +53,11 @@ def _form_body() -> RequestBody:
             description="Short form: names in order, `resize,watermark`. Their parameters are fields "
             "of the form, such as `width` and `text`; see `/operations`.",
         ),
+        "preset": Schema(
+            type=OpenAPIType.STRING,
+            description="A recipe by its name, see `/presets`; `operations` are added to it, and other "
+            "fields go before what it says.",
+        ),
         "name": Schema(
             type=OpenAPIType.STRING,
             max_length=LONGEST_NAME,
@@ -103,14 +108,15 @@ def _retry_body() -> RequestBody:
         description="The same in short form: names in order; their parameters are further properties.",
     )
     json = Schema(
-        type=OpenAPIType.OBJECT, properties={"photos": photos, "recipe": recipe, "operations": operations}
+        type=OpenAPIType.OBJECT,
+        properties={"photos": photos, "recipe": recipe, "operations": operations, "preset": _TEXT},
     )
     logo = Schema(
         type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="Another logo, with a recipe."
     )
     form = Schema(
         type=OpenAPIType.OBJECT,
-        properties={"photos": _TEXT, "recipe": _TEXT, "operations": _TEXT, "logo": logo},
+        properties={"photos": _TEXT, "recipe": _TEXT, "operations": _TEXT, "preset": _TEXT, "logo": logo},
     )
     return RequestBody(
         content={

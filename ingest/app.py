@@ -4,7 +4,7 @@ import asyncio
 import resource
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPMethod
 from types import FrameType
@@ -38,12 +38,14 @@ from ebbmark.errors import EbbmarkError, LimitExceeded, Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
+from ebbmark.presets import Preset, load
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ingest import connections, pages, problems, schemas
 from ingest.answers import told
 from ingest.apidocs import assets_router, docs_page
 from ingest.backlog import Backlog, show_disk
+from ingest.choices import CHOICE_ROUTES
 from ingest.clients import Places, Rate
 from ingest.control import CONTROL_ROUTES
 from ingest.deadletters import LETTER_ROUTES
@@ -184,14 +186,17 @@ def create_app(
     store: ObjectStore,
     eventlog: EventLog,
     *,
+    presets: Mapping[str, Preset] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Litestar:
     """Return the application over the given ports; they are opened and closed by the caller.
 
+    `presets` are those of the settings when they are not given; a wrong file is told by `PresetsError`.
     `clock` is in seconds; by it clients are counted, and what was asked is good for a while.
     """
     services = Services(
         settings=settings,
+        presets=load(settings.recipe.presets) if presets is None else presets,
         ledger=ledger,
         store=store,
         door=Door(ledger, store, eventlog, settings),
@@ -238,6 +243,7 @@ def create_app(
 
     return _Application(
         route_handlers=[
+            *CHOICE_ROUTES,
             *JOB_ROUTES,
             *CONTROL_ROUTES,
             *DELIVERY_ROUTES,
@@ -304,20 +310,25 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    """Serve until SIGTERM or SIGINT, then finish what is under way.
+
+    Raises:
+        SettingsError: the file of presets is wrong; nothing was opened.
+    """
+    presets = load(settings.recipe.presets)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file, and so is a spool
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, presets))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, presets: Mapping[str, Preset]) -> None:
     async with AsyncExitStack() as stack:
         trace = settings.trace
         stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="ingest"))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
-        app = create_app(settings, ledger, S3Store(settings.store), eventlog)
+        app = create_app(settings, ledger, S3Store(settings.store), eventlog, presets=presets)
         show_disk(settings.http)
         # What alerts are about begins at zero: Prometheus sees no rise of what was not there before.
         metrics.UPLOADS_REFUSED.labels("storage-full")

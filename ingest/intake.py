@@ -1,13 +1,22 @@
 """One form on its way in: the job is opened with its first file, and abandoned unless it is accepted."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging.operation import catalogue
-from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
+from ebbmark.imaging.recipe import (
+    Recipe,
+    arranged,
+    labelled,
+    operation_of,
+    parse_recipe,
+    recipe_from_form,
+)
 from ebbmark.ledger import NewPhoto
+from ebbmark.presets import Preset, named
 from ingest.jobs import Door, Opened, fingerprint, require_one_good
 from ingest.uploads import Fields, Spool, Upload
 from ingest.webhooks import FIELDS, Wish
@@ -100,38 +109,62 @@ def _clock() -> float:
     return asyncio.get_running_loop().time()
 
 
-def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
-    """Return what the form asks for: `recipe` as JSON, or the short form.
+def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, whole_form: bool) -> Recipe:
+    """Return what the form asks for: `recipe` as JSON, `preset` by its name, or the short form.
 
     A page's form sends the fields of all its operations (`whole_form`); those of the ones that were
-    not chosen are ignored. Of a repeated field the last value counts, as a checked box follows its
-    hidden default. The field `name` goes before the name that a recipe says.
+    not chosen are ignored. Its field `order` lists the operations that were ticked when it was shown; what
+    was ticked since is performed where it is of use. Of a repeated field the last value counts, as a checked
+    box follows its hidden default. The field `name` goes before the name that a recipe says.
 
     Raises:
-        Rejected: an operation or a parameter is wrong, or there is none.
+        Rejected: an operation, a parameter or a preset is wrong, or there is none.
     """
     called, whole = fields.first("name"), fields.first("recipe")
     if whole:
         return _called(called, parse_recipe(whole))
-    operations = [
-        name.strip()
-        for value in fields.values.get("operations", [])
-        for name in value.split(",")
-        if name.strip()
-    ]
+    wanted = fields.first("preset")
+    preset = named(presets, wanted).recipe if wanted else None
+    operations = [name for value in fields.values.get("operations", []) for name in _listed(value)]
     flat = {
         name: values[-1]
         for name, values in fields.values.items()
-        if name not in {"operations", "recipe", "name", *FIELDS}
+        if name not in {"name", "operations", "order", "preset", "recipe", *FIELDS}
     }
     if whole_form:
-        chosen = [each for name, each in catalogue().items() if name in operations]
-        taken = {name for each in chosen for name in each.__struct_fields__}
-        flat = {name: value for name, value in flat.items() if name in taken}
-    if has_logo and "watermark" in operations and not any(name.endswith(".logo") for name in flat):
-        # The first of several marks, unless the form says which.
-        flat["watermark.logo" if operations.count("watermark") > 1 else "logo"] = "true"
-    return _called(called, recipe_from_form(operations, flat))
+        order = fields.first("order")
+        operations = operations if order is None else arranged(operations, _listed(order))
+        flat = {name: value for name, value in flat.items() if _is_of(name, operations)}
+    if has_logo:
+        flat |= _logo_of(operations, flat, preset, whole_form=whole_form)
+    return _called(called, recipe_from_form(operations, flat, preset))
+
+
+def _is_of(field: str, operations: Sequence[str]) -> bool:
+    label, _, parameter = field.rpartition(".")
+    if label:
+        return label in operations
+    known = (catalogue().get(operation_of(each)) for each in operations)
+    return any(cls and parameter in cls.__struct_fields__ for cls in known)
+
+
+def _logo_of(
+    operations: Sequence[str], flat: Mapping[str, str], preset: Recipe | None, *, whole_form: bool
+) -> dict[str, str]:
+    """Return what says that a logo goes to the first of several marks, unless it is said which.
+
+    On a page it is chosen in the first one, which then says nothing more.
+    """
+    given = dict(labelled(preset)) if preset else {}
+    marks = [label for label in (*given, *operations) if operation_of(label) == "watermark"]
+    said = any(name.endswith(".logo") for name in flat) or any(step.get("logo") for step in given.values())
+    if not marks or f"{marks[0]}.logo" in flat or (said and not whole_form):
+        return {}
+    return {f"{marks[0]}.logo": "true"}
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _called(name: str | None, recipe: Recipe) -> Recipe:

@@ -13,9 +13,11 @@ import msgspec
 from msgspec import Struct
 
 from ebbmark.imaging.header import PHOTOS
-from ebbmark.imaging.recipe import LONGEST_NAME
+from ebbmark.imaging.recipe import LONGEST_NAME, Recipe, labelled, told_apart
 from ebbmark.ledger import CANCELLED
+from ebbmark.presets import Preset
 from ingest.bars import WIDTH, chart
+from ingest.forms import PLACES, form_of
 from ingest.schemas import Timeline
 
 CSP = (
@@ -26,12 +28,6 @@ CSP = (
 
 STATIC_FOLDER = Path(str(files("ingest").joinpath("static")))
 
-_ORDER = ("watermark", "resize", "convert", "metadata", "grayscale", "blur")
-_PLACES = (
-    "top-left", "top", "top-right",
-    "left", "center", "right",
-    "bottom-left", "bottom", "bottom-right",
-)  # fmt: skip
 _ENDS = MappingProxyType(
     {
         "living": ("These photos are still here", "Their link works. Nothing has been deleted yet."),
@@ -87,15 +83,28 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def upload_page(operations: Sequence[Mapping[str, Any]], limits: UploadLimits) -> str:
-    """Return the page that takes photos, with a form for every operation, plugins included."""
+def upload_page(
+    operations: Sequence[Mapping[str, Any]],
+    limits: UploadLimits,
+    *,
+    presets: Sequence[Preset] = (),
+    given: Recipe | None = None,
+    preset: str | None = None,
+) -> str:
+    """Return the page that takes photos, with a form for every operation, plugins included.
+
+    It is filled with the recipe that is given, which may be that of a preset.
+    """
     return _ENVIRONMENT.get_template("upload.html").render(
-        operations=_ordered(operations),
-        chosen={"watermark": {}},
+        form=form_of(operations, labelled(given) if given else None),
         limits=limits,
+        places=PLACES,
+        presets=presets,
+        preset=preset,
+        given=given is not None,
+        called=given.name if given else "",
         formats=PHOTOS,
         longest_name=LONGEST_NAME,
-        places=_PLACES,
         year=datetime.now(UTC).year,
     )
 
@@ -121,33 +130,15 @@ def retry_page(
 ) -> str:
     """Return the form that retries failed photos with other options; it shows those of the last time."""
     steps: list[dict[str, Any]] = msgspec.json.decode(recipe)["operations"] if recipe else []
-    chosen = {step["operation"]: step for step in steps}
-    repeats = len(chosen) < len(steps)  # which no form of one group for each operation can show
+    labels = told_apart([step["operation"] for step in steps])
     return _ENVIRONMENT.get_template("retry.html").render(
-        operations=_ordered([_with_defaults(each, chosen.get(each["name"], {})) for each in operations]),
-        chosen=chosen,
+        form=form_of(operations, list(zip(labels, steps, strict=True))),
         has_logo=has_logo,
-        whole=msgspec.json.format(recipe or b"", indent=1).decode() if repeats else None,
         job=status,
         photos=[photo for photo in status["photos"] if photo["retryable"] and photo["code"] != CANCELLED],
-        places=_PLACES,
+        places=PLACES,
         year=datetime.now(UTC).year,
     )
-
-
-def _with_defaults(operation: Mapping[str, Any], step: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the operation with what a recipe says in place of its defaults."""
-    parameters = operation["parameters"]
-    properties = {
-        name: {**schema, "default": step[name]} if name in step else schema
-        for name, schema in parameters["properties"].items()
-    }
-    return {**operation, "parameters": {**parameters, "properties": properties}}
-
-
-def _ordered(operations: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    rank = {name: place for place, name in enumerate(_ORDER)}
-    return sorted(operations, key=lambda each: (rank.get(each["name"], len(rank)), each["name"]))
 
 
 def gone_page(kind: Literal["unknown", "expired"], receipt_url: str | None = None) -> str:

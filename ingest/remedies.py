@@ -57,6 +57,9 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(
         "nothing-to-write": Remedy(
             "The text is made of what this photo does not say.", "Retry with words of your own in it.", True
         ),
+        "operation-failed": Remedy(
+            "One of the operations has a fault.", "Retry without it, and tell whoever wrote it.", True
+        ),
         "out-of-memory": Remedy(
             "Rendering it takes too much memory.", "Retry with fewer operations or a smaller result.", True
         ),

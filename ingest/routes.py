@@ -5,24 +5,22 @@ from typing import Annotated
 from urllib.parse import unquote
 
 import msgspec
-from litestar import Response, delete, get, post, put
+from litestar import Response, delete, post, put
 from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter
 from litestar.response import Redirect
 
 from ebbmark.errors import Conflict, LimitExceeded, Rejected
-from ebbmark.imaging.operation import operations_schema
 from ebbmark.ledger import JobRow
 from ebbmark.states import JobState
 from ebbmark.webhooks import Rules, show_secret
-from ingest import pages, schemas
+from ingest import schemas
 from ingest.answers import JOB, PAGE, problems, told
 from ingest.apidocs import FormOperation, PhotoOperation, SealOperation
 from ingest.intake import Intake, recipe_of
 from ingest.problems import wants_page
 from ingest.reading import READING_ROUTES
 from ingest.services import (
-    TEXT_PAGE,
     AnyRequest,
     Services,
     client_of,
@@ -64,7 +62,7 @@ async def create_job(
         services.jobs.spend(client_of(request))
         try:
             fields = await read_form(request, body, services.settings, intake.on_file)
-            recipe = recipe_of(fields, has_logo=intake.logo is not None, whole_form=page)
+            recipe = recipe_of(fields, services.presets, has_logo=intake.logo is not None, whole_form=page)
             wish = wish_of(fields, Rules.of(services.settings.webhook))
             fill_later = not intake.photos and not page
             opened = await intake.accept(recipe, fill_later=fill_later, wish=wish)
@@ -193,35 +191,11 @@ async def delete_job_by_form(services: Services, public_id: str) -> Redirect:
     return Redirect(f"/jobs/{public_id}", status_code=303)
 
 
-@get("/operations", summary="What can be done to photos", responses=problems(), tags=["operations"])
-async def list_operations() -> list[dict[str, object]]:
-    """List every operation with the JSON Schema of its parameters, plugins included."""
-    return operations_schema()
-
-
-@get("/", include_in_schema=False)
-async def upload_page(services: Services) -> Response[bytes]:
-    """Show the page that takes photos; browsers may keep it, and with it what was typed."""
-    limits = pages.UploadLimits(
-        files=services.settings.job.files,
-        file_bytes=services.settings.photo.bytes,
-        job_bytes=services.settings.job.bytes,
-        ttl=services.settings.job.ttl,
-    )
-    return Response(
-        pages.upload_page(operations_schema(), limits).encode(),
-        media_type=TEXT_PAGE,
-        headers={"content-security-policy": pages.CSP, "cache-control": "no-cache"},
-    )
-
-
 JOB_ROUTES: Sequence[BaseRouteHandler] = (
-    upload_page,
     create_job,
     put_photo,
     seal_job,
     *READING_ROUTES,
     delete_job,
     delete_job_by_form,
-    list_operations,
 )

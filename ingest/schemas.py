@@ -5,10 +5,12 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ebbmark.ledger import PhotoRow, Snapshot
 from ebbmark.ledger.deliveries import DeliveryRow
+from ebbmark.presets import Preset as NamedRecipe
 from ebbmark.states import JobState, PhotoState
 from ingest.remedies import remedy_of, retryable
 from ingest.tokens import receipt_id
@@ -193,6 +195,16 @@ class Remedy(Struct, frozen=True, kw_only=True):
     retryable: bool
 
 
+class Preset(Struct, frozen=True, kw_only=True):
+    """A recipe that has a name, and the link that opens the page with it."""
+
+    name: str
+    title: str
+    summary: str
+    recipe: dict[str, object]
+    url: str
+
+
 class Seal(Struct, frozen=True, kw_only=True):
     """Says that all photos are there, and how many that is."""
 
@@ -292,4 +304,15 @@ def _photo(url: str, row: PhotoRow) -> Photo:
         removed=told_apart(row.removed),
         url=f"{url}/photos/{row.n}" if done else None,
         thumbnail_url=f"{url}/photos/{row.n}/thumbnail" if done else None,
+    )
+
+
+def preset(each: NamedRecipe) -> Preset:
+    """Return what is told about a preset."""
+    return Preset(
+        name=each.name,
+        title=each.title,
+        summary=each.summary,
+        recipe=msgspec.json.decode(each.recipe.to_json()),
+        url=f"/?preset={each.name}",
     )

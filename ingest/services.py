@@ -1,7 +1,7 @@
 """What all handlers share: the services behind them, whom they speak with, and what they may answer."""
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 
 from ebbmark.errors import Rejected
 from ebbmark.ledger import Ledger
+from ebbmark.presets import Preset
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore
 from ingest.backlog import Backlog, require_disk
@@ -34,6 +35,7 @@ class Services(msgspec.Struct, frozen=True):
     """What the handlers work with."""
 
     settings: Settings
+    presets: Mapping[str, Preset]
     ledger: Ledger
     store: ObjectStore
     door: Door

@@ -25,7 +25,7 @@ from ebbmark.settings import Settings
 _IN_MEMORY = 256 * 1024
 _FIELD_BYTES = 64 * 1024
 _TEXT_BYTES = 128 * 1024
-_FIELDS = 64
+_FIELDS = 256  # a page sends every field of every operation, plugins included
 _SMALL_BODY = 4096
 _DRAIN_BYTES = 256 * 1024**2
 

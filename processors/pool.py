@@ -15,10 +15,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import pebble
 from msgspec import Struct
 
 from ebbmark.errors import EbbmarkError, LimitExceeded
+from ebbmark.imaging.operation import catalogue
 from ebbmark.imaging.render import Limits, Rendered, render
 from ebbmark.pipes import RoomyContext
 from ebbmark.settings import Settings
@@ -69,6 +71,7 @@ class RenderPool:
         self._memory = worker.child_memory
         self._usage = Usage(self.children)
         self._pool = self._make()
+        self._seconds: Mapping[str, float] = {}
         self._flying: dict[Future[Any], float] = {}
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watching: asyncio.Task[None] | None = None
@@ -90,7 +93,8 @@ class RenderPool:
             metrics.CHILDREN_LOST.labels(reason)  # from zero on: a rise from nothing is none to Prometheus
         metrics.CHILDREN_BUSY.set_function(lambda: min(len(self._flying), self.children))
         # The first children start now, not under the first photo.
-        await asyncio.gather(*(self._run(_noop, within=60) for _ in range(self.children)))
+        told = await asyncio.gather(*(self._run(_own_seconds, within=60) for _ in range(self.children)))
+        self._seconds = told[0]
         return self
 
     async def __aexit__(
@@ -112,6 +116,7 @@ class RenderPool:
             ChildLost: the child died, hung, or failed for a reason nobody foresaw.
             PoolLost: there are no children any more, and there will be none.
         """
+        within = self.limit_of(recipe)
         turn: _Turn = await self._run(
             _render_in_child,
             original,
@@ -119,13 +124,23 @@ class RenderPool:
             logo,
             self._limits,
             dict(facts),
-            int(self._timeout) + 5,
-            within=self._timeout,
+            int(within) + 5,
+            within=within,
         )
         metrics.CHILDREN_CPU_SECONDS.inc(turn.cpu_seconds)
         if turn.first:
             metrics.CHILDREN_STARTED.inc()
         return turn.rendered
+
+    def limit_of(self, recipe: bytes) -> float:
+        """Return after how many seconds a child is killed: what any photo may take, and what this wants."""
+        if not self._seconds:
+            return self._timeout
+        try:
+            steps = msgspec.json.decode(recipe, type=_Steps).operations
+        except msgspec.MsgspecError:  # the child says so of this photo
+            return self._timeout
+        return self._timeout + sum(self._seconds.get(step.operation, 0.0) for step in steps)
 
     async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
         for last in (False, True):
@@ -211,6 +226,19 @@ def _bury(pool: pebble.ProcessPool) -> None:
         pool.join()
 
 
+class _Step(Struct):
+    operation: str
+
+
+class _Steps(Struct):
+    operations: list[_Step]
+
+
+def _own_seconds() -> dict[str, float]:
+    """Return how much more time each operation asks for, if any: only children load the code of plugins."""
+    return {name: cls.seconds for name, cls in catalogue().items() if cls.seconds}
+
+
 class _Turn(Struct, frozen=True, kw_only=True):
     """What a child says when it has rendered a photo."""
 
@@ -222,10 +250,6 @@ class _Turn(Struct, frozen=True, kw_only=True):
 
 _new = [True]
 """Empty in a child that has said so; the fork server, which never renders, hands it on full."""
-
-
-def _noop() -> None:
-    pass
 
 
 def _render_in_child(  # noqa: PLR0917 - the pool passes arguments by position only

@@ -145,6 +145,8 @@ class Renderer:
                 tracing.steps(rendered.began, rendered.steps)
         except Rejected as exc:
             metrics.PHOTOS_FAILED.labels(exc.code).inc()
+            if exc.code == "operation-failed":
+                log.warning("operation failed", job=str(claim.job), n=claim.n, detail=exc.detail)
             tracing.set_attributes(outcome="failed", code=exc.code)
             return PhotoFailed(
                 job=claim.job,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta
 
 from ebbmark.imaging.colours import GROUND, ground
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,6 +17,7 @@ class Border(Operation, frozen=True):
     """Lays every photo on a larger ground; every pixel of it stays what it is."""
 
     summary: ClassVar[str] = "Put a plain border around every photo."
+    kind: ClassVar[Kind] = "frame"
 
     edge: Annotated[
         float,

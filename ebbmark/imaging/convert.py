@@ -1,5 +1,7 @@
 """Convert: what format the results have, and how well they are kept."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
@@ -8,7 +10,7 @@ from msgspec import Meta
 from ebbmark.errors import Rejected
 from ebbmark.imaging.codec import Encoding
 from ebbmark.imaging.encoding import Chroma
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,6 +25,8 @@ class Convert(Operation, frozen=True):
 
     summary: ClassVar[str] = "Save every photo as JPEG, PNG, WebP or AVIF."
     encodes_only: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, object]] = MappingProxyType({"format": "webp", "quality": 85})
+    kind: ClassVar[Kind] = "format"
 
     format: Annotated[
         Literal["original", "jpeg", "png", "webp", "avif"],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta
 
 from ebbmark.imaging.gravity import Gravity, shift
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,6 +21,7 @@ class Crop(Operation, frozen=True):
     """Cuts every photo to one aspect ratio; nothing is scaled."""
 
     summary: ClassVar[str] = "Cut every photo to the same proportions."
+    kind: ClassVar[Kind] = "shape"
 
     aspect: Annotated[
         str,

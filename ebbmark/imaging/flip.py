@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from msgspec import Meta
 from PIL import Image
 
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     Size = tuple[int, int]
@@ -17,6 +17,7 @@ class Flip(Operation, frozen=True):
     """Mirrors every photo; every pixel stays what it is."""
 
     summary: ClassVar[str] = "Mirror every photo."
+    kind: ClassVar[Kind] = "turn"
 
     direction: Annotated[
         Literal["horizontal", "vertical"],

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from ebbmark.imaging.codec import Encoding
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 from ebbmark.imaging.privacy import Privacy
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ class Metadata(Operation, frozen=True):
 
     summary: ClassVar[str] = "Choose what the results tell of their photos."
     encodes_only: ClassVar[bool] = True
+    kind: ClassVar[Kind] = "format"
 
     privacy: Annotated[
         Privacy,

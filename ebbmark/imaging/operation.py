@@ -2,26 +2,46 @@
 
 A plugin inherits `Operation`, declares its parameters as annotated fields, implements `edit` and names
 the class in the entry-point group `ebbmark.operations`. Nothing else needs to know it: parsing, JSON
-Schema, the form, the short form and the rendering all start from the class.
+Schema, the form, the short form, the flags, the manual and the rendering all start from the class.
 """
 
 import functools
 import importlib.metadata
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 import msgspec
 
-from ebbmark.errors import LimitExceeded
+from ebbmark.errors import EbbmarkError, LimitExceeded, Rejected
 from ebbmark.imaging.codec import MEGA, Encoding, Limits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ENTRY_POINT_GROUP", "Context", "Operation", "catalogue", "operations_schema"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "KINDS",
+    "Context",
+    "Kind",
+    "Operation",
+    "blamed",
+    "catalogue",
+    "name_of",
+    "operations_schema",
+    "parameters_of",
+    "schema_of",
+]
 
 ENTRY_POINT_GROUP = "ebbmark.operations"
+_SPELT = MappingProxyType({"jpeg": "JPEG", "png": "PNG", "webp": "WebP", "avif": "AVIF", "gif": "GIF"})
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Kind = Literal["turn", "shape", "filter", "mark", "frame", "format"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""In the order in which they are of use: no resize makes a mark smaller, no filter takes its colour."""
 
 T = TypeVar("T")
 
@@ -87,6 +107,15 @@ class Operation(
     summary: ClassVar[str] = ""
     """One sentence for the person who chooses operations."""
 
+    example: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    """Parameters that make a step; the examples of each parameter are accepted beside them, or alone."""
+
+    kind: ClassVar[Kind] = "filter"
+    """Where among others it is performed when nobody says where."""
+
+    seconds: ClassVar[float] = 0.0
+    """How much longer than `EBBMARK_WORKER_CHILD_TIMEOUT` a photo may take for the sake of this operation."""
+
     encodes_only: ClassVar[bool] = False
     """True when the operation leaves every pixel as it is and only says how the result is written."""
 
@@ -138,11 +167,16 @@ def name_of(operation: Operation | type[Operation]) -> str:
 def catalogue() -> dict[str, type[Operation]]:
     """Return every installed operation by name, sorted by name.
 
-    Raises `TypeError` when an entry point names something else than an `Operation` of that name.
+    Raises `TypeError` when an entry point cannot be loaded, or names something else than an `Operation` of
+    that name: whoever starts with it would fail every photo.
     """
     found: dict[str, type[Operation]] = {}
     for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
-        loaded = cast("object", entry_point.load())
+        try:
+            loaded = cast("object", entry_point.load())
+        except Exception as exc:
+            message = f"entry point {entry_point.name} = {entry_point.value} cannot be loaded: {exc!r}"
+            raise TypeError(message) from exc
         if not (isinstance(loaded, type) and issubclass(loaded, Operation)):
             message = f"entry point {entry_point.name} = {entry_point.value} is not an Operation"
             raise TypeError(message)
@@ -153,35 +187,85 @@ def catalogue() -> dict[str, type[Operation]]:
     return found
 
 
+@contextmanager
+def blamed(operation: Operation) -> Generator[None]:
+    """Turn what nobody foresaw into a failure of the photo: equal input would raise it at each retry.
+
+    What was raised is named by its kind alone, since its words may quote the photo. Raises `Rejected`, code
+    `operation-failed`.
+    """
+    try:
+        yield
+    except (EbbmarkError, MemoryError):
+        raise
+    except Exception as exc:
+        detail = f"The operation {name_of(operation)} is at fault: it ended with {type(exc).__name__}."
+        raise Rejected("operation-failed", detail) from exc
+
+
 @functools.cache
-def schema_of(operation: type[Operation]) -> dict[str, object]:
-    """Return the JSON Schema of the parameters of an operation, without references; not to be changed."""
+def schema_of(operation: type[Operation]) -> dict[str, Any]:
+    """Return the JSON Schema of the parameters of an operation, without references; not to be changed.
+
+    A parameter that may be left out is described as what it is when it is given. It has a `default` unless
+    leaving it out means something that no value says.
+    """
     _, components = msgspec.json.schema_components([operation])
-    schema: dict[str, object] = dict(components[operation.__name__])
-    declared = cast("dict[str, dict[str, object]]", schema["properties"])
-    properties = {name: _plain(declared[name]) for name in declared if name != "operation"}
-    required = [name for name in cast("list[str]", schema["required"]) if name != "operation"]
-    schema["properties"], schema["required"] = properties, required
+    declared: dict[str, Any] = components[operation.__name__]
+    name = name_of(operation)
+    example = dict(operation.example)
+    return {
+        "$schema": _DIALECT,
+        "$id": f"urn:ebbmark:operation:{name}",
+        "title": operation.__name__,
+        "description": operation.summary,
+        "type": "object",
+        "properties": {
+            parameter: _described(parameter, schema)
+            for parameter, schema in declared["properties"].items()
+            if parameter != "operation"
+        },
+        "required": [parameter for parameter in declared["required"] if parameter != "operation"],
+        "additionalProperties": False,
+    } | ({"examples": [example]} if example else {})
+
+
+def parameters_of(operation: type[Operation]) -> dict[str, dict[str, Any]]:
+    """Return the schema of each parameter by its name; not to be changed."""
+    return cast("dict[str, dict[str, Any]]", schema_of(operation)["properties"])
+
+
+def operations_schema() -> list[dict[str, Any]]:
+    """Return name, title, summary, kind and the JSON Schema of the parameters of every operation."""
+    return [
+        {
+            "name": name,
+            "title": cls.__name__,
+            "summary": cls.summary,
+            "kind": cls.kind,
+            "parameters": schema_of(cls),
+        }
+        for name, cls in catalogue().items()
+    ]
+
+
+def _described(name: str, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of one parameter, with titles of what there is to choose from, and with examples."""
+    given = [each for each in declared.get("anyOf", []) if each != {"type": "null"}]
+    outer = {key: value for key, value in declared.items() if key != "anyOf"}
+    schema = given[0] | outer if len(given) == 1 else dict(declared)
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    schema.setdefault("title", _words(name))
+    schema.setdefault("description", "")
+    if "enum" in schema:
+        schema.setdefault("oneOf", [{"const": each, "title": _words(each)} for each in schema["enum"]])
+        schema.setdefault("examples", schema["enum"])
+    if schema.get("type") == "boolean":
+        schema.setdefault("examples", [not schema.get("default", False)])
     return schema
 
 
-def _plain(parameter: dict[str, object]) -> dict[str, object]:
-    """Describe an optional parameter by what it is when given; a form knows how to leave it out."""
-    alternatives = cast("list[dict[str, object]]", parameter.get("anyOf", []))
-    given = [alternative for alternative in alternatives if alternative != {"type": "null"}]
-    if len(given) != 1:
-        return parameter
-    rest = {key: value for key, value in parameter.items() if key != "anyOf"}
-    return given[0] | rest
-
-
-def operations_schema() -> list[dict[str, object]]:
-    """Return name, title, summary and the JSON Schema of the parameters of every installed operation.
-
-    Each parameter has a title, a description, its bounds or choices and its default: enough to make a
-    form from.
-    """
-    return [
-        {"name": name, "title": cls.__name__, "summary": cls.summary, "parameters": schema_of(cls)}
-        for name, cls in catalogue().items()
-    ]
+def _words(name: object) -> str:
+    text = str(name)
+    return _SPELT.get(text) or text.replace("-", " ").replace("_", " ").capitalize()

@@ -2,15 +2,33 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 import msgspec
 
 from ebbmark.errors import Rejected
-from ebbmark.imaging.operation import Operation, catalogue, name_of, schema_of
+from ebbmark.imaging.operation import (
+    KINDS,
+    Operation,
+    blamed,
+    catalogue,
+    name_of,
+    parameters_of,
+    schema_of,
+)
 
-__all__ = ["Recipe", "name_in", "parse_recipe", "recipe_from_form"]
+__all__ = [
+    "Recipe",
+    "arranged",
+    "expected",
+    "labelled",
+    "name_in",
+    "operation_of",
+    "parse_recipe",
+    "recipe_from_form",
+    "told_apart",
+]
 
 MOST_OPERATIONS = 16
 MOST_BYTES = 16 * 1024
@@ -24,6 +42,7 @@ _BOUNDS = {
     "maximum": "to",
     "exclusiveMaximum": "below",
 }
+_NUMBERED = re.compile(r"(.+)\.(?:[2-9]|1[0-6])")
 _YES, _NO = frozenset({"on", "yes", "true", "1"}), frozenset({"off", "no", "false", "0"})
 _ANY = 4000, 3000
 
@@ -59,10 +78,10 @@ class Recipe(msgspec.Struct, frozen=True):
         """Return the least size of the original that the operations can start from, if less is enough."""
         shape = size
         for operation in self._editing():
-            least = operation.enough(shape)
+            with blamed(operation):
+                least, moved = operation.enough(shape), operation.reshaped(shape)
             if least:
                 return least if shape == size else _shrunk(size, shape, least)
-            moved = operation.reshaped(shape)
             if moved is None:
                 return None
             shape = moved
@@ -73,7 +92,9 @@ class Recipe(msgspec.Struct, frozen=True):
         for operation in self._editing():
             if operation.luma_only:
                 return True
-            if operation.reshaped(_ANY) is None:
+            with blamed(operation):
+                moved = operation.reshaped(_ANY)
+            if moved is None:
                 return False
         return False
 
@@ -118,28 +139,54 @@ def name_in(recipe: bytes | None) -> str:
         return ""
 
 
-def recipe_from_form(operations: Sequence[str], fields: Mapping[str, str]) -> Recipe:
+def recipe_from_form(
+    operations: Sequence[str], fields: Mapping[str, str], preset: Recipe | None = None
+) -> Recipe:
     """Read a recipe from the short form: names such as `resize,watermark`, and flat fields.
 
     A field goes to the operation that declares it; when two of the chosen ones do, or to be clear, it is
     written `watermark.size`. An operation may be named again: the fields of the second are written
-    `watermark.2.size`. Empty fields count as absent. Raises what `parse_recipe` raises.
+    `watermark.2.size`, and it may itself be named `watermark.2`. Empty fields count as absent.
+
+    With a preset the fields go before what it says, and operations that it has not are added to its own,
+    where they are of use. Raises what `parse_recipe` raises.
     """
+    given = dict(labelled(preset)) if preset else {}
     names = [name for part in operations for name in re.split(r"[,\s]+", part) if name]
-    _check_count(len(names))
-    told = _told_apart(names)
-    steps: dict[str, dict[str, object]] = {label: {"operation": name} for label, name in told.items()}
-    takes = {
-        label: cast("dict[str, dict[str, object]]", schema_of(_class_of(name))["properties"])
-        for label, name in told.items()
-    }
+    _check_count(len(names) or len(given))
+    labels = arranged([*given, *names], listed=list(given)) if given else told_apart(names)
+    _check_count(len(labels))
+    steps = {label: given.get(label) or {"operation": operation_of(label)} for label in labels}
+    takes = {label: parameters_of(_class_of(step["operation"])) for label, step in steps.items()}
     for field, value in fields.items():
         if value:
-            name, parameter = _owner(field, takes)
-            steps[name][parameter] = (
-                _switch(value) if takes[name][parameter].get("type") == "boolean" else value
-            )
-    return Recipe(tuple(_operation(step, strict=False) for step in steps.values()))
+            label, parameter = _owner(field, takes)
+            boolean = takes[label][parameter].get("type") == "boolean"
+            steps[label][parameter] = _switch(value) if boolean else value
+    called = preset.name if preset else ""
+    return Recipe(tuple(_operation(step, strict=False) for step in steps.values()), called)
+
+
+def labelled(recipe: Recipe) -> list[tuple[str, dict[str, object]]]:
+    """Return each step as JSON under what its fields begin with: `watermark`, `watermark.2`, and so on."""
+    labels = told_apart([name_of(operation) for operation in recipe.operations])
+    return list(zip(labels, map(_canonical, recipe.operations), strict=True))
+
+
+def operation_of(label: str) -> str:
+    """Return the name of the operation of which `watermark.2` is the second."""
+    numbered = _NUMBERED.fullmatch(label)
+    return numbered[1] if numbered and label not in catalogue() else label
+
+
+def arranged(labels: Iterable[str], listed: Sequence[str] = ()) -> list[str]:
+    """Return the labels in an order that is of use; what is listed stays in the order of the list."""
+    wanted = set(labels)
+    ordered = [label for label in listed if label in wanted]
+    for label in sorted(wanted - set(listed), key=lambda label: (_rank(label), label)):
+        later = (place for place, other in enumerate(ordered) if _rank(other) > _rank(label))
+        ordered.insert(next(later, len(ordered)), label)
+    return ordered
 
 
 def _shrunk(size: tuple[int, int], shape: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
@@ -159,13 +206,20 @@ def _check_count(count: int) -> None:
         raise Rejected("too-many-operations", f"A recipe can have at most {MOST_OPERATIONS} operations.")
 
 
-def _told_apart(names: Sequence[str]) -> dict[str, str]:
-    """Return the names by what their fields begin with: `watermark`, `watermark.2`, and so on."""
-    told: dict[str, str] = {}
-    for place, name in enumerate(names):
-        again = names[:place].count(name)
-        told[f"{name}.{again + 1}" if again else name] = name
-    return told
+def told_apart(names: Iterable[str]) -> list[str]:
+    """Return what the fields of each step begin with: its name, and the next free number if that is taken."""
+    labels: list[str] = []
+    for name in names:
+        label, number = name, 2
+        while label in labels:
+            label, number = f"{operation_of(name)}.{number}", number + 1
+        labels.append(label)
+    return labels
+
+
+def _rank(label: str) -> int:
+    cls = catalogue().get(operation_of(label))
+    return KINDS.index(cls.kind) if cls else 0
 
 
 def _class_of(name: object) -> type[Operation]:
@@ -215,18 +269,18 @@ def _canonical(operation: Operation) -> dict[str, object]:
 
 def _sentence(cls: type[Operation], message: str) -> str:
     """Say what a parameter must be, from its schema; the validator's words speak of types."""
-    schema = schema_of(cls)
-    properties = cast("dict[str, dict[str, object]]", schema["properties"])
+    properties = parameters_of(cls)
     if unknown := _UNKNOWN_FIELD.search(message):
         takes = f"it takes {', '.join(properties)}" if properties else "it takes none"
         return f"{name_of(cls)} has no parameter {_quoted(unknown[1])}; {takes}."
     found = _FIELD.search(message)
     if not found:
-        return f"{name_of(cls)} needs {', '.join(cast('list[str]', schema['required']))}."
-    return f"{name_of(cls)}: {found[1]} must be {_expected(properties[found[1]])}."
+        return f"{name_of(cls)} needs {', '.join(schema_of(cls)['required'])}."
+    return f"{name_of(cls)}: {found[1]} must be {expected(properties[found[1]])}."
 
 
-def _expected(schema: Mapping[str, object]) -> str:
+def expected(schema: Mapping[str, object]) -> str:
+    """Return what a parameter must be, in words."""
     if "enum" in schema:
         return "one of " + ", ".join(str(choice) for choice in cast("list[object]", schema["enum"]))
     if "pattern" in schema:

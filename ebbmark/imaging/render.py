@@ -9,17 +9,18 @@ from collections.abc import Mapping
 import msgspec
 from PIL import Image
 
-from ebbmark.errors import LimitExceeded
+from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Encoding, Limits
 from ebbmark.imaging.encoding import WRITTEN_AS
-from ebbmark.imaging.operation import Context, name_of
+from ebbmark.imaging.operation import Context, Operation, blamed, name_of
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
 __all__ = ["Limits", "Rendered", "render", "thumbnail", "warm"]
 
 THUMBNAIL_EDGE, THUMBNAIL_QUALITY = 320, 75
 _SMALL_PROFILE = 4096
+_MODES = frozenset({"RGB", "RGBA", "L"})
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,9 +79,10 @@ def _render(
     )
     for operation in recipe.operations:
         own = msgspec.structs.replace(context, decided={})
-        for at, frame in enumerate(frames):
-            frames[at] = operation.edit(frame, own)
-        encoding = operation.encoding(encoding)
+        with blamed(operation):
+            for at, frame in enumerate(frames):
+                frames[at] = _checked(operation.edit(frame, own), operation, own.limits)
+            encoding = operation.encoding(encoding)
         clock.note(name_of(operation))
     written = codec.encode(frames, encoding, origin)
     clock.note("encode")
@@ -98,6 +100,18 @@ def _render(
         began=clock.began,
         steps=tuple(clock.steps),
     )
+
+
+def _checked(frame: object, operation: Operation, limits: Limits) -> Image.Image:
+    """Return what an operation returned if that is a frame as promised; the next step relies on it."""
+    if not isinstance(frame, Image.Image) or frame.mode not in _MODES:
+        what = f"a frame of mode {frame.mode}" if isinstance(frame, Image.Image) else type(frame).__name__
+        detail = f"The operation {name_of(operation)} is at fault: it returned {what}."
+        raise Rejected("operation-failed", detail)
+    if frame.width * frame.height > limits.pixels:
+        detail = f"With {name_of(operation)} the image has too many pixels."
+        raise LimitExceeded("too-many-pixels", detail)
+    return frame
 
 
 class _Clock:

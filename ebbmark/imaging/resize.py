@@ -1,5 +1,7 @@
 """Resize: a photo within a frame, filling a frame, or of an exact size; never larger unless asked."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
@@ -7,7 +9,7 @@ from PIL import Image
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging.gravity import Gravity, shift
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     Size = tuple[int, int]
@@ -23,6 +25,8 @@ class Resize(Operation, frozen=True):
     """Makes every photo smaller, or larger if allowed."""
 
     summary: ClassVar[str] = "Change the size of every photo."
+    example: ClassVar[Mapping[str, object]] = MappingProxyType({"width": 1600, "height": 1600})
+    kind: ClassVar[Kind] = "shape"
 
     width: Annotated[Edge, Meta(title="Width", description="Pixels.", examples=[1600])] | None = None
     height: Annotated[Edge, Meta(title="Height", description="Pixels.", examples=[1200])] | None = None

@@ -7,7 +7,7 @@ from msgspec import Meta
 from PIL import Image
 
 from ebbmark.imaging.colours import GROUND, ground
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     Size = tuple[int, int]
@@ -26,6 +26,7 @@ class Rotate(Operation, frozen=True):
     """Turns every photo clockwise, after it was turned upright."""
 
     summary: ClassVar[str] = "Turn every photo by an angle."
+    kind: ClassVar[Kind] = "turn"
 
     degrees: Annotated[
         float,

@@ -1,6 +1,8 @@
 """The watermark: a text, a logo or both, once or all over, looking the same on every photo."""
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
@@ -11,7 +13,7 @@ from ebbmark.errors import Rejected
 from ebbmark.imaging import codec, drawing, facts, fonts, layout, marks
 from ebbmark.imaging.colours import ink_of
 from ebbmark.imaging.layout import Measure, Position
-from ebbmark.imaging.operation import Context, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation
 
 if TYPE_CHECKING:
     from ebbmark.imaging.colours import Ink
@@ -32,6 +34,8 @@ class Watermark(Operation, frozen=True):
     """Marks every photo with a text, the job's logo, or both."""
 
     summary: ClassVar[str] = "Put a text, your logo or both on every photo."
+    example: ClassVar[Mapping[str, object]] = MappingProxyType({"text": "© Ann Example 2026"})
+    kind: ClassVar[Kind] = "mark"
 
     text: Annotated[
         str,

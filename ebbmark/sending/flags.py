@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from ebbmark.imaging.operation import operations_schema
+from ebbmark.imaging.recipe import arranged, expected, operation_of
 from ebbmark.sending.trouble import WRONG, SendError
 
-_FIRST = (
-    "rotate", "flip", "crop", "resize",
-    "autocontrast", "brightness", "contrast", "saturation", "grayscale", "sepia", "blur", "sharpen",
-    "watermark", "border",
-)  # fmt: skip
-_LAST = "convert"
-_OWN_FLAGS = {"help", "out", "url", "operations", "recipe", "name", "logo", "json", "wait", "no-wait"}
+_OWN_FLAGS = {
+    "help",
+    "out",
+    "url",
+    "operations",
+    "preset",
+    "recipe",
+    "name",
+    "logo",
+    "json",
+    "wait",
+    "no-wait",
+}
 _LOGO = "watermark.logo"  # said by the file alone
 
 
@@ -25,7 +32,8 @@ class Flag(NamedTuple):
     operation: str
     parameter: str
     schema: Mapping[str, Any]
-    option: str
+    options: tuple[str, ...]
+    """`--text` and `--watermark.text`, or the longer alone where the short one is unclear."""
 
     @property
     def field(self) -> str:
@@ -43,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--operations", metavar="NAME,…", help="which, in this order; else what the flags say"
     )
+    parser.add_argument(
+        "--preset", metavar="NAME", help="what Ebbmark lists at /presets; flags go before what it says"
+    )
     parser.add_argument("--recipe", metavar="JSON", help="the whole recipe, instead of flags")
     parser.add_argument(
         "--name",
@@ -55,7 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     summaries = {str(each["name"]): str(each["summary"]) for each in operations_schema()}
     groups = {name: parser.add_argument_group(name, _literal(text)) for name, text in summaries.items()}
     for flag in flags():
-        says = _literal(str(flag.schema.get("description", "Do it.")))
         if not flag.parameter:
             kind: dict[str, Any] = {"action": "store_true", "default": None}
         elif flag.schema.get("type") == "boolean":
@@ -64,7 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             kind = {"choices": [str(choice) for choice in flag.schema["enum"]]}
         else:
             kind = {"metavar": flag.parameter.upper()}
-        groups[flag.operation].add_argument(flag.option, dest=flag.field, help=says, **kind)
+        groups[flag.operation].add_argument(*flag.options, dest=flag.field, help=_help(flag), **kind)
+
+
+def _help(flag: Flag) -> str:
+    """Return what the schema says of a parameter, and what it takes."""
+    says = [str(flag.schema.get("description") or "Do it.")]
+    if flag.parameter and flag.schema.get("type") in {"integer", "number"}:
+        says += [f"({expected(flag.schema)})"]
+    if flag.schema.get("default") not in {None, ""} and flag.schema.get("type") != "boolean":
+        says += [f"[{flag.schema['default']}]"]
+    return _literal(" ".join(says))
 
 
 def flags(operations: Iterable[Mapping[str, object]] | None = None) -> list[Flag]:
@@ -76,16 +96,25 @@ def flags(operations: Iterable[Mapping[str, object]] | None = None) -> list[Flag
         found += [(name, parameter, schema) for parameter, schema in properties.items()] or [(name, "", {})]
     spelt = Counter(parameter or name for name, parameter, _ in found)
     return [
-        Flag(name, parameter, schema, "--" + option.replace("_", "-"))
+        Flag(name, parameter, schema, tuple("--" + option.replace("_", "-") for option in options))
         for name, parameter, schema in found
         if f"{name}.{parameter}" != _LOGO
         for word in (parameter or name,)
-        for option in (word if spelt[word] == 1 and word not in _OWN_FLAGS else f"{name}.{word}",)
+        for options in (_options(name, word, clear=spelt[word] == 1 and word not in _OWN_FLAGS),)
     ]
+
+
+def _options(name: str, word: str, *, clear: bool) -> tuple[str, ...]:
+    whole = f"{name}.{word}"
+    if not clear:
+        return (whole,)
+    return (word,) if word == name else (word, whole)
 
 
 def form_fields(given: Mapping[str, Any]) -> dict[str, str]:
     """Return the form's fields for the flags given: an operation is wanted when one of its flags is.
+
+    Those of a preset are wanted, too; where their flags are given, these go before what it says.
 
     Raises:
         SendError: nothing is wanted, or a recipe and flags at once, or a flag of an operation that
@@ -105,23 +134,22 @@ def _form_fields(given: Mapping[str, Any]) -> dict[str, str]:
     fields = {flag.field: str(given[flag.field]) for flag in said if flag.parameter}
     called = {"name": str(given["name"])} if given.get("name") else {}
     if given.get("recipe") is not None:
-        if said or given.get("operations") is not None:
+        if said or given.get("operations") is not None or given.get("preset") is not None:
             raise SendError(WRONG, "say what to do by --recipe or by the other flags, not by both")
         return {"recipe": given["recipe"], **called}
-    asked = [(flag.option, flag.operation) for flag in said]
+    asked = [(flag.options[0], flag.operation) for flag in said]
     asked += [("--logo", "watermark")] if given.get("logo") else []
+    preset = {} if given.get("preset") is None else {"preset": str(given["preset"])}
     if given.get("operations") is not None:
-        named = {name.strip() for name in given["operations"].split(",")}
+        named = {operation_of(name.strip()) for name in given["operations"].split(",")}
         for option, operation in asked:
-            if operation not in named:
+            if operation not in named and not preset:
                 raise SendError(WRONG, f"{option} is of {operation}, which --operations does not name")
-        return {"operations": given["operations"], **fields, **called}
-    wanted = list(dict.fromkeys(operation for _, operation in asked))
-    if not wanted:
-        raise SendError(WRONG, "say what to do, such as --text '© Ann' or --width 1600")
-    rank = {name: place for place, name in enumerate(_FIRST)}
-    wanted.sort(key=lambda name: (name == _LAST, rank.get(name, len(rank))))
-    return {"operations": ",".join(wanted), **fields, **called}
+        return {**preset, "operations": given["operations"], **fields, **called}
+    wanted = arranged(operation for _, operation in asked)
+    if not (wanted or preset):
+        raise SendError(WRONG, "say what to do, such as --text '© Ann', --width 1600 or --preset web-proof")
+    return {**preset, **({"operations": ",".join(wanted)} if wanted else {}), **fields, **called}
 
 
 def _literal(text: str) -> str:

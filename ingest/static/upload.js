@@ -2,8 +2,9 @@
 
 import { insist, Problem } from "./http.js";
 import { JobView } from "./jobview.js";
-import { recipe, remember, restore } from "./recipe.js";
+import { link, recipe, remember, restore } from "./recipe.js";
 import { GONE, seal, sendAll } from "./sending.js";
+import { show, watch } from "./steps.js";
 
 const PREVIEWS = 60;
 const PHOTO = /\.(jpe?g|png|apng|webp|avif|hei[cf]|gif|tiff?|bmp)$/i;
@@ -113,6 +114,7 @@ async function submit(event) {
   button.disabled = true;
   const warn = (leaving) => { leaving.preventDefault(); };
   let view = null;
+  const here = window.location.href;
   try {
     const headers = { accept: "application/json", "idempotency-key": newKey() };
     const opened = await insist("POST", "/jobs", recipe(form), { headers });
@@ -134,7 +136,7 @@ async function submit(event) {
   } catch (problem) {
     if (view?.leaving) return;
     view?.stop();
-    history.replaceState(null, "", "/");
+    history.replaceState(null, "", here);
     button.disabled = false;
     document.getElementById("job").hidden = true;
     form.hidden = false;
@@ -155,27 +157,65 @@ function newKey() {
 
 // Named as percent where the number itself would mean little.
 function tell(range) {
-  const text = `${Math.round(range.value * 100)} %`;
+  const text = `${(range.value * 100).toFixed(1).replace(/\.0$/, "")} %`;
   range.ariaValueText = text;
   form.querySelector(`output[for="${range.id}"]`).textContent = text;
 }
 
 // A swatch stands beside a colour's field: what it shows is what the field says, or what it said last.
 function pair(swatch) {
-  const field = document.getElementById(swatch.dataset.of);
-  const show = () => { if (/^#[0-9a-f]{6}$/i.test(field.value)) swatch.value = field.value.toLowerCase(); };
-  show();
-  field.addEventListener("input", show);
-  swatch.addEventListener("input", () => { field.value = swatch.value; });
+  const { value } = document.getElementById(swatch.dataset.of);
+  if (/^#[0-9a-f]{6}$/i.test(value)) swatch.value = value.toLowerCase();
   swatch.hidden = false;
 }
 
-restore(form);
-for (const swatch of form.querySelectorAll('input[type="color"]')) pair(swatch);
-for (const range of form.querySelectorAll('input[type="range"]')) {
-  tell(range);
-  range.addEventListener("input", () => tell(range));
+function draw() {
+  for (const swatch of form.querySelectorAll('input[type="color"]')) pair(swatch);
+  for (const range of form.querySelectorAll('input[type="range"]')) tell(range);
 }
+
+async function choosePreset(event) {
+  const preset = event.target.closest("a");
+  if (!preset || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  try {
+    await show(form, preset.href);
+  } catch {
+    say("The preset cannot be shown now; try again.");
+    return;
+  }
+  say(null);
+  history.replaceState(null, "", preset.href);
+  for (const each of document.querySelectorAll("#presets a")) each.ariaCurrent = each === preset ? "true" : null;
+  document.getElementById("said").textContent = `The form is filled with ${preset.textContent.trim()}.`;
+}
+
+// Without https there is no clipboard: then the link is there to be taken.
+async function share(event) {
+  const place = event.target.closest("p").querySelector("input");
+  place.value = link(form);
+  place.hidden = Boolean(navigator.clipboard);
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(place.value);
+    event.target.textContent = "Copied";
+    setTimeout(() => { event.target.textContent = "Copy a link to these settings"; }, 2000);
+  } else {
+    place.select();
+  }
+}
+
+watch(form);
+restore(form);
+draw();
+form.addEventListener("redrawn", draw);
+form.addEventListener("input", ({ target }) => {
+  if (target.type === "range") tell(target);
+  else if (target.type === "color") document.getElementById(target.dataset.of).value = target.value;
+  else if (target.id) form.querySelectorAll(`input[data-of="${CSS.escape(target.id)}"]`).forEach(pair);
+});
+document.getElementById("presets")?.addEventListener("click", choosePreset);
+document.getElementById("share").hidden = false;
+document.querySelector("#share button").addEventListener("click", share);
 
 const folder = Object.assign(document.createElement("input"), { type: "file", multiple: true, webkitdirectory: true });
 document.getElementById("folder").hidden = !("webkitdirectory" in input && matchMedia("(hover: hover)").matches);

@@ -198,13 +198,15 @@ async def test_a_refused_form_is_there_again_when_one_goes_back(ben: Visit) -> N
     page = ben.page
     await page.locator("#files").set_input_files([jpeg("note.jpg", b"no photo")])
     await page.locator("#watermark-text").fill(MARK)
-    await page.get_by_label("Top left").check()
+    await page.get_by_role("group", name="Position", exact=True).get_by_label("Top left").check()
     await page.get_by_role("button", name="Mark the photos").click()
     await expect(page.locator("h1")).to_have_text("That did not work")
     await expect(page.locator("main")).to_contain_text("Go back in your browser")
     await page.go_back()
     await expect(page.locator("#watermark-text")).to_have_value(MARK)
-    await expect(page.get_by_label("Top left")).to_be_checked()
+    await expect(
+        page.get_by_role("group", name="Position", exact=True).get_by_label("Top left")
+    ).to_be_checked()
     ben.assert_undisturbed(statuses=[415])
 
 

@@ -105,6 +105,17 @@ async def test_without_numbers_only_what_may_fare_better_is_retried(owner: Owner
     assert owner.ordered() == [(1, 1)]
 
 
+async def test_a_preset_may_be_asked_for_and_changed(owner: Owner) -> None:
+    await owner.ended("poison", None, None)
+    answer = await owner.ask("retry", {"preset": "web-proof", "text": "MINE", "operations": "grayscale"})
+    assert answer.status == 202
+    steps = json.loads((await owner.row()).recipe or b"")["operations"]
+    assert [each["operation"] for each in steps] == ["resize", "grayscale", "watermark", "convert"]
+    assert steps[2]["text"] == "MINE"
+    refused = await owner.ask("retry", {"preset": "nobody"})
+    assert refused.told == (422, "unknown-preset")
+
+
 async def test_what_is_named_is_retried_whatever_failed_it(owner: Owner) -> None:
     await owner.ended("corrupt", "poison", "poison")
     answer = await owner.ask("retry", {"photos": [0, 2]})
@@ -207,7 +218,7 @@ async def test_other_options_wait_until_all_photos_have_ended(owner: Owner) -> N
         (b'{"width": 3}', (422, "no-operations")),
         (b'{"width": []}', (422, "invalid-retry")),
         (b'{"operations": []}', (422, "invalid-retry")),
-        (b'{"operations": "sharpen"}', (422, "unknown-operation")),
+        (b'{"operations": "burnish"}', (422, "unknown-operation")),
         (b'{"recipe": {"operations": 1}}', (422, "invalid-recipe")),
         (b'{"operations": "watermark", "logo": true}', (422, "missing-logo")),
         (b" " * 70_000, (413, "body-too-large")),

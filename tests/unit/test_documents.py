@@ -23,8 +23,8 @@ from ebbmark.cli import AGENTS
 from ebbmark.imaging.facts import NAMES
 from ebbmark.imaging.operation import catalogue, name_of, operations_schema
 from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
-from ebbmark.imaging.render import render
 from ebbmark.ledger import CANCELLED, GIVEN_UP
+from ebbmark.presets import load, shipped
 from ebbmark.settings import Settings, variables
 from ebbmark.states import JobState, PhotoState
 from ebbmark.topics import TOPICS, Topic
@@ -32,7 +32,6 @@ from ingest.problems import STATUS_BY_CODE, status_of
 from ingest.redrive import REFUSED
 from ingest.remedies import REMEDIES
 from loadtest.shapes import SHAPES
-from tests.unit.imaging.photos import flat, opened, saved
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("ebbmark", "ingest", "processors", "janitor")
@@ -401,41 +400,60 @@ def test_the_readme_names_every_operation_that_is_built_in() -> None:
     assert sorted(named) == sorted(project["entry-points"]["ebbmark.operations"])
 
 
+EXAMPLE = ROOT / "examples" / "ebbmark-vignette"
+
+
+def test_the_manual_prints_the_example_as_it_is() -> None:
+    assert blocks("docs/extending.md", "python")[0] == (EXAMPLE / "ebbmark_vignette.py").read_text("utf-8")
+    assert blocks("docs/extending.md", "toml")[0] == (EXAMPLE / "pyproject.toml").read_text("utf-8")
+
+
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The manual's example, installed as pip would."""
-    project = tomllib.loads(blocks("docs/extending.md", "toml")[0])
-    name, module = (
-        project["project"]["name"],
-        project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"][0],
-    )
-    (tmp_path / module).write_text(blocks("docs/extending.md", "python")[0])
-    about = tmp_path / f"{name.replace('-', '_')}-1.0.0.dist-info"
+    """The example, as pip would leave it."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text("utf-8"))["project"]
+    about = tmp_path / "ebbmark_vignette-1.0.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n")
-    points = project["project"]["entry-points"]["ebbmark.operations"].items()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ebbmark-vignette\nVersion: 1.0.0\n")
+    points = project["entry-points"]["ebbmark.operations"].items()
     (about / "entry_points.txt").write_text(
         "[ebbmark.operations]\n" + "".join(f"{key} = {value}\n" for key, value in points)
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLE)
     catalogue.cache_clear()
     yield
-    sys.modules.pop(module.removesuffix(".py"), None)
+    sys.modules.pop("ebbmark_vignette", None)
     catalogue.cache_clear()
 
 
 @pytest.mark.usefixtures("plugin")
-def test_the_manual_s_plugin_works_as_printed() -> None:
-    described = {each["name"]: each for each in operations_schema()}
-    assert "mat" in described
-    recipe = recipe_from_form(["mat"], {"edge": "0.1", "paint": "#102030"})
-    photo = saved(flat((200, 100), "#ffffff"), "PNG")
-    framed = opened(render(photo, recipe.to_json()).data)
-    assert framed.size == (220, 120)
-    assert framed.getpixel((0, 0)) == (0x10, 0x20, 0x30)
-    assert framed.getpixel((10, 10)) == (255, 255, 255)
-    with pytest.raises(errors.Rejected, match="mat: edge must be"):
-        parse_recipe('{"operations": [{"operation": "mat", "edge": 2}]}')
+def test_the_manual_s_preset_and_its_example_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "presets.toml"
+    path.write_text(blocks("docs/extending.md", "toml")[1], "utf-8")
+    (own,) = load(str(path)).keys() - shipped().keys()
+    assert own == "studio"
+    (described,) = [each for each in operations_schema() if each["name"] == "vignette"]
+    (example,) = described["parameters"]["examples"]
+    for name, schema in described["parameters"]["properties"].items():
+        for each in schema["examples"]:
+            step = {"operation": "vignette", **example, name: each}
+            assert parse_recipe(msgspec.json.encode({"operations": [step]}))
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_example_s_readme_has_its_parameters_with_their_defaults() -> None:
+    (described,) = [each for each in operations_schema() if each["name"] == "vignette"]
+    (table,) = tables((EXAMPLE / "README.md").read_text("utf-8"))
+    assert {row[0].strip("`"): row[1].strip("`") for row in table} == {
+        name: str(schema.get("default", "")) for name, schema in described["parameters"]["properties"].items()
+    }
+
+
+def test_the_reference_is_what_the_operations_say_of_themselves() -> None:
+    """When it is not: python docs/reference.py."""
+    written = runpy.run_path(str(ROOT / "docs" / "reference.py"))
+    assert written["reference"]() == DOCUMENTS["docs/reference.md"]
 
 
 def test_the_page_of_marks_has_every_parameter_with_its_default() -> None:

@@ -1,6 +1,5 @@
 """Pages: whatever they are given, they are whole, escaped, and load only themselves."""
 
-import html
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -11,7 +10,8 @@ import msgspec
 import pytest
 
 from ebbmark.imaging.operation import operations_schema
-from ebbmark.imaging.recipe import parse_recipe, recipe_from_form
+from ebbmark.imaging.recipe import recipe_from_form
+from ebbmark.presets import Preset, shipped
 from ebbmark.states import JobState, PhotoState
 from ingest import pages
 from ingest.schemas import ReceiptState
@@ -44,6 +44,8 @@ class Seen(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.texts: list[str] = []
+        """What stands in each textarea."""
         self._open: list[str] = []
         self.feed(page)
         self.close()
@@ -51,6 +53,8 @@ class Seen(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        if tag == "textarea":
+            self.texts.append("")
         if tag not in EMPTY_ELEMENTS:
             self._open.append(tag)
 
@@ -60,6 +64,8 @@ class Seen(HTMLParser):
     def handle_data(self, data: str) -> None:
         assert not (self._open[-1:] in (["script"], ["style"]) and data.strip()), "inline script or style"
         self.text += data
+        if self._open[-1:] == ["textarea"]:
+            self.texts[-1] += data
 
     def all(self, *tags: str) -> list[dict[str, str | None]]:
         return [attributes for tag, attributes in self.elements if tag in tags]
@@ -86,9 +92,9 @@ def photo(
         "width": 640 if done else None,
         "height": 480 if done else None,
         "bytes": 1000 if done else None,
+        "removed": ["the location"] if done else [],
         "url": f"{URL}/photos/{n}" if done else None,
         "thumbnail_url": f"{URL}/photos/{n}/thumbnail" if done else None,
-        "removed": ["location", "serial numbers"] if done else [],
     }
 
 
@@ -133,6 +139,9 @@ def hostile_plugin() -> dict[str, Any]:
     }
 
 
+HOSTILE_PRESET = Preset(name="x", title=HOSTILE, summary=HOSTILE, recipe=shipped()["web-proof"].recipe)
+
+
 def retry_page(
     state: JobState, recipe: bytes | None = None, *, has_logo: bool = True, code: str = HOSTILE
 ) -> str:
@@ -142,7 +151,13 @@ def retry_page(
 
 EVERY_PHOTO = [photo(n, state, HOSTILE, HOSTILE) for n, state in enumerate(PhotoState)]
 PAGES: dict[str, Callable[[], str]] = {
-    "upload": lambda: pages.upload_page([*operations_schema(), PLUGIN, hostile_plugin()], LIMITS),
+    "upload": lambda: pages.upload_page(
+        [*operations_schema(), PLUGIN, hostile_plugin()],
+        LIMITS,
+        presets=[*shipped().values(), HOSTILE_PRESET],
+        given=shipped()["newsroom"].recipe,
+        preset="newsroom",
+    ),
     "open job": lambda: pages.job_page(status(JobState.OPEN, EVERY_PHOTO)),
     "complete job": lambda: pages.job_page(status(JobState.COMPLETE, EVERY_PHOTO)),
     "options": lambda: retry_page(JobState.COMPLETE),
@@ -307,26 +322,35 @@ def test_the_options_of_a_retry_are_those_of_the_last_time() -> None:
     ticked = {each["value"] for each in inputs if each.get("name") == "operations" and "checked" in each}
     assert ticked == {"watermark", "resize"}
     assert "© <me>" in seen.text
-    assert [each["value"] for each in inputs if each.get("name") == "position" and "checked" in each] == [
-        "tiled"
-    ]
+    places = [each for each in inputs if each.get("name") == "watermark.position" and "checked" in each]
+    assert [each["value"] for each in places] == ["tiled"]
     assert [each["value"] for each in inputs if each.get("id") == "watermark-size"] == ["0.2"]
     assert [each["value"] for each in inputs if each.get("id") == "resize-width"] == ["320"]
     assert "keep_logo" not in {each.get("name") for each in inputs}
     assert "1 failed photo will be rendered again" in seen.text
 
 
-def test_a_recipe_that_repeats_an_operation_is_retried_as_a_whole() -> None:
+def test_a_recipe_that_repeats_an_operation_is_retried_step_by_step() -> None:
     wanted = recipe_from_form(
-        ["watermark,watermark"], {"watermark.text": "© <me>", "watermark.2.text": "PROOF"}
-    ).to_json()
-    seen = Seen(retry_page(JobState.COMPLETE, wanted, has_logo=True, code="poison"))
-    assert [each["name"] for each in seen.all("textarea")] == ["recipe"]
-    assert not [each for each in seen.all("input") if each.get("name") == "operations"]
-    assert [each["value"] for each in seen.all("input") if each.get("name") == "keep_logo"] == ["true"]
-    page = retry_page(JobState.COMPLETE, wanted, has_logo=True, code="poison")
-    told = html.unescape(page.partition('id="recipe"')[2].partition(">")[2].partition("</textarea>")[0])
-    assert parse_recipe(told) == parse_recipe(wanted)
+        ["watermark,resize,watermark"],
+        {"watermark.text": "© <me>", "width": "320", "watermark.2.text": "PROOF", "watermark.2.logo": "true"},
+    )
+    seen = Seen(retry_page(JobState.COMPLETE, wanted.to_json(), has_logo=True, code="poison"))
+    inputs = seen.all("input")
+    ticked = [each["value"] for each in inputs if each.get("name") == "operations" and "checked" in each]
+    assert ticked == ["watermark", "resize", "watermark.2"]
+    assert {"type": "hidden", "name": "order", "value": "watermark,resize,watermark.2"} in inputs
+    assert seen.texts[:2] == ["© <me>", "PROOF"]
+    assert [each["value"] for each in inputs if each.get("name") == "keep_logo"] == ["true"]
+    logos = {each["name"]: "checked" in each for each in inputs if (each.get("name") or "").endswith(".logo")}
+    assert (logos["watermark.logo"], logos["watermark.2.logo"]) == (False, True)
+
+
+def test_a_retry_leaves_out_what_is_not_installed_any_more() -> None:
+    gone = b'{"operations": [{"operation": "gone", "x": 1}, {"operation": "grayscale"}]}'
+    seen = Seen(retry_page(JobState.COMPLETE, gone, code="poison"))
+    boxes = [each for each in seen.all("input") if each.get("name") == "operations"]
+    assert [each["value"] for each in boxes if "checked" in each] == ["grayscale"]
 
 
 def test_other_options_are_not_offered_for_what_was_cancelled() -> None:
@@ -342,7 +366,7 @@ def form_of(*operations: Mapping[str, Any]) -> dict[str, list[str]]:
         if name == "operations":
             current = each["value"] or ""
             fields[current] = []
-        elif name and current and name != "name":  # which is of all results, whatever is done to them
+        elif name and name != "name" and current:  # which is the results'
             fields[current].append(name)
     return fields
 
@@ -351,8 +375,12 @@ def test_the_form_has_every_parameter_of_every_operation_and_nothing_else() -> N
     schema: list[dict[str, Any]] = operations_schema()  # pyright: ignore[reportAssignmentType] - JSON
     fields = form_of(*schema)
     for operation in schema:
-        assert set(fields[operation["name"]]) == set(operation["parameters"]["properties"])
+        name, parameters = operation["name"], set(operation["parameters"]["properties"])
+        told = {f"{name}.{parameter}" for parameter in parameters}
+        # The logo of the first mark is said by its file.
+        assert set(fields[name]) == ({*told, "logo"} - {"watermark.logo"} if name == "watermark" else told)
     assert next(iter(fields)) == "watermark"
+    assert {f"{each}.2" for each in ("watermark",)} == fields.keys() - {each["name"] for each in schema}
 
 
 def test_the_form_as_it_stands_asks_for_the_defaults() -> None:
@@ -362,14 +390,16 @@ def test_the_form_as_it_stands_asks_for_the_defaults() -> None:
     sent: dict[str, str] = {"text": "© me"}
     for each in page.all("input"):
         chosen = each.get("type") not in {"checkbox", "radio"} or "checked" in each
-        if each.get("name") not in {"operations", "files", "logo", None} and chosen:
+        if (each.get("name") or "").startswith("watermark.") and chosen:
             sent[str(each["name"])] = each.get("value") or ""
+    sent = {name: value for name, value in sent.items() if not name.startswith("watermark.2.")}
     default = recipe_from_form(["watermark"], {"text": "© me"})
     assert recipe_from_form(["watermark"], sent) == default
 
 
 def test_an_operation_nobody_foresaw_gets_a_form() -> None:
-    assert form_of(PLUGIN) == {"frame-it": ["wood", "glass", "glass", "width", "inscription"]}
+    names = ("wood", "glass", "glass", "width", "inscription")
+    assert form_of(PLUGIN) == {"frame-it": [f"frame-it.{name}" for name in names]}
     seen = Seen(pages.upload_page([PLUGIN], LIMITS))
     by_id = {each.get("id"): each for each in seen.all("input", "select")}
     assert "checked" in by_id["frame-it-glass"]

@@ -52,7 +52,7 @@ def test_a_flag_implies_its_operation_and_the_order_is_the_useful_one() -> None:
     assert fields("--width", "800") == {"operations": "resize", "resize.width": "800"}
     assert fields("--grayscale") == {"operations": "grayscale"}
     everything = fields("--format", "webp", "--text", "x", "--radius", "0.1", "--grayscale", "--height", "9")
-    assert everything["operations"] == "resize,grayscale,blur,watermark,convert"
+    assert everything["operations"] == "resize,blur,grayscale,watermark,convert"
     assert fields("--logo", "l.png") == {"operations": "watermark"}
 
 
@@ -79,13 +79,46 @@ def test_two_operations_with_one_parameter_get_a_flag_each() -> None:
         {"name": "tint", "parameters": {"properties": {"size": {}, "dark_ink": {}}}},
         {"name": "sepia", "parameters": {"properties": {}}},
     ]
-    assert {flag.option: flag.field for flag in flags(plugins)} == {
+    assert {option: flag.field for flag in flags(plugins) for option in flag.options} == {
         "--frame.size": "frame.size",
         "--frame.json": "frame.json",  # `--json` is the command's own
         "--tint.size": "tint.size",
         "--dark-ink": "tint.dark_ink",
+        "--tint.dark-ink": "tint.dark_ink",
         "--sepia": "sepia",
     }
+
+
+def test_a_flag_may_name_its_operation() -> None:
+    assert fields("--watermark.text", "© Ann", "--no-watermark.outline") == {
+        "operations": "watermark",
+        "watermark.text": "© Ann",
+        "watermark.outline": "False",
+    }
+
+
+def test_flags_go_before_what_a_preset_says() -> None:
+    assert fields("--preset", "web-proof") == {"preset": "web-proof"}
+    assert fields("--preset", "web-proof", "--text", "x", "--grayscale") == {
+        "preset": "web-proof",
+        "operations": "grayscale,watermark",
+        "watermark.text": "x",
+    }
+    assert fields("--preset", "web-proof", "--operations", "blur", "--width", "9") == {
+        "preset": "web-proof",
+        "operations": "blur",
+        "resize.width": "9",
+    }
+    with pytest.raises(SendError, match="not by both"):
+        fields("--recipe", "{}", "--preset", "web-proof")
+
+
+def test_the_help_of_a_flag_says_what_it_takes_and_what_holds_without_it() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    told = " ".join(parser.format_help().split())
+    assert "0 is invisible, 1 hides what is below. (a number from 0 to 1) [0.6]" in told
+    assert "--position {bottom,bottom-left," in told
 
 
 @pytest.mark.parametrize("flag", [["--format", "gif"], ["--wdth", "8"], ["--fit"]])

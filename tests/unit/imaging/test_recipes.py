@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, get_args
 
+import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,15 @@ from ebbmark.imaging.gravity import Gravity
 from ebbmark.imaging.layout import POSITIONS
 from ebbmark.imaging.metadata import Metadata
 from ebbmark.imaging.operation import Operation, catalogue, operations_schema
-from ebbmark.imaging.recipe import MOST_OPERATIONS, Recipe, name_in, parse_recipe, recipe_from_form
+from ebbmark.imaging.recipe import (
+    MOST_OPERATIONS,
+    Recipe,
+    arranged,
+    labelled,
+    name_in,
+    parse_recipe,
+    recipe_from_form,
+)
 from ebbmark.imaging.resize import Resize
 from ebbmark.imaging.rotate import Rotate
 from ebbmark.imaging.tones import Autocontrast, Brightness, Contrast, Saturation
@@ -270,6 +279,45 @@ def test_the_short_form_takes_several_marks() -> None:
     assert parse_recipe(recipe.to_json()) == recipe
 
 
+@pytest.mark.parametrize(
+    ("named", "order"),
+    [
+        (["watermark.2,resize", "watermark"], [(Watermark, "B"), (Resize, ""), (Watermark, "A")]),
+        (["watermark,resize,watermark"], [(Watermark, "A"), (Resize, ""), (Watermark, "B")]),
+    ],
+)
+def test_a_mark_may_be_named_by_its_number_so_that_any_order_can_be_said(
+    named: list[str], order: list[tuple[type[Operation], str]]
+) -> None:
+    fields = {"watermark.text": "A", "watermark.2.text": "B", "width": "9"}
+    made = recipe_from_form(named, fields).operations
+    assert [(type(each), getattr(each, "text", "")) for each in made] == order
+
+
+def test_steps_that_nobody_put_in_order_are_performed_where_they_are_of_use() -> None:
+    assert arranged(["convert", "watermark", "resize", "grayscale"]) == [
+        "resize",
+        "grayscale",
+        "watermark",
+        "convert",
+    ]
+    listed = ["watermark", "resize", "gone"]
+    assert arranged(["resize", "watermark", "blur", "convert"], listed) == [
+        "blur",
+        "watermark",
+        "resize",
+        "convert",
+    ]
+
+
+def test_labels_and_steps_of_a_recipe_make_the_same_recipe_again() -> None:
+    made = recipe_from_form(
+        ["watermark,resize,watermark"], {"watermark.text": "A", "watermark.2.text": "B", "width": "9"}
+    )
+    assert [label for label, _ in labelled(made)] == ["watermark", "resize", "watermark.2"]
+    assert parse_recipe(json.dumps({"operations": [values for _, values in labelled(made)]})) == made
+
+
 def test_no_field_belongs_to_two_operations_that_come_with_ebbmark() -> None:
     names = [name for operation in operations_schema() for name in parameters_of(operation)]
     assert len(names) == len(set(names))
@@ -294,6 +342,43 @@ def test_every_parameter_describes_itself_well_enough_for_a_form() -> None:
             if parameter.get("type") in {"number", "integer"}:
                 assert "maximum" in parameter
                 assert "minimum" in parameter or "exclusiveMinimum" in parameter
+            if parameter.get("type") == "string" and "enum" not in parameter:
+                assert "maxLength" in parameter or "pattern" in parameter
+
+
+def is_accepted(parameters: Mapping[str, object]) -> bool:
+    try:
+        return bool(parse_recipe(step(**parameters)))
+    except Rejected:
+        return False
+
+
+def test_every_example_is_accepted() -> None:
+    for operation in operations_schema():
+        name = operation["name"]
+        (example,) = operation["parameters"].get("examples", [{}])
+        assert parse_recipe(step(**{"operation": name, **example}))
+        for parameter, schema in parameters_of(operation).items():
+            assert schema["examples"], (name, parameter)
+            for each in schema["examples"]:
+                beside = {"operation": name, **example, parameter: each}
+                alone = {"operation": name, parameter: each}
+                assert is_accepted(beside) or is_accepted(alone), (name, parameter, each)
+
+
+def test_a_schema_is_one_for_any_validator() -> None:
+    for operation in operations_schema():
+        schema = json.loads(json.dumps(operation["parameters"]))
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        jsonschema_rs.meta.validate(schema)
+        validator = jsonschema_rs.validator_for(schema)
+        (example,) = schema.get("examples", [{}])
+        for parameter, described in schema["properties"].items():
+            for each in described["examples"]:
+                assert validator.is_valid({**example, parameter: each}), (operation["name"], parameter)
+            if "default" in described:
+                assert validator.is_valid({**example, parameter: described["default"]})
+        assert not validator.is_valid({**example, "nobody": 1})
 
 
 def test_the_schema_is_json_and_lists_what_is_required() -> None:
@@ -313,21 +398,17 @@ def test_the_schema_is_json_and_lists_what_is_required() -> None:
     }
 
 
-@pytest.mark.parametrize("name", EDITING)
-def test_every_parameter_has_examples_that_are_accepted(name: str) -> None:
-    (described,) = [each for each in operations_schema() if each["name"] == name]
-    for parameter, schema in parameters_of(described).items():
-        assert schema["examples"], parameter
-        for example in schema["examples"]:
-            parse_recipe(step(**{"operation": name, **needed_beside(name, parameter), parameter: example}))
+def test_what_there_is_to_choose_from_has_titles_for_people() -> None:
+    (described,) = [each for each in operations_schema() if each["name"] == "watermark"]
+    position = parameters_of(described)["position"]
+    assert {each["const"]: each["title"] for each in position["oneOf"]}["top-left"] == "Top left"
+    assert [each["const"] for each in position["oneOf"]] == position["enum"]
 
 
-def needed_beside(operation: str, parameter: str) -> dict[str, object]:
-    """What an operation needs so that one parameter alone is accepted."""
-    sizes = {"width", "height", "long_edge", "percent"}
-    if operation == "resize":
-        return {} if parameter in sizes else {"width": 800, "height": 600}
-    return {"text": "x"} if operation == "watermark" else {}
+def test_a_parameter_that_may_be_left_out_has_no_default_that_it_cannot_be_given() -> None:
+    (described,) = [each for each in operations_schema() if each["name"] == "resize"]
+    assert "default" not in parameters_of(described)["width"]
+    assert parameters_of(described)["enlarge"]["default"] is False
 
 
 def test_an_operation_cannot_be_made_without_an_edit() -> None:
@@ -335,7 +416,5 @@ def test_an_operation_cannot_be_made_without_an_edit() -> None:
         Operation()  # type: ignore[abstract]
 
 
-def parameters_of(operation: Mapping[str, object]) -> Mapping[str, Mapping[str, object]]:
-    parameters = operation["parameters"]
-    assert isinstance(parameters, dict)
-    return parameters["properties"]
+def parameters_of(operation: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return operation["parameters"]["properties"]
