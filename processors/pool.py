@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import multiprocessing
 import os
 import resource
 import signal
@@ -21,6 +20,7 @@ from msgspec import Struct
 
 from ebbmark.errors import EbbmarkError, LimitExceeded
 from ebbmark.imaging.render import Limits, Rendered, render
+from ebbmark.pipes import RoomyContext
 from ebbmark.settings import Settings
 from observability import metrics
 from processors.usage import Usage
@@ -62,7 +62,7 @@ class RenderPool:
         self._timeout = worker.child_timeout.total_seconds()
         self._limits = Limits(bytes=settings.photo.bytes, pixels=settings.photo.pixels)
         # Fork is not safe under the threads of this process, and spawn pays the imports anew each time.
-        self._context = multiprocessing.get_context("forkserver")
+        self._context = RoomyContext()
         self._context.set_forkserver_preload(["processors.pool", "ebbmark.imaging.warm"])
         os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
         self._photos_a_child = worker.child_photos
@@ -161,7 +161,7 @@ class RenderPool:
         except (pebble.ProcessExpired, FutureCancelled) as exc:
             metrics.CHILDREN_LOST.labels("died").inc()
             raise ChildLost("died") from exc
-        except (EbbmarkError, asyncio.CancelledError):
+        except (EbbmarkError, _Broken, asyncio.CancelledError):
             raise
         except Exception as exc:  # an operation's own bug; what it says may quote the photo
             metrics.CHILDREN_LOST.labels("failed").inc()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 import msgspec
 
-from ebbmark.imaging.codec import Encoding, Limits
+from ebbmark.errors import LimitExceeded
+from ebbmark.imaging.codec import MEGA, Encoding, Limits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,6 +56,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             self.decided[name] = decide()
         return cast("T", self.decided[name])
 
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise `LimitExceeded` with `too-many-pixels` when no frame may have this size."""
+        pixels, most = size[0] * size[1], self.limits.pixels
+        if pixels > most:
+            detail = f"The result would have {pixels / MEGA:.0f} megapixels; the limit is {most / MEGA:.0f}."
+            raise LimitExceeded("too-many-pixels", detail)
+
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):
     """Lets a Struct be an abstract base class as well."""
@@ -82,6 +90,9 @@ class Operation(
     encodes_only: ClassVar[bool] = False
     """True when the operation leaves every pixel as it is and only says how the result is written."""
 
+    luma_only: ClassVar[bool] = False
+    """True when the operation looks at no colour, so that the decoder need not make any."""
+
     @abstractmethod
     def edit(self, image: "Image", context: Context) -> "Image":
         """Return the edited frame.
@@ -96,6 +107,15 @@ class Operation(
         """Return the least size of a frame that gives the same result as one of `size`, if less is enough.
 
         It lets the decoder skip detail that the first operation would throw away.
+        """
+        del size
+        return None
+
+    def reshaped(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the size of the frame made of one of `size`, if `edit` only moves or averages pixels.
+
+        Then a later operation that throws detail away may let the decoder skip it. None, as here, says
+        that every pixel of the original counts.
         """
         del size
         return None
