@@ -110,13 +110,13 @@ def test_a_job_in_which_every_photo_is_damaged_completes_and_says_why(ann: Perso
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"operations": "sharpen"}, "unknown-operation"),
+        ({"operations": "burnish"}, "unknown-operation"),
         ({"operations": "resize", "width": "wide"}, "invalid-parameter"),
         ({"operations": "resize", "width": "-5"}, "invalid-parameter"),
         ({"operations": "grayscale", "width": "5"}, "invalid-parameter"),
         ({"operations": "watermark", "text": "བ"}, "missing-glyph"),
         ({"recipe": "{"}, "invalid-recipe"),
-        ({"recipe": '{"operations": [{"operation": "sharpen"}]}'}, "unknown-operation"),
+        ({"recipe": '{"operations": [{"operation": "burnish"}]}'}, "unknown-operation"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_what_is_wrong(ann: Person, fields: dict[str, str], code: str) -> None:
