@@ -207,6 +207,7 @@ async def upload_page(services: Services) -> Response[bytes]:
         file_bytes=services.settings.photo.bytes,
         job_bytes=services.settings.job.bytes,
         ttl=services.settings.job.ttl,
+        preview_bytes=services.settings.preview.bytes if services.settings.preview.children else 0,
     )
     return Response(
         pages.upload_page(operations_schema(), limits).encode(),

@@ -31,6 +31,7 @@ __all__ = [
     "encode",
     "facts",
     "inspect",
+    "require_fits",
     "sniff",
 ]
 
@@ -172,10 +173,7 @@ def encode(frame: Image.Image, encoding: Encoding, origin: Origin) -> bytes:
 
     Raises `Rejected` with `too-large-for-format`, and `MemoryError`.
     """
-    longest = LONGEST_EDGE[encoding.format]
-    if max(frame.size) > longest:
-        detail = f"A {encoding.format.upper()} can be at most {longest} pixels long."
-        raise Rejected("too-large-for-format", detail)
+    require_fits(frame.size, encoding.format)
     quality = encoding.quality or DEFAULT_QUALITY[encoding.format]
     kept: dict[str, bytes] = {}
     if origin.icc and profile_fits(origin.icc, frame.mode):
@@ -202,6 +200,14 @@ def encode(frame: Image.Image, encoding: Encoding, origin: Origin) -> bytes:
             except ValueError as exc:  # Pillow says no more than libwebp's number
                 raise MemoryError from exc
     return out.getvalue()
+
+
+def require_fits(size: Size, file_format: Format) -> None:
+    """Return when a format can hold a frame of this size. Raises `Rejected` with `too-large-for-format`."""
+    longest = LONGEST_EDGE[file_format]
+    if max(size) > longest:
+        detail = f"A {file_format.upper()} can be at most {longest} pixels long."
+        raise Rejected("too-large-for-format", detail)
 
 
 def _tables(frame: Image.Image, origin: Origin) -> list[Table] | None:

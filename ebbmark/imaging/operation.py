@@ -85,6 +85,14 @@ class Operation(
         del size
         return None
 
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the frame that `edit` returns for one of this size.
+
+        A preview is drawn small by it. An operation that changes the size and does not say so is previewed
+        in full size, which takes longer.
+        """
+        return size
+
     def encoding(self, encoding: Encoding) -> Encoding:
         """Return how the result is to be written, given what was decided so far."""
         return encoding

@@ -1,5 +1,6 @@
 """A recipe is an ordered list of operations, and every wrong one is refused with a sentence."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -41,6 +42,11 @@ class Recipe(msgspec.Struct, frozen=True):
     def wants_logo(self) -> bool:
         """Tell whether the job must have a logo."""
         return any(operation.wants_logo() for operation in self.operations)
+
+    def sizes(self, photo: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Return the size of a photo before the first operation, and after each as far as they tell."""
+        steps = (operation.resized for operation in self.operations)
+        return tuple(itertools.accumulate(steps, lambda size, resized: resized(size), initial=photo))
 
     def enough(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """Return the least size the first operation on pixels can start from, if less is enough."""

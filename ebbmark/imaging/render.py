@@ -4,7 +4,7 @@ import functools
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from PIL import Image
@@ -15,7 +15,7 @@ from ebbmark.imaging.codec import Encoding, Limits
 from ebbmark.imaging.operation import Context, name_of
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
-__all__ = ["Limits", "Rendered", "render", "thumbnail", "warm"]
+__all__ = ["Limits", "Rendered", "perform", "render", "thumbnail", "warm"]
 
 THUMBNAIL_EDGE, THUMBNAIL_QUALITY = 320, 75
 _SMALL_PROFILE = 4096
@@ -69,10 +69,7 @@ def _render(
     clock.note("decode")
     encoding = Encoding(format=origin.format)
     context = Context(limits=limits, logo=logo, facts=lambda: {**codec.facts(origin.exif), **facts})
-    for operation in recipe.operations:
-        frame = operation.edit(frame, context)
-        encoding = operation.encoding(encoding)
-        clock.note(name_of(operation))
+    frame, encoding = perform(frame, recipe, encoding, context, clock.note)
     data = codec.encode(frame, encoding, origin)
     clock.note("encode")
     small = thumbnail(frame, origin.icc)
@@ -88,6 +85,21 @@ def _render(
         began=clock.began,
         steps=tuple(clock.steps),
     )
+
+
+def perform(
+    frame: Image.Image,
+    recipe: Recipe,
+    encoding: Encoding,
+    context: Context,
+    note: Callable[[str], None] = lambda _: None,
+) -> tuple[Image.Image, Encoding]:
+    """Do what a recipe says to a frame; return it, and how it is to be written. `note` hears of each end."""
+    for operation in recipe.operations:
+        frame = operation.edit(frame, context)
+        encoding = operation.encoding(encoding)
+        note(name_of(operation))
+    return frame, encoding
 
 
 class _Clock:

@@ -10,6 +10,7 @@ from ebbmark.imaging.codec import MEGA
 from ebbmark.imaging.operation import Context, Operation
 
 if TYPE_CHECKING:
+    Box = tuple[float, float, float, float]
     Size = tuple[int, int]
 
 __all__ = ["Resize"]
@@ -41,13 +42,19 @@ class Resize(Operation, frozen=True):
 
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Return the frame resized; one that is small enough already is returned as it is."""
-        part, size = self._plan(image.size)
+        part, size = self._plan(_full(image.size, context.scale))
         if size[0] * size[1] > context.limits.pixels:
             detail = f"Resized, the image would have {size[0] * size[1] / MEGA:.0f} megapixels."
             raise LimitExceeded("too-many-pixels", detail)
+        if context.scale != 1:
+            part, size = _shrunk(part, size, image.size, context.scale)
         if size == image.size and part == (0, 0, *image.size):
             return image
         return image.resize(size, Image.Resampling.BICUBIC, box=part, reducing_gap=2.0)
+
+    def resized(self, size: "Size") -> "Size":
+        """Return the size that the result gets."""
+        return self._plan(size)[1]
 
     def enough(self, size: "Size") -> "Size | None":
         """Return the size at which the part that is kept has as many pixels as the result."""
@@ -55,7 +62,7 @@ class Resize(Operation, frozen=True):
         scale = min((part[2] - part[0]) / final[0], (part[3] - part[1]) / final[1])
         return (round(size[0] / scale), round(size[1] / scale)) if scale > 1 else None
 
-    def _plan(self, size: "Size") -> "tuple[tuple[float, float, float, float], Size]":
+    def _plan(self, size: "Size") -> "tuple[Box, Size]":
         """Return the part of the frame that is kept, and the size it gets."""
         whole = (0.0, 0.0, float(size[0]), float(size[1]))
         wanted = self.width or LONGEST_EDGE * size[0], self.height or LONGEST_EDGE * size[1]
@@ -73,3 +80,15 @@ class Resize(Operation, frozen=True):
 
     def _bounded(self, scale: float) -> float:
         return scale if self.enlarge else min(1.0, scale)
+
+
+def _full(size: "Size", scale: float) -> "Size":
+    """Return how large the frame is of which this one is a copy."""
+    return size if scale == 1 else (round(size[0] / scale), round(size[1] / scale))
+
+
+def _shrunk(part: "Box", size: "Size", frame: "Size", scale: float) -> "tuple[Box, Size]":
+    """Return what is to be done to the small copy for what would be done to the frame."""
+    left, top, right, bottom = (edge * scale for edge in part)
+    box = left, top, min(right, float(frame[0])), min(bottom, float(frame[1]))
+    return box, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
