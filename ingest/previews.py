@@ -63,6 +63,7 @@ class Previews:
         wanted = settings.preview
         self._settings = settings
         self._pool = pool
+        self._most = largest_preview(settings)
         self._rate = Rate(
             wanted.per_minute,
             LimitExceeded("too-many-previews", "You ask for many previews; wait a moment."),
@@ -98,26 +99,24 @@ class Previews:
             self._rate.spend(client)
             require_disk(http)
             asked = await self._read(request, body, files)
+            began = time.monotonic()
             async with self._in_memory:
-                return await self._render(self._pool, asked, facts(asked.name))
+                made = await self._render(self._pool, asked, facts(asked.name))
+            metrics.PREVIEW_SECONDS.observe(time.monotonic() - began)
+            return made
 
     async def _render(self, pool: ChildPool, asked: Asked, facts: dict[str, str]) -> Preview:
         wanted = self._settings.preview
-        photo, logo = await asyncio.to_thread(lambda: (_read(asked.photo), _read(asked.logo)))
-        limits = Limits(bytes=wanted.bytes, pixels=wanted.pixels)
-        began = time.monotonic()
+        photo, logo = await asyncio.to_thread(lambda: (_content(asked.photo), _content(asked.logo)))
+        limits = Limits(bytes=self._most, pixels=wanted.pixels)
         try:
-            made = await pool.run(
-                preview, photo, asked.recipe.to_json(), logo, limits, facts, wanted.edge
-            )
+            return await pool.run(preview, photo, asked.recipe.to_json(), logo, limits, facts, wanted.edge)
         except ChildLost as exc:
             raise LimitExceeded(
                 "preview-failed", "No preview of this photo could be made within the limits."
             ) from exc
         except PoolLost as exc:
             raise Unavailable("no-previews", "No previews can be made just now.") from exc
-        metrics.PREVIEW_SECONDS.observe(time.monotonic() - began)
-        return made
 
     async def _read(self, request: AnyRequest, body: AsyncIterator[bytes], files: AsyncExitStack) -> Asked:
         kind, _ = multipart.parse_options_header(request.headers.get("content-type", ""))
@@ -134,11 +133,11 @@ class Previews:
                 raise Rejected("unknown-field", "The photo belongs in the field `file`, the logo in `logo`.")
             if upload.field in found or (not is_logo and found.keys() - {"logo"}):
                 raise LimitExceeded("too-many-files", "A preview is of one photo, with one logo.")
-            _check(spool, LOGO_LIMITS.bytes if is_logo else self._settings.preview.bytes)
+            _check(spool, LOGO_LIMITS.bytes if is_logo else self._most)
             name = name if is_logo else upload.name
             found[upload.field] = files.enter_context(_kept(spool))
 
-        most = self._settings.preview.bytes + LOGO_LIMITS.bytes + _FORM_BYTES
+        most = self._most + LOGO_LIMITS.bytes + _FORM_BYTES
         async with aclosing(_bounded(body, most)) as bounded:
             fields = await read_form(request, bounded, self._settings, on_file)
         return _asked(recipe_of(fields, has_logo="logo" in found, whole_form=False), found, name)
@@ -163,7 +162,7 @@ def _kept(spool: Spool) -> BinaryIO:
     return held.open("rb") if isinstance(held, Path) else BytesIO(held)
 
 
-def _read(file: BinaryIO | None) -> bytes | None:
+def _content(file: BinaryIO | None) -> bytes | None:
     return None if file is None else file.read()
 
 
@@ -191,6 +190,11 @@ def _fields_of(body: bytes) -> Fields:
 def _facts(name: str, n: int, total: int | None) -> dict[str, str]:
     known = {"filename": PurePath(safe_name(name)).stem, "n": str(n), "date": datetime.now(UTC).date().isoformat()}
     return known if total is None else {**known, "total": str(total)}
+
+
+def largest_preview(settings: Settings) -> int:
+    """Return the bytes of the largest photo that is previewed; 0 where there are no previews."""
+    return min(settings.preview.bytes, settings.photo.bytes) if settings.preview.children else 0
 
 
 @asynccontextmanager

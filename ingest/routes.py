@@ -19,6 +19,7 @@ from ingest import pages, schemas
 from ingest.answers import JOB, PAGE, problems, told
 from ingest.apidocs import FormOperation, PhotoOperation, SealOperation
 from ingest.intake import Intake, recipe_of
+from ingest.previews import largest_preview
 from ingest.problems import wants_page
 from ingest.reading import READING_ROUTES
 from ingest.services import (
@@ -207,7 +208,7 @@ async def upload_page(services: Services) -> Response[bytes]:
         file_bytes=services.settings.photo.bytes,
         job_bytes=services.settings.job.bytes,
         ttl=services.settings.job.ttl,
-        preview_bytes=services.settings.preview.bytes if services.settings.preview.children else 0,
+        preview_bytes=largest_preview(services.settings),
     )
     return Response(
         pages.upload_page(operations_schema(), limits).encode(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from ebbmark.pool import ChildPool, Confines
 from ebbmark.settings import Photo, Preview, Settings
@@ -20,7 +21,7 @@ MARK = field("operations", "watermark") + field("text", "© me")
 LIMITS = Preview(edge=256, bytes=200_000, pixels=1_000_000, per_minute=0)
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared() -> AsyncGenerator[ChildPool]:
     async with ChildPool(Confines(children=1, seconds=20, memory=1024**3, calls=500)) as pool:
         await pool.warm()

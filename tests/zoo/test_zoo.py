@@ -7,6 +7,7 @@ from datetime import timedelta
 import msgspec
 import psutil
 import pytest
+import pytest_asyncio
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging.render import Rendered
@@ -25,7 +26,7 @@ LOST = ("timeout", "died", "failed", "broken")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncGenerator[RenderPool]:
     settings = msgspec.structs.replace(Settings(), worker=Worker(children=1, child_timeout=WITHIN))
     async with RenderPool(settings) as pool:
