@@ -77,9 +77,7 @@ class Previews:
         # One waits in memory for each child to be free at once; the others wait on the disk.
         self._in_memory = asyncio.Semaphore(2 * max(1, wanted.children))
 
-    async def show(
-        self, request: AnyRequest, facts: Callable[[str], dict[str, str]]
-    ) -> Preview:
+    async def show(self, request: AnyRequest, facts: Callable[[str], dict[str, str]]) -> Preview:
         """Read what is asked, render it and forget it; `facts` says what is known of a photo of this name.
 
         Raises:
@@ -188,7 +186,11 @@ def _fields_of(body: bytes) -> Fields:
 
 
 def _facts(name: str, n: int, total: int | None) -> dict[str, str]:
-    known = {"filename": PurePath(safe_name(name)).stem, "n": str(n), "date": datetime.now(UTC).date().isoformat()}
+    known = {
+        "filename": PurePath(safe_name(name)).stem,
+        "n": str(n),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
     return known if total is None else {**known, "total": str(total)}
 
 

@@ -41,6 +41,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     Only what is measured in pixels needs it; what is a share of the frame is alike at any size.
     """
 
+    def full(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the frame of which one of this size is a copy."""
+        return size if self.scale == 1 else (round(size[0] / self.scale), round(size[1] / self.scale))
+
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):
     """Lets a Struct be an abstract base class as well."""

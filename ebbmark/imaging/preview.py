@@ -22,7 +22,7 @@ __all__ = ["EDGE", "Preview", "preview"]
 Size = tuple[int, int]
 
 EDGE = 1280
-QUALITY = 92
+QUALITY = 95
 _ROUNDING = 2
 """Pixels that a frame may differ from what was expected, after several operations on a small one."""
 

@@ -42,7 +42,7 @@ class Resize(Operation, frozen=True):
 
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
         """Return the frame resized; one that is small enough already is returned as it is."""
-        part, size = self._plan(_full(image.size, context.scale))
+        part, size = self._plan(context.full(image.size))
         if size[0] * size[1] > context.limits.pixels:
             detail = f"Resized, the image would have {size[0] * size[1] / MEGA:.0f} megapixels."
             raise LimitExceeded("too-many-pixels", detail)
@@ -80,11 +80,6 @@ class Resize(Operation, frozen=True):
 
     def _bounded(self, scale: float) -> float:
         return scale if self.enlarge else min(1.0, scale)
-
-
-def _full(size: "Size", scale: float) -> "Size":
-    """Return how large the frame is of which this one is a copy."""
-    return size if scale == 1 else (round(size[0] / scale), round(size[1] / scale))
 
 
 def _shrunk(part: "Box", size: "Size", frame: "Size", scale: float) -> "tuple[Box, Size]":

@@ -12,7 +12,7 @@ SIZE = 4032, 3024
 _DRAWN = 1008, 756
 _HORIZON, _SHORE = 340, 610
 _SUN = 700, 250, 46
-_GRAIN = 10
+_GRAIN = 4
 
 _SKY = {"black": "#6f9fc8", "mid": "#bcd0d6", "white": "#f7d9b0"}
 _SEA = {"black": "#c9a98c", "mid": "#4f8591", "white": "#23525f"}

@@ -103,7 +103,9 @@ def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_not(ann: Pe
     assert preview(ann, of="198.51.100.4", **fields).status_code == 200
 
 
-def test_many_at_once_are_refused_and_meanwhile_photos_are_taken_in(ann: Person, running_system: System) -> None:
+def test_many_at_once_are_refused_and_meanwhile_photos_are_taken_in(
+    ann: Person, running_system: System
+) -> None:
     large = ("a.jpg", photo(6000, 4000))
     heavy = {"operations": "blur,resize", "radius": "0.2", "width": "900"}
     go = threading.Barrier(8)
@@ -124,7 +126,9 @@ def test_many_at_once_are_refused_and_meanwhile_photos_are_taken_in(ann: Person,
     assert all(after == "5" for code, after in told if code == 503)
 
 
-def test_a_child_that_is_killed_is_replaced_and_none_outlives_ingest(ann: Person, running_system: System) -> None:
+def test_a_child_that_is_killed_is_replaced_and_none_outlives_ingest(
+    ann: Person, running_system: System
+) -> None:
     ingest = running_system.processes["ingest"]
     assert preview(ann, of="198.51.100.5").status_code == 200
     children = [each for each in tree(ingest.pid or 0) if each.pid != ingest.pid]
@@ -133,9 +137,7 @@ def test_a_child_that_is_killed_is_replaced_and_none_outlives_ingest(ann: Person
         if "forkserver" in " ".join(each.cmdline()):
             for child in each.children():
                 child.kill()
-    answers = eventually(
-        lambda: preview(ann, of="198.51.100.5").status_code, lambda status: status == 200
-    )
+    answers = eventually(lambda: preview(ann, of="198.51.100.5").status_code, lambda status: status == 200)
     assert answers == 200
     children = [each for each in tree(ingest.pid or 0) if each.pid != ingest.pid]
     ingest.kill()

@@ -109,7 +109,9 @@ async def test_photos_are_sent_whatever_becomes_of_previews(ann: Visit) -> None:
     await page.route(PATH, lambda route: route.abort())
     await ann.drop(jpeg("one.jpg"))
     await page.get_by_label("Text", exact=True).fill(MARK)
-    await expect(page.locator("#preview-says")).to_have_text("The server cannot be reached; there is no preview.")
+    await expect(page.locator("#preview-says")).to_have_text(
+        "The server cannot be reached; there is no preview."
+    )
     await ann.send()
     await ann.see_the_end()
 

@@ -98,7 +98,9 @@ async def test_a_mark_says_the_file_s_name_and_the_numbers_that_are_told(pool: C
     at = house(pool)
     says = field("operations", "watermark") + field("position", "center") + field("size", "0.1")
     one = file(photo(400, 300), "sea.jpg")
-    told = await ask(at, one, says, field("text", "{filename} {n}/{total}"), END, query="?n=3&total=9").answer()
+    told = await ask(
+        at, one, says, field("text", "{filename} {n}/{total}"), END, query="?n=3&total=9"
+    ).answer()
     same = await ask(at, one, says, field("text", "sea 3/9"), END).answer()
     other = await ask(at, one, says, field("text", "sea 3/8"), END).answer()
     assert opened(told.body).tobytes() == opened(same.body).tobytes()

@@ -12,7 +12,16 @@ from tests.unit.imaging.photos import chunk, flat, quarters, saved, varied
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _STANDALONE = {0x01, *range(0xD0, 0xDA)}
-_MARKERS = {0xC0: "SOF0", 0xC2: "SOF2", 0xC4: "DHT", 0xD8: "SOI", 0xD9: "EOI", 0xDA: "SOS", 0xDB: "DQT", 0xE0: "APP0"}
+_MARKERS = {
+    0xC0: "SOF0",
+    0xC2: "SOF2",
+    0xC4: "DHT",
+    0xD8: "SOI",
+    0xD9: "EOI",
+    0xDA: "SOS",
+    0xDB: "DQT",
+    0xE0: "APP0",
+}
 
 
 # The parts of a file
@@ -87,12 +96,16 @@ def riff(*parts: tuple[bytes, bytes]) -> bytes:
 
 
 def vp8x(width: int, height: int, flags: int = 0) -> tuple[bytes, bytes]:
-    return b"VP8X", bytes([flags, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return b"VP8X", bytes([flags, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(
+        3, "little"
+    )
 
 
 def within_canvas(webp: bytes, *parts: tuple[bytes, bytes], flags: int, size: tuple[int, int]) -> bytes:
     """Return a plain WebP as an extended one, with further chunks behind its picture."""
-    return riff(vp8x(*size, flags), (webp[12:16], webp[20 : 20 + int.from_bytes(webp[16:20], "little")]), *parts)
+    return riff(
+        vp8x(*size, flags), (webp[12:16], webp[20 : 20 + int.from_bytes(webp[16:20], "little")]), *parts
+    )
 
 
 # Bombs
@@ -116,7 +129,13 @@ def inflating(kind: bytes, head: bytes, megabytes: int) -> bytes:
 
 def gif(width: int, height: int, frames: int = 1) -> bytes:
     frame = b"\x21\xf9\x04\0\0\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02D\x01\0"
-    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff" + frame * frames + b";"
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0x80, 0, 0)
+        + b"\0\0\0\xff\xff\xff"
+        + frame * frames
+        + b";"
+    )
 
 
 def bmp(width: int, height: int) -> bytes:
@@ -150,7 +169,9 @@ def apng(frames: int) -> bytes:
     number = 0
     for n in range(frames):
         parts.append(chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 1, 1, 0, 0, 1, 100, 0, 0)))
-        parts.append(chunk(b"IDAT", pixel) if n == 0 else chunk(b"fdAT", struct.pack(">I", number + 1) + pixel))
+        parts.append(
+            chunk(b"IDAT", pixel) if n == 0 else chunk(b"fdAT", struct.pack(">I", number + 1) + pixel)
+        )
         number += 1 if n == 0 else 2
     return png_of(png_header(1, 1), *parts)
 
@@ -170,7 +191,8 @@ def jpeg_with_profile(size: int) -> bytes:
     pieces = [profile[at : at + 65_000] for at in range(0, size, 65_000)]
     count = len(pieces)
     return inserted(
-        saved(varied()), *((0xE2, b"ICC_PROFILE\0" + bytes([n, count]) + piece) for n, piece in enumerate(pieces, 1))
+        saved(varied()),
+        *((0xE2, b"ICC_PROFILE\0" + bytes([n, count]) + piece) for n, piece in enumerate(pieces, 1)),
     )
 
 
@@ -178,7 +200,8 @@ def jpeg_with_xmp(pieces: int) -> bytes:
     head = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32
     size = struct.pack(">I", pieces * 65_000)
     return inserted(
-        saved(varied()), *((0xE1, head + size + struct.pack(">I", n * 65_000) + b"x" * 65_000) for n in range(pieces))
+        saved(varied()),
+        *((0xE1, head + size + struct.pack(">I", n * 65_000) + b"x" * 65_000) for n in range(pieces)),
     )
 
 
@@ -193,10 +216,12 @@ def exif_of(*tags: tuple[int, int, int, bytes], sub: tuple[tuple[int, int, int, 
             fixed += struct.pack("<HHI", tag, kind, count) + told
         return struct.pack("<H", len(entries)) + fixed + bytes(4) + values
 
-    pointer = (int(ExifTags.IFD.Exif), 4, 1, bytes(4))
-    first = directory((*tags, pointer), 8)
-    whole = directory((*tags, (*pointer[:3], struct.pack("<I", 8 + len(first)))), 8)
-    return b"Exif\0\0II*\0\x08\0\0\0" + whole + directory(sub, 8 + len(first))
+    second = int(ExifTags.IFD.Exif)
+    if any(tag[0] == second for tag in tags):
+        return b"Exif\0\0II*\0\x08\0\0\0" + directory(tags, 8)
+    behind = 8 + len(directory((*tags, (second, 4, 1, bytes(4))), 8))
+    whole = directory((*tags, (second, 4, 1, struct.pack("<I", behind))), 8)
+    return b"Exif\0\0II*\0\x08\0\0\0" + whole + directory(sub, behind)
 
 
 def exif_of_thousands(count: int) -> bytes:
@@ -257,7 +282,9 @@ def glassy_palette() -> bytes:
     """Return a PNG of four colours, the second of them half transparent."""
     header = png_header(4, 1, 2, 3)
     colours = chunk(b"PLTE", bytes([255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]))
-    return png_of(header, colours, chunk(b"tRNS", bytes([255, 128, 255, 0])), chunk(b"IDAT", zlib.compress(b"\0\x1b")))
+    return png_of(
+        header, colours, chunk(b"tRNS", bytes([255, 128, 255, 0])), chunk(b"IDAT", zlib.compress(b"\0\x1b"))
+    )
 
 
 def short(kind: str) -> bytes:
@@ -270,5 +297,7 @@ def short(kind: str) -> bytes:
         "palette png": lambda: saved(image.quantize(16), "PNG", transparency=3),
         "webp": lambda: saved(image, "WEBP"),
         "lossless webp": lambda: saved(image, "WEBP", lossless=True),
-        "webp with alpha": lambda: saved(image.convert("RGBA"), "WEBP", exif=exif_of(), icc_profile=b"\0" * 200),
+        "webp with alpha": lambda: saved(
+            image.convert("RGBA"), "WEBP", exif=exif_of(), icc_profile=b"\0" * 200
+        ),
     }[kind]()

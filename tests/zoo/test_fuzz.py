@@ -159,7 +159,10 @@ def test_any_recipe_is_one_that_is_performed_or_a_refusal(request: pytest.Fixtur
 
     def check(wanted: object, names: list[str], fields: dict[str, str]) -> None:
         nonlocal performed
-        for read in (lambda: parse_recipe(msgspec.json.encode(wanted)), lambda: recipe_from_form(names, fields)):
+        for read in (
+            lambda: parse_recipe(msgspec.json.encode(wanted)),
+            lambda: recipe_from_form(names, fields),
+        ):
             with contextlib.suppress(Rejected):
                 recipe: Recipe = read()
                 assert parse_recipe(recipe.to_json()) == recipe
@@ -172,7 +175,9 @@ def test_any_recipe_is_one_that_is_performed_or_a_refusal(request: pytest.Fixtur
         wanted=AS_JSON,
         names=st.lists(st.sampled_from([*catalogue(), "", "nonsense"]), max_size=3),
         fields=st.dictionaries(
-            st.sampled_from([*NAMES, "watermark.2.text", "x"]), st.text(max_size=12) | st.just("1"), max_size=4
+            st.sampled_from([*NAMES, "watermark.2.text", "x"]),
+            st.text(max_size=12) | st.just("1"),
+            max_size=4,
         ),
     )
     assert performed > 0
@@ -181,7 +186,23 @@ def test_any_recipe_is_one_that_is_performed_or_a_refusal(request: pytest.Fixtur
 # Templates: braces, names, and facts that look like either
 
 
-SIGNS = st.sampled_from(["{", "}", "{{", "}}", "\n", FSI, PDI, "\u202e", "é", "字", "ب", "\0", *(f"{{{name}}}" for name in facts.NAMES)])
+SIGNS = st.sampled_from(
+    [
+        "{",
+        "}",
+        "{{",
+        "}}",
+        "\n",
+        FSI,
+        PDI,
+        "\u202e",
+        "é",
+        "字",
+        "ب",
+        "\0",
+        *(f"{{{name}}}" for name in facts.NAMES),
+    ]
+)
 TEMPLATE = st.lists(SIGNS | st.text(max_size=5), max_size=14).map("".join)
 
 
