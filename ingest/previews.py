@@ -16,7 +16,6 @@ from typing import Annotated, BinaryIO
 import msgspec
 import multipart
 from litestar import Response, post
-from litestar.datastructures import ResponseHeader
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
@@ -228,18 +227,11 @@ Place = Annotated[int | None, QueryParameter(ge=1, le=_MOST_PHOTOS)]
     summary="See what a recipe does to one photo",
     operation_class=PreviewOperation,
     responses={
-        200: content("image/*", "The picture"),
+        200: content(
+            "image/*", "The picture; X-Width, X-Height, X-Result-Width and X-Result-Height are in pixels"
+        ),
         **problems(400, 403, 408, 413, 415, 422),
     },
-    response_headers=[
-        ResponseHeader(name=name, description=says, documentation_only=True)
-        for name, says in (
-            ("X-Width", "Of the picture, in pixels"),
-            ("X-Height", "Of the picture, in pixels"),
-            ("X-Result-Width", "Of the result that it shows, in pixels"),
-            ("X-Result-Height", "Of the result that it shows, in pixels"),
-        )
-    ],
     tags=["operations"],
 )
 async def show_preview(
@@ -247,7 +239,8 @@ async def show_preview(
 ) -> Response[bytes]:
     """Answer with the result, at most so many pixels long: of the photo that is sent, or of one of ours.
 
-    Nothing is kept. `n` and `total` are what a mark says of the photo's number and of how many there are.
+    Headers say how large the picture is, `X-Width` and `X-Height`, and how large the result that it shows,
+    `X-Result-Width` and `X-Result-Height`. Nothing is kept. `n` and `total` are what a mark says of the photo's number and of how many there are.
     """
     made = await previews.show(request, lambda name: _facts(name, n or 1, total))
     return Response(

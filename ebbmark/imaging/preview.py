@@ -50,8 +50,8 @@ def preview(
 
     Raises `Rejected` and `LimitExceeded` as `render` does, by limits of its own, and `MemoryError`.
     """
-    photo = stock_photo() if original is None else original
     wanted, told = parse_recipe(recipe), facts or {}
+    photo, admitted = (stock_photo(), Limits()) if original is None else (original, limits)
 
     def context(origin: Origin, scale: float) -> Context:
         return Context(
@@ -62,7 +62,7 @@ def preview(
         )
 
     aim = _Aim(wanted, edge)
-    frame, origin = codec.decode(photo, limits, aim.enough)
+    frame, origin = codec.decode(photo, admitted, aim.enough)
     full = aim.photo or frame.size
     scale, expected = aim.scale(full), wanted.sizes(full)[-1]
     if scale < 1:
@@ -72,7 +72,7 @@ def preview(
             codec.require_fits(expected, encoding.format)
             return _shown(_fitting(frame, edge), encoding, origin, expected)
         # An operation changed the size and had not said so: what it does at another scale is not known.
-        frame, origin = codec.decode(photo, limits, wanted.enough)
+        frame, origin = codec.decode(photo, admitted, wanted.enough)
     frame, encoding = perform(frame, wanted, Encoding(format=origin.format), context(origin, 1.0))
     codec.require_fits(frame.size, encoding.format)
     if max(frame.size) > edge:

@@ -194,7 +194,7 @@ async def test_another_site_s_page_cannot_have_previews_made(pool: ChildPool) ->
 
 async def test_a_child_that_hangs_costs_its_preview_and_meanwhile_everything_else_is_answered() -> None:
     settings = msgspec.structs.replace(
-        Settings(), preview=msgspec.structs.replace(LIMITS, timeout=timedelta(seconds=1))
+        Settings(), preview=msgspec.structs.replace(LIMITS, timeout=timedelta(seconds=3))
     )
     async with previewing(settings) as small:
         assert small is not None
@@ -203,7 +203,7 @@ async def test_a_child_that_hangs_costs_its_preview_and_meanwhile_everything_els
         hanging = asyncio.ensure_future(small.run(signal.pause))
         while not small.busy:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
-        waiting = ask(at, GREY, END)
+        waiting = ask(at, file(photo(64, 48)), GREY, END)
         await waiting.settled()
         assert (await at.visit("GET", "/healthz", b"").answer()).status == 200
         assert waiting.status == 0
@@ -231,4 +231,4 @@ async def test_the_description_says_what_is_sent_and_what_comes(pool: ChildPool)
     assert told["requestBody"]["content"].keys() == {"multipart/form-data", "application/json"}
     assert told["responses"].keys() == {"200", "400", "403", "408", "413", "415", "422", "429", "503"}
     assert "image/*" in told["responses"]["200"]["content"]
-    assert {"X-Width", "X-Result-Width"} <= {name for name in told["responses"]["200"]["headers"]}
+    assert "X-Result-Width" in told["responses"]["200"]["description"]
