@@ -14,9 +14,9 @@ _HORIZON, _SHORE = 340, 610
 _SUN = 700, 250, 46
 _GRAIN = 4
 
-_SKY = {"black": "#6f9fc8", "mid": "#bcd0d6", "white": "#f7d9b0"}
-_SEA = {"black": "#c9a98c", "mid": "#4f8591", "white": "#23525f"}
-_SAND = {"black": "#b3956f", "white": "#dcc49c"}
+_SKY = "#6f9fc8", "#bcd0d6", "#f7d9b0"
+_SEA = "#c9a98c", "#4f8591", "#23525f"
+_SAND = "#b3956f", "#c8ad86", "#dcc49c"
 _ROCK = "#26343a"
 
 
@@ -38,9 +38,11 @@ def stock_photo() -> bytes:
     return out.getvalue()
 
 
-def _slope(height: int, colours: dict[str, str]) -> Image.Image:
+def _slope(height: int, colours: tuple[str, str, str]) -> Image.Image:
+    """Return a stripe that goes from the first colour to the last, from above to below."""
+    above, middle, below = colours
     grey = Image.linear_gradient("L").resize((_DRAWN[0], height))
-    return ImageOps.colorize(grey, **colours)
+    return ImageOps.colorize(grey, above, below, mid=middle)
 
 
 def _noise(chance: random.Random, size: tuple[int, int]) -> Image.Image:

@@ -252,7 +252,7 @@ def _rgb(colour: str) -> "Ink":
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def _luma(image: Image.Image, box: tuple[int, int, int, int]) -> float:
+def _luma(image: Image.Image, box: tuple[float, float, float, float]) -> float:
     """Return the mean luma of some 4,000 pixels of a box, 0–255; transparency counts as white."""
     sample = image.resize(_SAMPLES, Image.Resampling.NEAREST, box=box)
     return ImageStat.Stat(codec.flatten(sample).convert("L")).mean[0]

@@ -112,7 +112,7 @@ def test_any_file_is_a_frame_that_can_be_written_or_a_refusal(request: pytest.Fi
         which=st.sampled_from(GOOD),
         seed=st.integers(0, 2**48),
         changes=st.integers(0, 6),
-        target=st.sampled_from(codec.DEFAULT_QUALITY),
+        target=st.sampled_from(sorted(codec.DEFAULT_QUALITY)),
     )
     assert frames > 0
 
