@@ -73,7 +73,7 @@ def _form_body() -> RequestBody:
 def _preview_body() -> RequestBody:
     recipe = Schema(
         type=OpenAPIType.OBJECT,
-        description='`{"operations": [{"operation": "watermark", "text": "© Ann"}]}`; so may the whole body be.',
+        description='`{"operations": [{"operation": "blur"}]}`; so may the whole body be.',
     )
     short = Schema(
         type=OpenAPIType.STRING,

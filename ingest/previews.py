@@ -41,6 +41,7 @@ _CALLS = 500
 _JSON_BYTES = 64 * 1024
 _FORM_BYTES = 256 * 1024
 _MOST_PHOTOS = 1_000_000
+_SAYS = "The picture, of X-Width by X-Height pixels; the result has X-Result-Width by X-Result-Height"
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -107,7 +108,9 @@ class Previews:
         photo, logo = await asyncio.to_thread(lambda: (_content(asked.photo), _content(asked.logo)))
         limits = Limits(bytes=self._most, pixels=wanted.pixels)
         try:
-            return await pool.run(preview, photo, asked.recipe.to_json(), logo, limits, facts, wanted.edge)
+            return await pool.run(
+                preview, photo, asked.recipe.to_json(), logo, limits, facts, edge=wanted.edge
+            )
         except ChildLost as exc:
             raise LimitExceeded(
                 "preview-failed", "No preview of this photo could be made within the limits."
@@ -227,9 +230,7 @@ Place = Annotated[int | None, QueryParameter(ge=1, le=_MOST_PHOTOS)]
     summary="See what a recipe does to one photo",
     operation_class=PreviewOperation,
     responses={
-        200: content(
-            "image/*", "The picture; X-Width, X-Height, X-Result-Width and X-Result-Height are in pixels"
-        ),
+        200: content("image/*", _SAYS),
         **problems(400, 403, 408, 413, 415, 422),
     },
     tags=["operations"],

@@ -45,8 +45,8 @@ PHOTOS_CANCELLED = Counter(
 )
 PREVIEW_SECONDS = Histogram(
     "ebbmark_preview_seconds",
-    "Time to render one preview, with its wait for a child. Slow: raise EBBMARK_PREVIEW_CHILDREN, or have fewer "
-    "at once by EBBMARK_PREVIEW_AT_ONCE.",
+    "Time to render one preview, with its wait for a child. Slow: raise EBBMARK_PREVIEW_CHILDREN, "
+    "or have fewer at once by EBBMARK_PREVIEW_AT_ONCE.",
     buckets=_FAST,
 )
 WATCHERS = Gauge(

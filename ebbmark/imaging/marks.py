@@ -123,7 +123,7 @@ def paste(mark: Mark, frame: Image.Image, left: int, top: int) -> None:
 
 
 def paste_small(mark: Mark, frame: Image.Image, place: Rectangle, scale: float) -> None:
-    """Lay a mark that has a place on a large frame on a small copy of that frame, to a fraction of a pixel."""
+    """Lay a mark that has a place on a large frame on a small copy of it, to a fraction of a pixel."""
     for piece in mark.pieces:
         paste(Mark((_reduced(piece, place, scale),), mark.coloured), frame, 0, 0)
 

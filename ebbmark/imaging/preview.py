@@ -44,6 +44,7 @@ def preview(
     logo: bytes | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     facts: Mapping[str, str] | None = None,
+    *,
     edge: int = EDGE,
 ) -> Preview:
     """Return what `render` would make of a photo, or of one that nobody took, at most `edge` pixels long.

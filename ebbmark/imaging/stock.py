@@ -22,7 +22,7 @@ _ROCK = "#26343a"
 
 @functools.cache
 def stock_photo() -> bytes:
-    """Return a JPEG of twelve megapixels, landscape, that says when, with what and by whom; always the same."""
+    """Return a JPEG of twelve megapixels that says when, with what and by whom; always the same."""
     chance = random.Random(7)  # noqa: S311 - waves, not secrets
     drawn = Image.new("RGB", _DRAWN)
     drawn.paste(_slope(_HORIZON, _SKY), (0, 0))

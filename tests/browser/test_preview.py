@@ -1,4 +1,4 @@
-"""The preview on the upload page: it follows the options, says what it shows, and is no condition of anything."""
+"""The preview on the upload page follows the options, says what it shows, and holds up nothing."""
 
 import re
 

@@ -1,8 +1,10 @@
-"""The table of hostile files: what each must come to. A format that is new gets a row here, or another outcome.
+"""The table of hostile files: what each must come to. A new format gets rows here, or other outcomes.
 
 An outcome is the code of a refusal, or the look of the result. Whatever it is, a child comes to it within
 its limits, and the process that asked holds no more than the file and the result.
 """
+
+# ruff: noqa: E501 - a row is a line
 
 import struct
 import zlib
@@ -98,7 +100,7 @@ LIARS = (
     Animal("a jpeg of tables only", lambda: _without(makers.short("jpeg"), "SOS"), "corrupt"),
     Animal("a webp whose canvas is larger than its picture", lambda: makers.within_canvas(makers.short("webp"), flags=0, size=(640, 480)), "corrupt"),
     Animal("a webp that says it is longer than it is", lambda: makers.patched(makers.short("webp"), 4, b"\xfe\xff\xff\x7f"), "corrupt"),
-    Animal("a webp with nothing in it", lambda: makers.riff(), "corrupt"),
+    Animal("a webp with nothing in it", makers.riff, "corrupt"),
 )  # fmt: skip
 
 FRAMES = (

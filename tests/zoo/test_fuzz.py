@@ -1,4 +1,4 @@
-"""Whatever bytes, recipe or template there are: a result or a refusal, never a fault. For as long as one likes.
+"""Whatever bytes, recipe or template there are: a result or a refusal, never a fault.
 
 Twenty seconds in CI, always the same from the beginning; `make fuzz` takes ten minutes, and others each time.
 """
@@ -38,7 +38,7 @@ RULES = hypothesis.settings(
 
 
 def keep_on(config: pytest.Config, check: Callable[..., None], **given: st.SearchStrategy[Any]) -> None:
-    """Check example after example until a third of the time is over; say by which seed to see a fault again."""
+    """Check example after example until a third of the time is over, from a seed on that is told."""
     wanted: float | None = config.getoption("--fuzz")
     until = time.monotonic() + (wanted or 20.0) / 3
     first = 0 if wanted is None else secrets.randbits(48)

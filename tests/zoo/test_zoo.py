@@ -1,4 +1,4 @@
-"""Every hostile file comes to what the table says, in a child of the real pool, and the parent does not notice."""
+"""Every hostile file comes to what the table says, in a real child, and the parent does not notice."""
 
 import asyncio
 from collections.abc import AsyncGenerator
