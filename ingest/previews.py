@@ -241,7 +241,8 @@ async def show_preview(
     """Answer with the result, at most so many pixels long: of the photo that is sent, or of one of ours.
 
     Headers say how large the picture is, `X-Width` and `X-Height`, and how large the result that it shows,
-    `X-Result-Width` and `X-Result-Height`. Nothing is kept. `n` and `total` are what a mark says of the photo's number and of how many there are.
+    `X-Result-Width` and `X-Result-Height`. `n` and `total` are what a mark says of the photo's number and of
+    how many there are. Nothing is kept.
     """
     made = await previews.show(request, lambda name: _facts(name, n or 1, total))
     return Response(
