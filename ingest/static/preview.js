@@ -75,7 +75,6 @@ async function renew() {
   const { signal } = asking;
   await sleep(PAUSE);
   if (signal.aborted || form.hidden) return;
-  room.hidden = false;
   room.ariaBusy = "true";
   try {
     await ask(signal);
@@ -89,4 +88,5 @@ async function renew() {
 form.addEventListener("chosen", (event) => { chosen = event.detail; renew(); });
 form.addEventListener("input", renew);
 form.addEventListener("submit", () => asking.abort());
+room.hidden = false;
 renew();
