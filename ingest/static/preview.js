@@ -87,6 +87,6 @@ async function renew() {
 
 form.addEventListener("chosen", (event) => { chosen = event.detail; renew(); });
 form.addEventListener("input", renew);
-form.addEventListener("submit", () => asking.abort());
+form.addEventListener("submit", () => { asking.abort(); room.ariaBusy = "false"; });
 room.hidden = false;
 renew();
