@@ -8,7 +8,7 @@ FUZZ ?= 600
 OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
-.PHONY: help up test lint demo load bench fairness fuzz chaos screenshots contact-sheet lock clean
+.PHONY: help up test lint demo load bench fairness fuzz chaos screenshots contact-sheet dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -51,6 +51,10 @@ screenshots: .venv/dev.stamp ## take the README's pictures from a running system
 
 contact-sheet: .venv/dev.stamp ## draw every kind of mark over every kind of photo, for docs/images
 	@$(BIN)/python docs/contact_sheet.py
+
+dashboards: .venv/dev.stamp ## write the dashboards, and draw them as the last minutes were (ARGS="--minutes 10")
+	@$(BIN)/python -m observability.dashboards
+	@$(BIN)/python docs/panels.py --data '$(DATA)' $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml

@@ -78,7 +78,10 @@ def environment(endpoints: Endpoints, given: Mapping[str, str], *, data: Path, p
 def ebbmark_processes(
     stack: Stack, env: Mapping[str, str], *, workers: int, port: int, quiet: bool = False
 ) -> Iterator[Process]:
-    """Yield ingest, worker-1 and on, and the janitor, not started yet; Prometheus is told of them all."""
+    """Yield ingest, worker-1 and on, and the janitor, not started yet; Prometheus is told of them all.
+
+    It is told of the exporters, too.
+    """
     named = {name: service for service in SERVICES for name in _names(service, workers)}
     measured = [name for name, service in named.items() if service.metrics_port]
     chosen = stack.choose_ports([f"{name}-metrics" for name in measured])
@@ -86,7 +89,7 @@ def ebbmark_processes(
         name: f"{_reached_at(env.get(service.host, HOST))}:{chosen.get(f'{name}-metrics', port)}"
         for name, service in named.items()
     }
-    prometheus.write_targets(stack.data / "prometheus", targets)
+    prometheus.write_targets(stack.data / "prometheus", {**stack.exporters, **targets})
     for name, service in named.items():
         own: dict[str, str] = {}
         if service.metrics_port:

@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from devstack import kafka, orphans, postgres, prometheus, records, seaweedfs
+from devstack import exporters, grafana, kafka, orphans, postgres, prometheus, records, seaweedfs
 from devstack.halt import Halt
 from devstack.ports import HOST, choose
 from devstack.process import DevstackError, Process, wait_until
@@ -25,12 +25,16 @@ _PORTS: Mapping[str, Sequence[str]] = {
     "postgres": postgres.PORTS,
     "seaweedfs": seaweedfs.PORTS,
     "prometheus": prometheus.PORTS,
+    "grafana": grafana.PORTS,
+    **{name: (name,) for name in exporters.TARGETS},
 }
 _READY: Mapping[str, Callable[[dict[str, int]], bool]] = {
     "kafka": kafka.ready,
     "postgres": postgres.ready,
     "seaweedfs": seaweedfs.ready,
     "prometheus": prometheus.ready,
+    "grafana": grafana.ready,
+    **{name: partial(exporters.ready, name) for name in exporters.TARGETS},
 }
 _READY_WITHIN = 60.0
 
@@ -49,6 +53,8 @@ class Endpoints:
     s3_secret_key: str
     prometheus: str | None = None
     """A URL, if it runs."""
+    grafana: str | None = None
+    """The same."""
 
 
 class Server:
@@ -113,7 +119,7 @@ class Stack:
         halt: Halt | None = None,
         proxied: bool = False,
     ) -> None:
-        """`config` is Prometheus's; it runs only when that and its program are there.
+        """`config` is Prometheus's; it, exporters and Grafana run when that and their programs are there.
 
         `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
         `ports["kafka-proxy"]`, where something that passes it all on is to listen.
@@ -164,7 +170,9 @@ class Stack:
         self.claim()
         try:
             if self._config is not None and "prometheus" not in self._services and prometheus.binary():
-                self._services.append("prometheus")
+                self._services += ["prometheus", *exporters.present()]
+                if grafana.present():
+                    self._services.append("grafana")
             wanted = [port for name in self._services for port in _PORTS[name]]
             self.ports = self.choose_ports([*wanted, *(kafka.PROXIED_PORTS if self._proxied else ())])
             with ThreadPoolExecutor(len(self._services)) as pool:
@@ -241,8 +249,21 @@ class Stack:
             s3=f"http://{HOST}:{port['seaweedfs-s3']}",
             s3_access_key=access,
             s3_secret_key=secret,
-            prometheus=f"http://{HOST}:{self.ports['prometheus']}" if "prometheus" in self._servers else None,
+            prometheus=self._url("prometheus"),
+            grafana=self._url("grafana"),
         )
+
+    @property
+    def exporters(self) -> Mapping[str, str]:
+        """Where Prometheus finds those that run, by what they tell of."""
+        return {
+            target: f"{HOST}:{self.ports[name]}"
+            for name, target in exporters.TARGETS.items()
+            if name in self._servers
+        }
+
+    def _url(self, name: str) -> str | None:
+        return f"http://{HOST}:{self.ports[name]}" if name in self._servers else None
 
     def choose_ports(self, names: Sequence[str]) -> dict[str, int]:
         """Return a free port for each name, remembered with the data."""
@@ -260,6 +281,10 @@ class Stack:
             return postgres.prepare(data, log, self.ports, self._halt)
         if name == "seaweedfs":
             return seaweedfs.prepare(data, log, self.ports, self._halt)
+        if name in exporters.TARGETS:
+            return exporters.prepare(name, log, self.ports)
+        if name == "grafana" and self._config is not None:
+            return grafana.prepare(data, log, self.ports, config=self._config.parents[1] / "grafana")
         program = prometheus.binary()
         if program is None or self._config is None:
             message = f"{name} cannot run here."

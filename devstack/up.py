@@ -85,6 +85,7 @@ def _greet(stack: Stack, port: int, took: str) -> None:
     API          http://{HOST}:{port}/docs
     metrics      http://{HOST}:{port}/metrics
     Prometheus   {stack.endpoints.prometheus or absent}
+    Grafana      {stack.endpoints.grafana or "left out: no `grafana` on the PATH"}
     data, logs   {stack.data}
 
   Ctrl-C stops everything; the data stays.

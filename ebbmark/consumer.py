@@ -32,7 +32,8 @@ from ebbmark.errors import MalformedEvent, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import GiveUp, Hand, Message, Policy, Slots, guarded
-from ebbmark.progress import Blindness, Place, Stall, Standing, begin_anew, positions, standings
+from ebbmark.lag import Ages
+from ebbmark.progress import Blindness, Place, Stall, Standing, begin_anew, first_since, positions, standings
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
 from observability import logs, metrics, tracing
@@ -77,6 +78,7 @@ class Consumer:
         self._patience = settings.stall.total_seconds()
         self._topics: list[str] = []
         self._anew: list[Place] = []
+        self._ages = Ages()
         folder = Path(data or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self._app = faust.App(
@@ -138,17 +140,17 @@ class Consumer:
         """
         self._failure = asyncio.get_running_loop().create_future()
         told = asyncio.ensure_future(stop.wait())
-        starting = asyncio.ensure_future(self._app.start())  # it waits for a Kafka that does not answer
-        aside: list[asyncio.Future[Any]] = [told, starting]
+        starting = asyncio.ensure_future(self._app.start())  # it waits for Kafka, and for its group
+        watching = asyncio.create_task(self._watch())
+        watching.add_done_callback(self._unwatched)
+        aside: list[asyncio.Future[Any]] = [told, starting, watching]
         try:
-            await asyncio.wait([told, starting], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([told, starting, self._failure], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await starting
                 log.info("consuming", group=self._app.conf.id)
                 ended = asyncio.ensure_future(self._app.wait_until_stopped())
-                watching = asyncio.create_task(self._watch())
-                watching.add_done_callback(self._unwatched)
-                aside += [ended, watching]
+                aside.append(ended)
                 await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
             if ending is not None:
                 ending(0 if stop.is_set() else 1)
@@ -164,13 +166,14 @@ class Consumer:
         """Fail the consumer when it can only go on in another process.
 
         That is when its partitions hold messages that it neither has in hand nor takes, when a topic was made
-        anew under it (Faust drops messages with offsets that it has seen before), and when its connection to
-        Kafka does not answer while another one does.
+        anew under it (Faust drops messages with offsets that it has seen before), and when Kafka does not
+        answer its connection, or does not admit it to its group, while another connection is answered.
         """
         stall, blindness = Stall(self._patience, time.monotonic), Blindness(self._patience, time.monotonic)
         blind, read = False, positions(self._app.consumer)
         while True:
             await asyncio.sleep(min(_LOOK_EVERY, self._patience / _LOOKS))
+            now = time.time()
             try:
                 places = await standings(self._app.consumer)
             except Exception as exc:  # noqa: BLE001 - Kafka is down, or not joined yet: then nothing is known
@@ -203,6 +206,20 @@ class Consumer:
                 metrics.CONSUMER_STALLS.labels(self.name).inc()
                 log.error("stuck", group=self._app.conf.id, places=_spelt(stuck))
                 self._fail(Stopped(f"the consumer {self.name} is behind and takes nothing"))
+            await self._tell_ages(places, now)
+
+    async def _tell_ages(self, places: Mapping[Place, Standing], now: float) -> None:
+        """Told last, as nothing is decided by it; what Kafka does not answer in time stays as it was told."""
+        moments = self._ages.begin(places, now)
+        if moments:
+            try:
+                answers = await first_since(self._app.consumer, self._ages.lagging, moments)
+            except Exception:  # noqa: BLE001 - whatever it is, the next look meets it too
+                return
+            for answer in answers:
+                self._ages.learn(answer)
+        for name in self._topics:
+            metrics.CONSUMER_LAG_SECONDS.labels(self.name, name).set(self._ages.oldest(self._prefix + name))
 
     async def _kafka_answers(self) -> bool:
         try:

@@ -17,7 +17,7 @@ from ebbmark.errors import Unavailable
 from ebbmark.events import Event, PhotoEvent
 from ebbmark.settings import Kafka
 from ebbmark.topics import TOPICS, E, Topic
-from observability import logs, tracing
+from observability import logs, metrics, tracing
 
 log = logs.get(__name__)
 
@@ -161,6 +161,14 @@ class KafkaLog(EventLog):
     async def _publish(self, topic: Topic[E], messages: Sequence[tuple[E, bytes]]) -> None:
         if not messages:
             return
+        try:
+            with metrics.PUBLISH_SECONDS.labels(topic.name).time():
+                await self._acknowledged(topic, messages)
+        except Unavailable:
+            metrics.PUBLISH_FAULTS.inc()
+            raise
+
+    async def _acknowledged(self, topic: Topic[E], messages: Sequence[tuple[E, bytes]]) -> None:
         delivery = _Delivery(len(messages))
         name = self._prefix + topic.name
         try:

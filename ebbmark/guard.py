@@ -184,6 +184,8 @@ async def guarded(
         Braked: `policy.brake` messages in a row were given up, or a handler said that no other
             message can fare better.
     """
+    for outcome in ("handled", "dead"):
+        metrics.MESSAGES.labels(topic, outcome)  # from zero on: a rise from nothing is none to Prometheus
     hand = hand or Hand()
     guard = _Guard(topic, decode, handle, give_up, policy or Policy())
     acks = OrderedAcks()
@@ -202,10 +204,12 @@ async def guarded(
                     continue
                 done = acks.expect(message)
                 hand.waiting += 1
+                asked = time.monotonic()
                 try:
                     await slots.acquire()
                 finally:
                     hand.waiting -= 1
+                    metrics.SLOT_WAIT_SECONDS.labels(topic).inc(time.monotonic() - asked)
                 if hand.draining:
                     slots.release()
                     continue
@@ -237,7 +241,10 @@ class _Guard:
         """Return once the message has had its effect, or is a dead letter; call `tries` before each try."""
         first_seen = datetime.now(UTC)
         carry(message.arrival)
-        with metrics.MESSAGES_OPEN.labels(self._topic).track_inprogress():
+        with (
+            metrics.MESSAGES_OPEN.labels(self._topic).track_inprogress(),
+            metrics.MESSAGE_SECONDS.labels(self._topic).time(),
+        ):
             try:
                 event = self._decode(message.value)
             except MalformedEvent as exc:

@@ -20,6 +20,7 @@ import msgspec
 import pebble
 
 from ebbmark.errors import EbbmarkError, LimitExceeded
+from ebbmark.usage import Usage
 from observability import metrics
 
 __all__ = ["ChildLost", "ChildPool", "Confines", "PoolLost"]
@@ -77,6 +78,7 @@ class ChildPool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["ebbmark.pool", "ebbmark.imaging.warm"])
         os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
+        self._usage = Usage(self.children)
         self._pool = self._make()
         self._started: pebble.ProcessPool | None = None
         self._flying: dict[Future[Any], float] = {}
@@ -84,6 +86,7 @@ class ChildPool:
         self._watching: asyncio.Task[None] | None = None
 
     def _make(self) -> pebble.ProcessPool:
+        metrics.POOLS_STARTED.inc()
         return pebble.ProcessPool(
             max_workers=self.children,
             max_tasks=self._confines.calls,
@@ -94,6 +97,8 @@ class ChildPool:
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch())
+        for reason in ("timeout", "died", "failed", "broken"):
+            metrics.CHILDREN_LOST.labels(reason)  # from zero on: a rise from nothing is none to Prometheus
         return self
 
     async def __aexit__(
@@ -125,7 +130,11 @@ class ChildPool:
             PoolLost: there are no children any more, and there will be none.
         """
         seconds = self._confines.seconds
-        return cast("R", await self._run(_in_child, int(seconds) + 5, call, args, kwargs, within=seconds))
+        turn: _Turn = await self._run(_in_child, int(seconds) + 5, call, args, kwargs, within=seconds)
+        metrics.CHILDREN_CPU_SECONDS.inc(turn.cpu_seconds)
+        if turn.first:
+            metrics.CHILDREN_STARTED.inc()
+        return cast("R", turn.value)
 
     async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
         for last in (False, True):
@@ -157,6 +166,7 @@ class ChildPool:
         except (RuntimeError, OSError, EOFError) as exc:  # pebble's word for a pool that broke, or no process
             raise _Broken(begun=False) from exc
         self._flying[future] = time.monotonic()
+        self._usage.begin()
         outcome = asyncio.wrap_future(future)
         try:
             await asyncio.wait([outcome, broken], return_when=asyncio.FIRST_COMPLETED)
@@ -178,11 +188,13 @@ class ChildPool:
             raise ChildLost(type(exc).__name__) from exc
         finally:
             self._flying.pop(future, None)
+            self._usage.end()
             outcome.add_done_callback(_heard) if broken.done() else outcome.cancel()
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY)
+            self._usage.note()
             oldest = time.monotonic() - _TAKEN_WITHIN
             waiting = [f for f, since in self._flying.items() if since < oldest and not f.running()]
             busy = sum(f.running() for f in self._flying)
@@ -219,20 +231,34 @@ def _bury(pool: pebble.ProcessPool) -> None:
         pool.join()
 
 
+class _Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child says when it is done with a call."""
+
+    value: object
+    cpu_seconds: float
+    first: bool
+    """Whether it is the first of this child."""
+
+
+_new = [True]
+"""Empty in a child that has said so; the fork server, which is never called, hands it on full."""
+
+
 def _noop() -> None:
     pass
 
 
 def _in_child(
-    cpu_seconds: int, call: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
-) -> R:
-    spent = resource.getrusage(resource.RUSAGE_SELF)
-    used = int(spent.ru_utime + spent.ru_stime)
-    resource.setrlimit(resource.RLIMIT_CPU, (used + cpu_seconds, resource.RLIM_INFINITY))
+    cpu_seconds: int, call: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> _Turn:
+    spent = time.process_time()
+    resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + cpu_seconds, resource.RLIM_INFINITY))
     try:
-        return call(*args, **kwargs)
+        value = call(*args, **kwargs)
     except MemoryError:
         raise LimitExceeded("out-of-memory", "The photo needs more memory than one photo may take.") from None
+    first = bool(_new and _new.pop())
+    return _Turn(value=value, cpu_seconds=time.process_time() - spent, first=first)
 
 
 def _confine(memory: int) -> None:

@@ -5,7 +5,7 @@ question goes over the consumer's own connection, in its own thread, and is drop
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -14,8 +14,14 @@ Place = tuple[str, int]
 """A topic, with its prefix, and a partition."""
 
 _ANSWER_WITHIN = 5.0
+_SOON = 2.0
+"""The same for what may also be told at the next look."""
 _LATE = 15.0
 """Seconds between two looks, of which each may wait for its answer; after more, this process itself slept."""
+
+
+class NotJoined(Exception):
+    """The group has not admitted this consumer yet, or has put it out."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -41,13 +47,25 @@ class Standing(Struct, frozen=True, kw_only=True):
         return self.reached > self.end
 
 
+class First(Struct, frozen=True):
+    """The first message of a place at or after some moment."""
+
+    offset: int
+    at: float
+    """Its own time, in seconds since 1970."""
+
+
 async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 - Faust's consumer
     """Return how far Faust's consumer has come in each place that is assigned to it.
 
-    Raises whatever its client raises while Kafka does not answer, and `TimeoutError`.
+    None are when the group has more members than partitions.
+
+    Raises whatever its client raises while Kafka does not answer, `TimeoutError`, and `NotJoined`.
     """
     # Faust keeps both to itself; `call_thread` would queue behind a commit that waits for Kafka.
     thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001
+    if client is None or client._coordinator.generation < 0:  # noqa: SLF001 - the only word of it
+        raise NotJoined
     assigned = client.assignment()
     if not assigned:
         return {}
@@ -74,13 +92,41 @@ async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 
     }
 
 
+async def first_since(
+    consumer: Any,  # noqa: ANN401 - Faust's
+    places: Collection[Place],
+    moments: Sequence[float],
+) -> Sequence[Mapping[Place, First]]:
+    """Return for each moment the first message of each place at or after it.
+
+    Moments are seconds since 1970. Places without such a message are left out. Raises as `standings`.
+    """
+    thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001 - as above
+    asked = [each for each in client.assignment() if (each.topic, each.partition) in places]
+
+    async def ask() -> list[Mapping[Any, Any]]:
+        # All at once, as above.
+        return await asyncio.gather(
+            *(client.offsets_for_times(dict.fromkeys(asked, int(moment * 1000))) for moment in moments)
+        )
+
+    return [
+        {
+            (each.topic, each.partition): First(found.offset, found.timestamp / 1000)
+            for each, found in answer.items()
+            if found is not None
+        }
+        for answer in await _in_thread(thread, ask(), within=_SOON)
+    ]
+
+
 def positions(consumer: Any) -> Mapping[Any, int | None]:  # noqa: ANN401 - Faust's consumer
     """Return how far it has read each place, as it knows without asking."""
     return dict(consumer._read_offset)  # noqa: SLF001 - as above
 
 
-async def _in_thread(thread: Any, question: Any) -> Any:  # noqa: ANN401 - Faust's thread, any coroutine
-    async with asyncio.timeout(_ANSWER_WITHIN):
+async def _in_thread(thread: Any, question: Any, *, within: float = _ANSWER_WITHIN) -> Any:  # noqa: ANN401 - Faust's thread, any coroutine
+    async with asyncio.timeout(within):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(question, thread.thread_loop))
 
 

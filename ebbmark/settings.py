@@ -145,6 +145,8 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
     """Of the workers' role, `…_worker`."""
     janitor_password: str = ""
     """Of the janitors' role, `…_janitor`."""
+    monitor_password: str = ""
+    """Of the role of PostgreSQL's exporter, `…_monitor`, which may read statistics alone."""
 
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):

@@ -193,7 +193,7 @@ def _translated(call: Callable[P, Awaitable[T]]) -> "Callable[P, CoroutineType[A
     @functools.wraps(call)
     async def translate(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            with metrics.STORE_SECONDS.labels(call.__name__).time():
+            with metrics.STORE_SECONDS.labels(call.__name__.strip("_")).time():
                 return await call(*args, **kwargs)
         except FileNotFoundError as exc:
             raise Missing("object-missing", "The object is not in the store.") from exc

@@ -325,6 +325,9 @@ async def _serve(settings: Settings) -> None:
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
         app = create_app(settings, ledger, S3Store(settings.store), eventlog, pool)
+        # What alerts are about begins at zero: Prometheus sees no rise of what was not there before.
+        metrics.UPLOADS_REFUSED.labels("storage-full")
+        metrics.HTTP_REQUESTS.labels("unrouted", "GET", "503")
         config = uvicorn.Config(
             app,
             host=settings.http.host,

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from typing import Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Literal
 
 from ebbmark.consumer import Consumer, Stopped, run_all
 from ebbmark.errors import Unavailable
@@ -47,21 +47,30 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         keeper = Consumer("dead-letters", settings.kafka, eventlog)
         keeper.consume(DEAD_LETTERS, Keeper(ledger).handle, asyncio.Semaphore(_LETTERS_AT_ONCE))
         leading = asyncio.Event()
-        tasks = [
-            asyncio.create_task(sweep_for_ever(settings, ledger, store, eventlog, candidacy, leading)),
-            asyncio.create_task(Rounds(settings, ledger, store).go_for_ever(leading)),
-        ]
-        for task in tasks:
-            task.add_done_callback(lambda _: stop.set())  # what goes by the clock never ends by itself
-        try:
+        sweeping = sweep_for_ever(settings, ledger, store, eventlog, candidacy, leading)
+        async with by_the_clock(stop, sweeping, Rounds(settings, ledger, store).go_for_ever(leading)):
             await run_all([consumer, keeper], stop)
-        finally:
-            ended = [task.exception() for task in tasks if task.done()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if ended:
-            raise Stopped("what the janitor does by the clock ended by itself") from ended[0]
+
+
+@asynccontextmanager
+async def by_the_clock(stop: asyncio.Event, *tasks: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Run the tasks beside the block, which they never outlive; one that ends by itself sets `stop`.
+
+    Raises:
+        Stopped: after the block, when one ended by itself.
+    """
+    running = [asyncio.create_task(task) for task in tasks]
+    for task in running:
+        task.add_done_callback(lambda _: stop.set())
+    try:
+        yield
+    finally:
+        ended = [task.exception() for task in running if task.done()]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    if ended:
+        raise Stopped("what the janitor does by the clock ended by itself") from ended[0]
 
 
 async def sweep_for_ever(  # noqa: PLR0917 - wiring
@@ -135,7 +144,8 @@ class Sweeper:
         outcome: Literal["ok", "unavailable", "failed"] = "ok"
         for name, step in self._steps.items():
             try:
-                await step()
+                with metrics.SWEEP_STEP_SECONDS.labels(name).time():
+                    await step()
             except Unavailable as exc:
                 outcome = "unavailable" if outcome == "ok" else outcome
                 log.warning("sweep step put off", step=name, code=exc.code)
@@ -156,4 +166,4 @@ class Sweeper:
             self._answering_since = now
         self._answered_at = now
         if now - self._answering_since >= self._lease:
-            await self._ledger.end_leases(strikes=strikes)
+            metrics.LEASES_ENDED.inc(await self._ledger.end_leases(strikes=strikes))

@@ -42,12 +42,13 @@ class Expirer:
             await self._ledger.proofs.note(order.job, listing, found)
         deleted = (await self._store.delete_prefix(job_prefix(order.job))).objects
         metrics.OBJECTS_DELETED.inc(deleted)
-        unannounced = await self._ledger.mark_expired(order.job, quiet=self._quiet)
-        if unannounced:
+        ended = await self._ledger.mark_expired(order.job, quiet=self._quiet)
+        if ended is not None:
             log.info("job expired", job=str(order.job), objects=deleted)
             await self._log.publish(JOBS, [JobExpired(job=order.job)])
             await self._ledger.expiry_announced(order.job)
             metrics.JOBS_EXPIRED.inc()
+            metrics.EXPIRY_SECONDS.observe(ended.after.total_seconds())
         elif deleted:
             log.warning("late objects deleted", job=str(order.job), objects=deleted)
 

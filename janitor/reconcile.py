@@ -54,6 +54,7 @@ async def give_up(
     rendered = [outcome for _, outcome in looked if outcome is not None]
     if rendered:
         await ledger.finish(rendered, ttl=ttl)
+        metrics.PHOTOS_FOUND_RENDERED.inc(len(rendered))
         log.info("photos found rendered", photos=len(rendered))
     abandoned = [each for each, outcome in looked if outcome is None]
     if not abandoned:

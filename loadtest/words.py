@@ -41,8 +41,9 @@ def markdown(found: dict[str, Any]) -> str:
 def _generator(found: dict[str, Any]) -> str:
     late = found["late"]
     return (
-        f"The generator took {found['generator_cores']:.2f} of a core; {late['part']:.1%} of uploads were "
-        f"sent more than 50 ms late (p99 {1000 * late['p99']:.0f} ms)."
+        f"The generator took {found['generator_cores']:.2f} of a core, at priority "
+        f"{found['generator_priority']}; {late['part']:.1%} of uploads were sent more than 50 ms late "
+        f"(p99 {1000 * late['p99']:.0f} ms)."
     )
 
 

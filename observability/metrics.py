@@ -5,6 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 _DEPENDENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 900, 3600)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_EXPIRY = (1, 5, 15, 60, 120, 125, 130, 150, 180, 240, 300, 600, 1800, 3600)
 
 # The door (ingest)
 
@@ -65,6 +66,19 @@ MESSAGE_RETRIES = Counter(
     "Handlers tried again because a dependency did not answer. Rising: /readyz names the dependency.",
     ["topic"],
 )
+MESSAGE_SECONDS = Histogram(
+    "ebbmark_message_seconds",
+    "Time a message was in hand, by topic, with every try. Slow in one topic: its consumer is, or what that "
+    "leans on; slow in all: PostgreSQL or Kafka.",
+    ["topic"],
+    buckets=_FAST,
+)
+SLOT_WAIT_SECONDS = Counter(
+    "ebbmark_slot_wait_seconds_total",
+    "Seconds in which a consumer had a message and no slot for it. Its rate near 1: all slots are always "
+    "taken; add workers.",
+    ["topic"],
+)
 MESSAGES_OPEN = Gauge(
     "ebbmark_messages_open",
     "Messages being handled. At zero while `ebbmark_consumer_lag` grows: the consumer is stuck, "
@@ -81,6 +95,12 @@ CONSUMER_LAG = Gauge(
     "ebbmark_consumer_lag",
     "Events in this process's partitions that are not done, by agent and topic. Growing for minutes: "
     "add workers; growing while nothing is handled: see the line `stuck` in its log.",
+    ["agent", "topic"],
+)
+CONSUMER_LAG_SECONDS = Gauge(
+    "ebbmark_consumer_lag_seconds",
+    "For how long the oldest of them has been in its log, at most, by agent and topic. Beyond the time a "
+    "photo may take: add workers; growing as fast as the clock: the consumer stands still, see its log.",
     ["agent", "topic"],
 )
 CONSUMER_BLIND = Gauge(
@@ -126,7 +146,9 @@ STEP_SECONDS = Histogram(
 )
 PIXELS = Counter(
     "ebbmark_rendered_pixels_total",
-    "Pixels of the originals that were rendered. Its rate a core is what a worker can do.",
+    "Pixels of originals (`in`) and results (`out`) of what was rendered. The rate of `in` a core is what a "
+    "worker can do; flat while photos wait: add workers.",
+    ["direction"],
 )
 BYTES = Counter(
     "ebbmark_rendered_bytes_total",
@@ -139,6 +161,30 @@ CHILDREN_BUSY = Gauge(
     "ebbmark_children_busy",
     "Children with a photo in hand. All of them, always, while lag grows: add workers.",
 )
+CHILDREN_BUSY_SECONDS = Counter(
+    "ebbmark_children_busy_seconds_total",
+    "Seconds that children had a photo in hand. Its rate over `ebbmark_children` is how busy they are: near "
+    "1 while lag grows, add workers.",
+)
+CHILDREN_WAIT_SECONDS = Counter(
+    "ebbmark_children_wait_seconds_total",
+    "Seconds that photos in hand waited for a child. Its rate is how many wait: above `ebbmark_children` for "
+    "long, lower EBBMARK_WORKER_SLOTS or add cores.",
+)
+CHILDREN_CPU_SECONDS = Counter(
+    "ebbmark_children_cpu_seconds_total",
+    "CPU time of children for what they rendered. Far below their busy seconds: too few cores for them.",
+)
+CHILDREN_STARTED = Counter(
+    "ebbmark_children_started_total",
+    "Children that rendered their first photo; each ends after EBBMARK_WORKER_CHILD_PHOTOS. Above a few a "
+    "minute: see which are lost.",
+)
+POOLS_STARTED = Counter(
+    "ebbmark_pools_started_total",
+    "Pools of children: one for each worker, and one for each that broke. Rising: something kills children "
+    "that wait, or their fork server; see the kernel's log for memory.",
+)
 PHOTOS_RENDERED = Counter(
     "ebbmark_photos_rendered_total", "Results stored and reported, repeated ones included."
 )
@@ -146,6 +192,12 @@ PHOTOS_FAILED = Counter(
     "ebbmark_photos_failed_total",
     "Photos reported as failed, by code. `poison`: keep the original and find out.",
     ["code"],
+)
+PHOTOS_RELEASED = Counter(
+    "ebbmark_photos_released_total",
+    "Photos given back to be tried again: their `child` was lost, a `dependency` did not answer, or their "
+    "worker was told to `stop`. Rising: the children lost, or /readyz, say why.",
+    ["reason"],
 )
 CLAIMS_REFUSED = Counter(
     "ebbmark_claims_refused_total",
@@ -179,6 +231,17 @@ LEDGER_SECONDS = Histogram(
 LEDGER_FAULTS = Counter(
     "ebbmark_ledger_faults_total", "Statements the database did not answer. Rising: it is down or overloaded."
 )
+LEDGER_CONNECTIONS = Gauge(
+    "ebbmark_ledger_connections",
+    "Connections of a process to the database, `busy` and `idle`. All busy, always: raise "
+    "EBBMARK_LEDGER_CONNECTIONS, as far as max_connections allows.",
+    ["state"],
+)
+LEDGER_WAITING = Gauge(
+    "ebbmark_ledger_waiting",
+    "Statements of a process that wait for a connection. Above zero for long: the database is slow, or see "
+    "`ebbmark_ledger_connections`.",
+)
 STORE_SECONDS = Histogram(
     "ebbmark_store_seconds",
     "Time of one call of the object store, by call. Slow `put`: see its disks; slow `get`: the network.",
@@ -187,6 +250,18 @@ STORE_SECONDS = Histogram(
 )
 STORE_FAULTS = Counter(
     "ebbmark_store_faults_total", "Calls the object store did not answer. Rising: it is down or overloaded."
+)
+
+PUBLISH_SECONDS = Histogram(
+    "ebbmark_publish_seconds",
+    "Time until Kafka has acknowledged events that were published together, by topic. Slow in all: its "
+    "disks are, or a replica lags.",
+    ["topic"],
+    buckets=_DEPENDENCY,
+)
+PUBLISH_FAULTS = Counter(
+    "ebbmark_publish_faults_total",
+    "Publications that Kafka did not acknowledge. Rising: it is down or overloaded.",
 )
 
 # Traces
@@ -249,6 +324,23 @@ SWEEPS = Counter(
     "Sweeps by outcome. No `ok` for a minute: nothing is repaired or deleted.",
     ["outcome"],
 )
+SWEEP_STEP_SECONDS = Histogram(
+    "ebbmark_janitor_step_seconds",
+    "Time of each step of a sweep. One that takes longer than EBBMARK_JANITOR_SWEEP holds up the others: see "
+    "what it leans on.",
+    ["step"],
+    buckets=_FAST,
+)
+LEASES_ENDED = Counter(
+    "ebbmark_leases_ended_total",
+    "Photos taken back from workers that did not renew their lease. Rising: workers die, or are cut off from "
+    "the database.",
+)
+PHOTOS_FOUND_RENDERED = Counter(
+    "ebbmark_photos_found_rendered_total",
+    "Photos out of strikes or time that had a result all the same. Rising: statuses are lost, or no "
+    "projector runs.",
+)
 PHOTOS_REDISPATCHED = Counter(
     "ebbmark_photos_redispatched_total",
     "Photos dispatched again since nobody claimed them, or for a retry. Rising without faults: add workers.",
@@ -262,6 +354,12 @@ EXPIRY_OVERDUE = Gauge(
     "ebbmark_expiry_overdue_seconds",
     "For how long beyond its grace an expired job still has bytes in the store, in the leading janitor. "
     "Above 5 minutes: the janitor or the store is stuck.",
+)
+EXPIRY_SECONDS = Histogram(
+    "ebbmark_expiry_seconds",
+    "Time from the death of a job's links to its last object gone: EBBMARK_JOB_GRACE and a moment, without "
+    "the grace when its owner deleted it. Beyond 5 minutes: the janitor or the store is behind.",
+    buckets=_EXPIRY,
 )
 JOBS_EXPIRED = Counter("ebbmark_jobs_expired_total", "Jobs whose every object is deleted.")
 OBJECTS_DELETED = Counter("ebbmark_objects_deleted_total", "Objects deleted from the store.")

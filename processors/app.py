@@ -14,7 +14,7 @@ from ebbmark.settings import Settings, Worker
 from ebbmark.store import S3Store
 from ebbmark.topics import BULK, EXPRESS, NOTIFICATIONS, STATUSES, UPLOADS
 from observability import exporter, tracing
-from processors.courier import Courier
+from processors.courier import Courier, Names
 from processors.lanes import Lanes
 from processors.notifier import Notifier
 from processors.planner import Planner
@@ -60,7 +60,8 @@ async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) 
             elif name == "projector":
                 add_projector(consumers[-1], ledger, eventlog, settings)
             elif name == "notifier":
-                add_notifier(consumers[-1], ledger, settings)
+                names = await stack.enter_async_context(Names())
+                add_notifier(consumers[-1], ledger, names, settings)
         await run_all(consumers, stop)
 
 
@@ -95,9 +96,9 @@ def add_projector(consumer: Consumer, ledger: Ledger, eventlog: EventLog, settin
     consumer.consume(STATUSES, projector.handle, asyncio.Semaphore(_PROJECTOR_SLOTS))
 
 
-def add_notifier(consumer: Consumer, ledger: Ledger, settings: Settings) -> None:
+def add_notifier(consumer: Consumer, ledger: Ledger, names: Names, settings: Settings) -> None:
     """Notifications → receivers, the ledger."""
-    notifier = Notifier(ledger.deliveries, Courier(settings.webhook), settings.webhook)
+    notifier = Notifier(ledger.deliveries, Courier(settings.webhook, names), settings.webhook)
     consumer.consume(NOTIFICATIONS, notifier.handle, asyncio.Semaphore(_NOTIFIER_SLOTS))
 
 

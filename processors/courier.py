@@ -9,11 +9,11 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
+from typing import Self
 
+import aiodns
 import httpx
 from msgspec import Struct
 
@@ -38,8 +38,6 @@ OUTCOMES: Mapping[str, str] = MappingProxyType(
 )
 """What can come of an attempt."""
 
-_LOOKUPS = 8
-
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -55,17 +53,31 @@ class Busy(Exception):
 
 
 class Names:
-    """The system's resolver, in threads of its own: a name that takes for ever holds up no other work."""
+    """A resolver without threads: names whose servers never answer, however many, hold up no other."""
 
-    def __init__(self) -> None:
-        """Start threads as they are needed."""
-        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="names")
+    def __init__(self, make: Callable[[], aiodns.DNSResolver] = aiodns.DNSResolver) -> None:
+        """`make` is called in the loop, at the first name; by default it does as `resolv.conf` says."""
+        self._make = make
+        self._resolver: aiodns.DNSResolver | None = None
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Return the addresses of a host, best first; raises `OSError` when there is none."""
-        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+        self._resolver = self._resolver or self._make()
+        try:
+            found = await self._resolver.getaddrinfo(host, port=port, type=socket.SOCK_STREAM)
+        except aiodns.error.DNSError as exc:
+            raise OSError(*exc.args) from exc
+        return list(dict.fromkeys(node.addr[0].decode() for node in found.nodes))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What is still asked would be answered to a loop that is no more.
+        if self._resolver is not None:
+            await self._resolver.close()
 
 
 class Courier:

@@ -120,10 +120,12 @@ class Renderer:
         except ChildLost as exc:
             tracing.failed(f"child-lost-{exc.reason}")
             log.warning("child lost", job=str(claim.job), n=claim.n, reason=exc.reason, strikes=claim.strikes)
+            metrics.PHOTOS_RELEASED.labels("child").inc()
             await self._release(claim, strikes=1, wait=timedelta(seconds=2**claim.strikes))
         except Unavailable as exc:
             tracing.failed(exc.code)
             log.warning("photo released", job=str(claim.job), n=claim.n, code=exc.code)
+            metrics.PHOTOS_RELEASED.labels("dependency").inc()
             await self._release(claim, strikes=-1, wait=_INFRASTRUCTURE_WAIT)
         except PoolLost as exc:
             await self._give_back(claim)
@@ -206,6 +208,7 @@ class Renderer:
 
     async def _give_back(self, claim: Claim) -> None:
         """Nothing speaks against the photo: it costs no strike, and goes to whoever is next."""
+        metrics.PHOTOS_RELEASED.labels("stop").inc()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
                 await self._release(claim, strikes=-1, wait=timedelta(0))
@@ -219,7 +222,8 @@ def _count(rendered: Rendered, original: int) -> None:
     metrics.PHOTOS_RENDERED.inc()
     metrics.BYTES.labels("in").inc(original)
     metrics.BYTES.labels("out").inc(len(rendered.data))
-    metrics.PIXELS.inc(rendered.pixels)
+    metrics.PIXELS.labels("in").inc(rendered.pixels)
+    metrics.PIXELS.labels("out").inc(rendered.width * rendered.height)
     for step, seconds in rendered.steps:
         metrics.STEP_SECONDS.labels(step).observe(seconds, tracing.exemplar())
 

@@ -13,10 +13,10 @@ import playwright.async_api
 import pytest
 import pytest_asyncio
 
-from devstack import prometheus
+from devstack import exporters, prometheus
 from devstack.halt import Halt
 from devstack.process import DevstackError
-from devstack.supervisor import Stack
+from devstack.supervisor import SERVERS, Stack
 from ebbmark.eventlog import create_topics
 from ebbmark.ledger.postgres import migrate
 from ebbmark.settings import Kafka, Ledger, Settings, Store
@@ -81,10 +81,10 @@ def promtool() -> str:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Kafka, Postgres and the object store; what a test stops it starts again."""
+    """Kafka, Postgres and the store, and what exporters there are; what a test stops it starts again."""
     if request.config.getoption("--servers") != "own":
         pytest.skip("needs servers of its own")
-    running = Stack(tmp_path_factory.mktemp("stack"))
+    running = Stack(tmp_path_factory.mktemp("stack"), services=(*SERVERS, *exporters.present()))
     try:
         running.start()
     except DevstackError as exc:
@@ -162,8 +162,14 @@ def running_system(stack: Stack, system_settings: Settings) -> Iterator[system.S
 
 
 @pytest.fixture(scope="module")
+def load_port() -> int:
+    """Where `watched` looks for the load generator of this module."""
+    return system.free_port()
+
+
+@pytest.fixture(scope="module")
 def watched(
-    running_system: system.System, tmp_path_factory: pytest.TempPathFactory
+    running_system: system.System, load_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
     """A Prometheus that scrapes the running system, started as the local stack starts it."""
     program = prometheus.binary()
@@ -171,13 +177,17 @@ def watched(
         missing("prometheus is not installed")
     stack = running_system.stack
     ports = {"prometheus": stack.choose_ports(["watch"])["watch"]}
+    config = tmp_path_factory.mktemp("config") / "prometheus"
+    shutil.copytree(ROOT / "observability" / "prometheus", config)
+    told = (config / "prometheus.yml").read_text("utf-8")
+    (config / "prometheus.yml").write_text(told.replace(":9646", f":{load_port}"), "utf-8")
     server = prometheus.prepare(
         stack.data / "prometheus",
         tmp_path_factory.mktemp("prometheus") / "prometheus.log",
         ports,
         Halt(),
         program=program,
-        config=ROOT / "observability" / "prometheus" / "prometheus.yml",
+        config=config / "prometheus.yml",
     )
     server.start()
     try:

@@ -181,6 +181,13 @@ class Completion(Struct, frozen=True, kw_only=True):
     awaited: bool = False
 
 
+class Ended(Struct, frozen=True):
+    """A job whose prefix was seen empty."""
+
+    after: timedelta
+    """For how long its links had been dead then, the first time."""
+
+
 class Abandoned(Struct, frozen=True, kw_only=True):
     """A photo to be given up without any worker saying so; `code` is one of `GIVEN_UP`."""
 
@@ -433,8 +440,11 @@ class Ledger(ABC):
         """Note that orders for these are in the log: due again after `stale`, twice as long each time."""
 
     @abstractmethod
-    async def end_leases(self, *, strikes: int) -> None:
-        """Take back what is leased to nobody alive, to be due after a wait that grows with its strikes."""
+    async def end_leases(self, *, strikes: int) -> int:
+        """Take back what is leased to nobody alive, to be due after a wait that grows with its strikes.
+
+        Returns how many photos.
+        """
 
     @abstractmethod
     async def given_up(self, *, strikes: int) -> Sequence[Abandoned]:
@@ -456,11 +466,11 @@ class Ledger(ABC):
         """Return for how long the longest ended job still has its bytes; zero when none has."""
 
     @abstractmethod
-    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
+    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> Ended | None:
         """Note that the job's prefix lists empty, and forget its names, token, recipe and codes' details.
 
-        The second call, at least `quiet` after the first, marks it verified. Returns whether
-        JobExpired is still to be published.
+        The second call, at least `quiet` after the first, marks it verified. Returns how the job ended
+        while JobExpired is still to be published.
         """
 
     @abstractmethod

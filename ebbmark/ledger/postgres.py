@@ -26,6 +26,7 @@ from ebbmark.ledger import (
     Candidacy,
     Claim,
     Completion,
+    Ended,
     Hearing,
     JobRow,
     Ledger,
@@ -151,12 +152,21 @@ class PostgresLedger(Ledger):
 
     async def __aenter__(self) -> Self:
         await self._pool.open(wait=False)
+        for state, kind in (("busy", 0), ("idle", 1)):
+            metrics.LEDGER_CONNECTIONS.labels(state).set_function(lambda kind=kind: self._connections()[kind])
+        metrics.LEDGER_WAITING.set_function(lambda: self._pool.get_stats().get("requests_waiting", 0))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pool.close()
+
+    def _connections(self) -> tuple[int, int]:
+        """Return how many are in use, and how many are not."""
+        now = self._pool.get_stats()
+        idle = now.get("pool_available", 0)
+        return now.get("pool_size", 0) - idle, idle
 
     async def _run(self, name: str, /, **parameters: object) -> list[Row]:
         try:
@@ -405,8 +415,8 @@ class PostgresLedger(Ledger):
     async def dispatched(self, orders: Sequence[Wanted], *, stale: timedelta) -> None:
         await self._run("dispatched", **_columns(orders, Wanted), stale=stale)
 
-    async def end_leases(self, *, strikes: int) -> None:
-        await self._run("end_leases", strikes=strikes)
+    async def end_leases(self, *, strikes: int) -> int:
+        return (await self._run("end_leases", strikes=strikes))[0]["rows"]
 
     async def given_up(self, *, strikes: int) -> Sequence[Abandoned]:
         return [_as(Abandoned, row) for row in await self._run("given_up", strikes=strikes)]
@@ -424,9 +434,9 @@ class PostgresLedger(Ledger):
     async def expiry_overdue(self) -> timedelta:
         return (await self._run("expiry_overdue"))[0]["overdue"]
 
-    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
+    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> Ended | None:
         rows = await self._run("mark_expired", id=job, quiet=quiet, channel=self._channel)
-        return bool(rows and rows[0]["unannounced"])
+        return Ended(rows[0]["after"]) if rows and rows[0]["unannounced"] else None
 
     async def expiry_announced(self, job: UUID) -> None:
         await self._run("expiry_announced", id=job)

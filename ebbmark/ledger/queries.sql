@@ -424,7 +424,8 @@ select now() - least(
 ) as overdue;
 
 -- name: mark_expired
--- What is left of a job is ids, counts and times. Says whether its end is still to be announced.
+-- What is left of a job is ids, counts and times. Says whether its end is still to be announced, and how
+-- long after its links the last object went.
 with marked as (
   update jobs set
     state = 'expired',
@@ -435,13 +436,14 @@ with marked as (
     token_hash = null, recipe = null, logo_sha256 = null, idempotency_hash = null,
     sealed_token = null, fingerprint = null, version = version + 1
   where id = %(id)s and state in ('expiring', 'expired') and verified_at is null
-  returning id, expired_at = now() as first, not expiry_announced as unannounced
+  returning id, expired_at = now() as first, not expiry_announced as unannounced,
+    expired_at - coalesce(expires_at, expired_at) as after
 ), nameless as (
   -- Without a dispatch_at they also leave the index that the reconciler reads.
   update photos set name = null, detail = null, sha256 = '', dispatch_at = null, lease_until = null
   from marked where photos.job = marked.id and marked.first
 )
-select first, unannounced, pg_notify(%(channel)s, id::text) from marked;
+select first, unannounced, after, pg_notify(%(channel)s, id::text) from marked;
 
 -- name: expiry_announced
 -- JobExpired is in the log.

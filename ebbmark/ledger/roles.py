@@ -38,9 +38,12 @@ RIGHTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """What each service may do, by table."""
 
+MONITOR = "monitor"
+"""Of PostgreSQL's exporter: it sees how the server fares, and no table."""
+
 
 def role(settings: LedgerSettings, service: str) -> str:
-    """Return the name of the service's role."""
+    """Return the name of the role of a service, or of the monitor."""
     return f"{settings.schema}_{service}"
 
 
@@ -53,15 +56,24 @@ def grant(connection: psycopg.Connection, settings: LedgerSettings) -> None:
         password: str = getattr(settings, f"{service}_password")
         if not password:
             continue
-        name = role(settings, service)
-        # Only its digest travels, as statements may end in the server's log.
-        digest = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
-        known = connection.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone()
-        made = sql.SQL("alter role {} login password {}" if known else "create role {} login password {}")
-        connection.execute(made.format(sql.Identifier(name), sql.Literal(digest.decode())))
-        scope = {"schema": sql.Identifier(settings.schema), "role": sql.Identifier(name)}
+        scope = {
+            "schema": sql.Identifier(settings.schema),
+            "role": _login(connection, role(settings, service), password),
+        }
         connection.execute(sql.SQL("revoke all on all tables in schema {schema} from {role}").format(**scope))
         connection.execute(sql.SQL("grant usage on schema {schema} to {role}").format(**scope))
         for table, what in rights.items():
             given = sql.SQL(f"grant {what} on {{schema}}.{{table}} to {{role}}")  # pyright: ignore[reportArgumentType] - our own words
             connection.execute(given.format(**scope, table=sql.Identifier(table)))
+    if settings.monitor_password:
+        monitor = _login(connection, role(settings, MONITOR), settings.monitor_password)
+        connection.execute(sql.SQL("grant pg_monitor to {}").format(monitor))
+
+
+def _login(connection: psycopg.Connection, name: str, password: str) -> sql.Identifier:
+    # Only its digest travels, as statements may end in the server's log.
+    digest = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+    known = connection.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone()
+    made = sql.SQL("alter role {} login password {}" if known else "create role {} login password {}")
+    connection.execute(made.format(sql.Identifier(name), sql.Literal(digest.decode())))
+    return sql.Identifier(name)

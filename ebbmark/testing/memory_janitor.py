@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from ebbmark.errors import Unavailable
-from ebbmark.ledger import Abandoned, Candidacy, Completion, Wanted
+from ebbmark.ledger import Abandoned, Candidacy, Completion, Ended, Wanted
 from ebbmark.states import TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_rows import DYING, ENDED, FILLING, WAITING, as_, completion, past, unleased
 from ebbmark.testing.memory_tables import Tables
@@ -47,14 +47,15 @@ class MemoryJanitor(Tables):
             photo.dispatch_at = now + stale * 2 ** min(photo.dispatches, 6)
             photo.dispatches = min(photo.dispatches + 1, 10)
 
-    async def end_leases(self, *, strikes: int) -> None:
+    async def end_leases(self, *, strikes: int) -> int:
         now = self._answer()
-        for _, photo in self._photos():
-            if unleased(photo, now) and photo.strikes < strikes:
-                photo.state = PhotoState.RETRYING
-                photo.lease_until = photo.claimant = None
-                jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards no secret
-                photo.dispatch_at = now + timedelta(seconds=2**photo.strikes * jitter)
+        lost = [photo for _, photo in self._photos() if unleased(photo, now) and photo.strikes < strikes]
+        for photo in lost:
+            photo.state = PhotoState.RETRYING
+            photo.lease_until = photo.claimant = None
+            jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards no secret
+            photo.dispatch_at = now + timedelta(seconds=2**photo.strikes * jitter)
+        return len(lost)
 
     async def given_up(self, *, strikes: int) -> Sequence[Abandoned]:
         now = self._answer()
@@ -103,11 +104,11 @@ class MemoryJanitor(Tables):
         ended = (row.expires_at for row in self._jobs.values() if row.state in ENDED and row.expires_at)
         return max(timedelta(0), timedelta(0), *(now - moment for moment in ended))
 
-    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> bool:
+    async def mark_expired(self, job: UUID, *, quiet: timedelta) -> Ended | None:
         now = self._answer()
         row = self._jobs.get(job)
         if row is None or row.state not in DYING or row.verified_at is not None:
-            return False
+            return None
         if row.expired_at is not None and row.expired_at <= now - quiet:
             row.verified_at = now
         row.state = JobState.EXPIRED
@@ -120,7 +121,7 @@ class MemoryJanitor(Tables):
             photo.name = photo.detail = photo.dispatch_at = photo.lease_until = None
             photo.sha256 = b""
         self._changed(row)
-        return not row.expiry_announced
+        return None if row.expiry_announced else Ended(row.expired_at - (row.expires_at or row.expired_at))
 
     async def expiry_announced(self, job: UUID) -> None:
         self._answer()

@@ -4,11 +4,18 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from observability.dashboards import door, overview, pipeline, workers
+from observability.dashboards import door, load, machine, overview, pipeline, workers
 from observability.dashboards.panels import Page
 
 FOLDER = Path(__file__).parents[1] / "grafana" / "dashboards"
-PAGES: tuple[Page, ...] = (overview.PAGE, pipeline.PAGE, workers.PAGE, door.PAGE)
+PAGES: tuple[Page, ...] = (
+    overview.PAGE,
+    pipeline.PAGE,
+    workers.PAGE,
+    door.PAGE,
+    load.PAGE,
+    machine.PAGE,
+)
 
 
 def written(page: Page) -> str:

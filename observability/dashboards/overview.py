@@ -97,6 +97,32 @@ PAGE = Page(
             ],
         ),
         (
+            "Backlog",
+            [
+                Panel(
+                    title="Oldest event that waits, by group",
+                    description="How long it is there. A renderer rising: add workers; another: its log.",
+                    unit="s",
+                    limits=Limits(30, 300),
+                    queries=[Query("max by (agent) (ebbmark_consumer_lag_seconds)", "{{agent}}")],
+                ),
+                Panel(
+                    title="Events that wait, by group",
+                    description="Or are in hand. Growing in the renderers: more comes; add workers.",
+                    unit="short",
+                    limits=Limits(1000, 10_000),
+                    queries=[Query("sum by (agent) (ebbmark_consumer_lag)", "{{agent}}")],
+                ),
+                Panel(
+                    title="Wait for a worker, by lane",
+                    description="19 of 20. `express` stays low while `bulk` is full; else: add workers.",
+                    unit="s",
+                    limits=Limits(alarm=30),
+                    queries=[Query(quantile(0.95, "ebbmark_queue_seconds", "lane"), "{{lane}}")],
+                ),
+            ],
+        ),
+        (
             "Errors and ends",
             [
                 Panel(
@@ -120,6 +146,13 @@ PAGE = Page(
                         Query(rate("ebbmark_jobs_completed_total"), "completed"),
                         Query(rate("ebbmark_jobs_expired_total"), "deleted"),
                     ],
+                ),
+                Panel(
+                    title="Links dead → objects gone",
+                    description="19 of 20 jobs: grace and a moment. Beyond 5 min: the janitor is behind.",
+                    unit="s",
+                    limits=Limits(180, 300),
+                    queries=[Query(quantile(0.95, "ebbmark_expiry_seconds"), "19 of 20 within")],
                 ),
                 Panel(
                     title="In the bucket",

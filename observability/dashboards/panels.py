@@ -125,9 +125,11 @@ def rate(metric: str, by: str = "") -> str:
 
 
 def quantile(q: float, histogram: str, by: str = "") -> str:
-    """Return a quantile of a histogram over all processes, by the given labels."""
+    """Return a quantile of a histogram, or of a selection of it, over all processes, by the given labels."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({q}, sum by ({labels}) (rate({histogram}_bucket[$__rate_interval])))"
+    name, brace, selector = histogram.partition("{")
+    buckets = f"{name}_bucket{brace}{selector}"
+    return f"histogram_quantile({q}, sum by ({labels}) (rate({buckets}[$__rate_interval])))"
 
 
 def mean(histogram: str, by: str) -> str:

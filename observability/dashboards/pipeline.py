@@ -44,6 +44,37 @@ PAGE = Page(
             ],
         ),
         (
+            "Lag of each topic",
+            [
+                Panel(
+                    title="Oldest event, by topic",
+                    description="How long it is there, at most. As fast as the clock: nobody takes any.",
+                    unit="s",
+                    limits=Limits(30, 300),
+                    queries=[Query("max by (topic) (ebbmark_consumer_lag_seconds)", "{{topic}}")],
+                ),
+                Panel(
+                    title="Events, by topic",
+                    description="Not done yet. The first topic that grows names the stage that is too slow.",
+                    unit="short",
+                    limits=Limits(1000, 10_000),
+                    queries=[Query("sum by (topic) (ebbmark_consumer_lag)", "{{topic}}")],
+                ),
+                Panel(
+                    title="All slots taken, by topic",
+                    description="Share of the time in which an event waited for one. 1: that stage is full.",
+                    unit="percentunit",
+                    limits=Limits(0.9),
+                    queries=[
+                        Query(
+                            "max by (topic) (rate(ebbmark_slot_wait_seconds_total[$__rate_interval]))",
+                            "{{topic}}",
+                        )
+                    ],
+                ),
+            ],
+        ),
+        (
             "Messages",
             [
                 Panel(
@@ -51,8 +82,16 @@ PAGE = Page(
                     description="A photo is a message in three topics: the lines lie close together.",
                     unit="ops",
                     queries=[
-                        Query(rate("ebbmark_messages_total", "topic, outcome"), "{{topic}}, {{outcome}}")
+                        Query(rate("ebbmark_messages_total{outcome='handled'}", "topic"), "{{topic}}"),
+                        Query(rate("ebbmark_messages_total{outcome='dead'}"), "given up"),
                     ],
+                ),
+                Panel(
+                    title="Time in hand, by topic",
+                    description="19 of 20, all tries. Slow in one: that consumer is; in all: the ledger.",
+                    unit="s",
+                    limits=Limits(1, 10),
+                    queries=[Query(quantile(0.95, "ebbmark_message_seconds", "topic"), "{{topic}}")],
                 ),
                 Panel(
                     title="In hand, by topic",
@@ -73,11 +112,16 @@ PAGE = Page(
             "Second chances",
             [
                 Panel(
-                    title="Dispatched again, refused, given up",
+                    title="Sent round again, refused, given up",
                     description="Refusals are harmless repeats. Redispatch without faults: add workers.",
                     unit="ops",
                     queries=[
                         Query(rate("ebbmark_photos_redispatched_total"), "dispatched again"),
+                        Query(rate("ebbmark_leases_ended_total"), "taken back"),
+                        Query(rate("ebbmark_photos_found_rendered_total"), "found rendered"),
+                        Query(
+                            or_zero(rate("ebbmark_photos_released_total", "reason")), "released, {{reason}}"
+                        ),
                         Query(rate("ebbmark_claims_refused_total"), "claims refused"),
                         Query(or_zero(rate("ebbmark_photos_given_up_total")), "given up"),
                     ],
@@ -89,10 +133,30 @@ PAGE = Page(
                     queries=[Query(or_zero(rate("ebbmark_dead_letters_total", "reason")), "{{reason}}")],
                 ),
                 Panel(
+                    title="Oldest dead letter",
+                    description="For how long it has been open. Beyond an hour: nobody looks at them.",
+                    unit="s",
+                    limits=Limits(600, 3600),
+                    queries=[Query("max(ebbmark_dead_letter_age_seconds)", "oldest")],
+                ),
+            ],
+        ),
+        (
+            "The janitor",
+            [
+                Panel(
                     title="Sweeps of the janitor",
                     description="No `ok` for a minute: nothing is repaired or deleted.",
                     unit="ops",
                     queries=[Query(rate("ebbmark_janitor_sweeps_total", "outcome"), "{{outcome}}")],
+                ),
+                Panel(
+                    title="Steps of a sweep",
+                    description="Mean time of each. Together beyond two seconds: sweeps come late.",
+                    unit="s",
+                    stacked=True,
+                    limits=Limits(2, 10),
+                    queries=[Query(mean("ebbmark_janitor_step_seconds", "step"), "{{step}}")],
                 ),
             ],
         ),

@@ -2,6 +2,8 @@
 
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
+_OURS = "{job=~'ingest|worker|janitor'}"
+
 PAGE = Page(
     uid="ebbmark-workers",
     title="Ebbmark / Workers",
@@ -12,11 +14,27 @@ PAGE = Page(
             [
                 Panel(
                     title="Children busy, by process",
-                    description="1 for long while lag grows: add workers. 0 while lag grows: see the log.",
+                    description="Of the time. 1 for long while lag grows: add workers; 0 then: see the log.",
                     unit="percentunit",
                     limits=Limits(0.9),
                     queries=[
-                        Query("ebbmark_children_busy / (ebbmark_children > 0)", "{{process}}"),
+                        Query(
+                            rate("ebbmark_children_busy_seconds_total", "process")
+                            + " / sum by (process) (ebbmark_children > 0)",
+                            "{{process}}",
+                        ),
+                    ],
+                ),
+                Panel(
+                    title="Photos waiting for a child",
+                    description="On average. Above the children for long: workers hold more than they do.",
+                    unit="short",
+                    limits=Limits(8, 32),
+                    queries=[
+                        Query(
+                            rate("ebbmark_children_wait_seconds_total{job='worker'}", "process"),
+                            "{{process}}",
+                        )
                     ],
                 ),
                 Panel(
@@ -26,7 +44,7 @@ PAGE = Page(
                     limits=Limits(0.8, 1),
                     queries=[
                         Query(
-                            "sum by (process) (rate(process_cpu_seconds_total[$__rate_interval]))",
+                            rate(f"process_cpu_seconds_total{_OURS}", "process"),
                             "{{process}}",
                         )
                     ],
@@ -35,7 +53,9 @@ PAGE = Page(
                     title="Memory, by process",
                     description="Resident. Growing without end: a leak; restart it and tell us.",
                     unit="bytes",
-                    queries=[Query("sum by (process) (process_resident_memory_bytes)", "{{process}}")],
+                    queries=[
+                        Query(f"sum by (process) (process_resident_memory_bytes{_OURS})", "{{process}}")
+                    ],
                 ),
             ],
         ),
@@ -44,9 +64,9 @@ PAGE = Page(
             [
                 Panel(
                     title="Pixels a second",
-                    description="Of originals. What a core can do; flat while photos wait: all are busy.",
+                    description="`in`: originals. What a core can do; flat while photos wait: all are busy.",
                     unit="short",
-                    queries=[Query(rate("ebbmark_rendered_pixels_total"), "pixels")],
+                    queries=[Query(rate("ebbmark_rendered_pixels_total", "direction"), "{{direction}}")],
                 ),
                 Panel(
                     title="Bytes a second",
@@ -55,11 +75,59 @@ PAGE = Page(
                     queries=[Query(rate("ebbmark_rendered_bytes_total", "direction"), "{{direction}}")],
                 ),
                 Panel(
+                    title="CPU of children for a busy second",
+                    description="Near 1: they have a core each. Far below while busy: too few cores.",
+                    unit="percentunit",
+                    limits=Limits(least=0.2),
+                    queries=[
+                        Query(
+                            rate("ebbmark_children_cpu_seconds_total")
+                            + " / "
+                            + rate("ebbmark_children_busy_seconds_total"),
+                            "CPU",
+                        )
+                    ],
+                ),
+            ],
+        ),
+        (
+            "Restarts",
+            [
+                Panel(
                     title="Children lost, by reason",
                     description="`died`: memory or a hostile file; `timeout`: too large a photo.",
                     unit="ops",
                     limits=Limits(0.01, 0.1),
                     queries=[Query(or_zero(rate("ebbmark_children_lost_total", "reason")), "{{reason}}")],
+                ),
+                Panel(
+                    title="Children and pools begun",
+                    description="A child ends after 500 photos. Pools rising: who waits is killed.",
+                    unit="ops",
+                    limits=Limits(0.1, 1),
+                    queries=[
+                        Query(rate("ebbmark_children_started_total"), "children"),
+                        Query(rate("ebbmark_pools_started_total"), "pools"),
+                    ],
+                ),
+                Panel(
+                    title="Processes begun anew",
+                    description="In the last half hour. More than one each: see the end of its log.",
+                    unit="short",
+                    limits=Limits(2, 5),
+                    queries=[
+                        Query(
+                            f"sum by (process) (changes(process_start_time_seconds{_OURS}[30m]))",
+                            "{{process}}",
+                        )
+                    ],
+                ),
+                Panel(
+                    title="Consumers found stuck",
+                    description="Their process ends with it, and is begun anew. Often: look at the brokers.",
+                    unit="ops",
+                    limits=Limits(0.001, 0.01),
+                    queries=[Query(or_zero(rate("ebbmark_consumer_stalls_total", "agent")), "{{agent}}")],
                 ),
             ],
         ),
@@ -86,13 +154,23 @@ PAGE = Page(
                     queries=[Query(quantile(0.95, "ebbmark_store_seconds", "call"), "{{call}}")],
                 ),
                 Panel(
+                    title="Connections to the database",
+                    description="All busy, and statements wait: raise EBBMARK_LEDGER_CONNECTIONS.",
+                    unit="short",
+                    queries=[
+                        Query("sum by (state) (ebbmark_ledger_connections)", "{{state}}"),
+                        Query("sum(ebbmark_ledger_waiting)", "statements waiting"),
+                    ],
+                ),
+                Panel(
                     title="Not answered",
-                    description="Statements and calls that got no answer. Rising: it is down or overloaded.",
+                    description="Statements, calls, events. Rising: it is down or overloaded.",
                     unit="ops",
                     limits=Limits(0.01, 0.1),
                     queries=[
                         Query(rate("ebbmark_ledger_faults_total"), "ledger"),
                         Query(rate("ebbmark_store_faults_total"), "store"),
+                        Query(rate("ebbmark_publish_faults_total"), "log"),
                     ],
                 ),
             ],

@@ -162,6 +162,7 @@ def wipe(arena: Arena, rng: Random, *names: str) -> None:
     terminate(arena, rng, *names)
     arena.witness_announcements()
     arena.wiped += 1
+    arena.said |= {name: _log(arena, name).stat().st_size for name in arena.system.processes}
     messages.wipe(arena.direct.kafka)
 
 
@@ -297,17 +298,27 @@ def replaced(arena: Arena, *names: str) -> bool:
     return False
 
 
+def anew(arena: Arena) -> bool:
+    """Somebody who reads topics has seen that they were made anew."""
+    return any(b"topics made anew" in line for name in arena.said for line in _said(arena, name))
+
+
 def astray(arena: Arena, name: str) -> bool:
     """It has said something, since its start with that clock, that it dates hours ago or hence."""
+    for line in _said(arena, name):
+        with suppress(TypeError, KeyError, ValueError):  # what libraries say is no JSON
+            said = datetime.fromisoformat(json.loads(line)["timestamp"])
+            if abs(said - datetime.now(UTC)) > timedelta(hours=1):
+                return True
+    return False
+
+
+def _said(arena: Arena, name: str) -> list[bytes]:
+    """Return the lines of its log since the last fault that counts by them."""
     log = _log(arena, name)
     with log.open("rb") as lines:
         lines.seek(min(arena.said.get(name, 0), log.stat().st_size))
-        for line in lines:
-            with suppress(TypeError, KeyError, ValueError):  # what libraries say is no JSON
-                said = datetime.fromisoformat(json.loads(line)["timestamp"])
-                if abs(said - datetime.now(UTC)) > timedelta(hours=1):
-                    return True
-    return False
+        return list(lines)
 
 
 def _log(arena: Arena, name: str) -> Path:

@@ -63,7 +63,7 @@ class Arena:
     killed: dict[str, int] = field(default_factory=dict)
     """The rendering child of each worker that was killed last."""
     said: dict[str, int] = field(default_factory=dict)
-    """Bytes in the log of each whose clock is wrong, from before it was."""
+    """Bytes in the log of each from before the fault that its later words show."""
     hoard: list[psycopg.Connection] = field(default_factory=list)
     """Connections to the database that nobody else gets."""
     announcements: dict[tuple[str, int], set[bytes]] = field(default_factory=dict)

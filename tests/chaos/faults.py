@@ -202,6 +202,7 @@ def _rows() -> Iterator[Fault]:
         "wipe topics in use",
         how="all topics deleted and made anew under those who consume them",
         inject=acts.wipe,
+        shows=acts.anew,
         passes=f"who reads them ends, is started anew and reads them from the beginning; {KEPT}",
     )
     yield from _all(

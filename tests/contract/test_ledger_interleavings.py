@@ -119,7 +119,7 @@ async def _abandon(ledger: Ledger, _: Sequence[Claim]) -> object:
 
 
 async def _mark(ledger: Ledger, _: Sequence[Claim]) -> object:
-    return await ledger.mark_expired(JOB, quiet=QUIET)
+    return await ledger.mark_expired(JOB, quiet=QUIET) is not None
 
 
 ACTS: list[Act] = [

@@ -294,9 +294,29 @@ async def test_the_second_mark_counts_only_after_the_quiet_time(bench: Bench) ->
 async def test_an_end_stays_unannounced_until_the_log_has_it(ledger: Ledger) -> None:
     job = await open_with(ledger, 0)
     await ledger.expire_now(job)
-    assert [await ledger.mark_expired(job, quiet=QUIET) for _ in range(2)] == [True, True]
+    assert all([await ledger.mark_expired(job, quiet=QUIET) for _ in range(2)])
     await ledger.expiry_announced(job)
     assert not await ledger.mark_expired(job, quiet=QUIET)
+
+
+async def test_an_end_tells_how_long_after_the_links_it_came(bench: Bench) -> None:
+    job = await completed_with(bench.ledger, 1)
+    await bench.advance(TTL + timedelta(minutes=3))
+    await bench.ledger.expire_due(grace=GRACE)
+    first = await bench.ledger.mark_expired(job, quiet=QUIET)
+    await bench.advance(timedelta(minutes=9))
+    second = await bench.ledger.mark_expired(job, quiet=QUIET)
+    assert first is not None
+    assert second == first
+    assert timedelta(minutes=3) <= first.after < timedelta(minutes=3, seconds=30)
+
+
+async def test_a_job_that_its_owner_ended_had_no_grace(ledger: Ledger) -> None:
+    job = await completed_with(ledger, 1)
+    await ledger.expire_now(job)
+    ended = await ledger.mark_expired(job, quiet=QUIET)
+    assert ended is not None
+    assert ended.after < timedelta(seconds=30)
 
 
 async def test_a_living_job_cannot_be_marked_expired(ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from ebbmark.ledger.postgres import PostgresLedger, conninfo, migrate
-from ebbmark.ledger.roles import RIGHTS, role
+from ebbmark.ledger.roles import MONITOR, RIGHTS, role
 from ebbmark.settings import Ledger as LedgerSettings
 from tests.contract.test_ledger_trouble import CALLS
 
@@ -60,11 +60,11 @@ FORBIDDEN: list[tuple[str, LiteralString]] = [
 def roles(room: object, ledger_settings: LedgerSettings) -> Iterator[dict[str, LedgerSettings]]:
     """The settings of each service."""
     del room
-    passwords = {f"{service}_password": f"of the {service}" for service in RIGHTS}
+    passwords = {f"{service}_password": f"of the {service}" for service in (*RIGHTS, MONITOR)}
     owner = msgspec.structs.replace(ledger_settings, **passwords)
     for _ in range(2):
         migrate(owner)
-    names = {service: role(owner, service) for service in RIGHTS}
+    names = {service: role(owner, service) for service in (*RIGHTS, MONITOR)}
     yield {
         service: msgspec.structs.replace(
             ledger_settings,
@@ -111,6 +111,21 @@ def test_a_service_cannot_do_what_is_not_its_part(
         connection.execute(statement)
 
 
+def test_the_monitor_sees_what_others_do_and_no_table(roles: dict[str, LedgerSettings]) -> None:
+    with psycopg.connect(conninfo(roles["worker"])) as other:
+        other.execute("select 4711")
+        with psycopg.connect(conninfo(roles[MONITOR]), autocommit=True) as connection:
+            (seen,) = connection.execute(
+                "select query from pg_stat_activity where pid = %s", [other.info.backend_pid]
+            ).fetchone() or ("",)
+            assert seen == "select 4711"
+            for table in ("jobs", "photos", "webhooks"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(
+                        sql.SQL("select 1 from {}").format(sql.Identifier(roles[MONITOR].schema, table))
+                    )
+
+
 def test_every_table_is_spoken_of(ledger_settings: LedgerSettings) -> None:
     with psycopg.connect(conninfo(ledger_settings)) as connection:
         tables = {
@@ -130,5 +145,5 @@ def test_a_password_is_kept_as_a_digest(
             "select rolpassword from pg_authid where rolname = any(%s)",
             [[role(ledger_settings, service) for service in roles]],
         ).fetchall()
-    assert len(kept) == len(RIGHTS)
+    assert len(kept) == len(RIGHTS) + 1
     assert all(digest.startswith("SCRAM-SHA-256$") for (digest,) in kept)

@@ -1,8 +1,9 @@
 """A consumer that cannot get on is told from one that works, waits or has nothing to do: on a real broker."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import TopicPartition
+from prometheus_client import REGISTRY
 
 from ebbmark.consumer import Consumer, Stopped
 from ebbmark.errors import Unavailable
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.servers]
 
 STALL = timedelta(seconds=3)
 PATIENCE = 60
+MODULE_BEGAN = time.time()
 
 
 class Handler:
@@ -46,12 +49,19 @@ class Handler:
 
 @asynccontextmanager
 async def consuming(
-    kafka: Kafka, handler: Handler, folder: Path, *, slots: int = 8, name: str = ""
+    kafka: Kafka,
+    handler: Handler,
+    folder: Path,
+    *,
+    slots: int = 8,
+    name: str = "",
+    instance: str = "",
+    stall: timedelta = STALL,
 ) -> AsyncGenerator[tuple[Consumer, KafkaLog, "asyncio.Task[None]"]]:
     """A group of its own, so that each test begins at the beginning."""
-    settings, stop = msgspec.structs.replace(kafka, stall=STALL), asyncio.Event()
+    settings, stop = msgspec.structs.replace(kafka, stall=stall), asyncio.Event()
     async with KafkaLog(settings, source="test") as log:
-        consumer = Consumer(name or f"progress-{uuid4()}", settings, log, data=str(folder))
+        consumer = Consumer(name or f"progress-{uuid4()}", settings, log, instance=instance, data=str(folder))
         consumer.consume(UPLOADS, handler, asyncio.Semaphore(slots))
         running = asyncio.create_task(consumer.run(stop))
         yield consumer, log, running
@@ -115,6 +125,32 @@ def committed(kafka: Kafka, name: str, place: tuple[str, int]) -> int:
     (found,) = client.committed([TopicPartition(*place)], timeout=20)
     client.close()
     return found.offset
+
+
+async def test_the_lag_is_as_old_as_the_oldest_event_that_is_not_done(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    handler, name = Handler(), f"progress-{uuid4()}"
+    labels = {"agent": name, "topic": UPLOADS.name}
+
+    def age() -> float:
+        return REGISTRY.get_sample_value("ebbmark_consumer_lag_seconds", labels) or 0.0
+
+    # It finds what was there before it, and knows nothing of when that came but what Kafka says.
+    async with KafkaLog(kafka_settings, source="test") as log:
+        await publish_in_the_end(log, UPLOADS, uploads(0))
+        published = time.time()
+    await asyncio.sleep(3)
+    async with consuming(kafka_settings, handler, tmp_path, name=name) as (consumer, _, _):
+        await asyncio.wait_for(handler.begun.wait(), PATIENCE)
+        await until(age)
+        first, now = age(), time.time()
+        assert now - published - 2 <= first <= 2 * (now - MODULE_BEGAN)
+        await until(lambda: age() >= first + 3)
+        assert time.time() - now >= 2, "it grows no faster than the clock"
+        handler.gate.set()
+        await until_done(consumer)
+        await until(lambda: age() == 0)
 
 
 @pytest.mark.parametrize(
@@ -232,3 +268,61 @@ async def test_who_starts_where_the_log_does_not_reach_any_more_begins_anew(
     async with consuming(kafka_settings, handler, tmp_path, name=name) as (_, _, running):
         await until(lambda: 55 in handler.seen or running.done())
         assert not running.done()
+
+
+async def test_a_consumer_that_its_group_does_not_admit_ends(kafka_settings: Kafka, tmp_path: Path) -> None:
+    """Somebody else is in the group, and divides its partitions in another way."""
+    handler, name = Handler(), f"progress-{uuid4()}"
+    other = KafkaConsumer(
+        {
+            "bootstrap.servers": kafka_settings.bootstrap,
+            "group.id": f"{kafka_settings.prefix}ebbmark-{name}",
+            "partition.assignment.strategy": "range",
+        }
+    )
+    other.subscribe([kafka_settings.prefix + UPLOADS.name])
+    async with asyncio.timeout(PATIENCE):
+        while not other.assignment():
+            await asyncio.to_thread(other.poll, 0.2)
+    try:
+        async with consuming(kafka_settings, handler, tmp_path, name=name) as (_, _, running):
+            with pytest.raises(Stopped) as stopped:
+                await asyncio.wait_for(running, PATIENCE)
+    finally:
+        other.close()
+    assert "others do" in str(stopped.value.__cause__)
+
+
+async def test_a_named_consumer_that_is_back_soon_finds_its_partitions_and_disturbs_nobody(
+    kafka_settings: Kafka, tmp_path: Path
+) -> None:
+    handler, name = Handler(), f"progress-{uuid4()}"
+    handler.gate.set()
+
+    def places(consumer: Consumer) -> set[tuple[str, int]]:
+        client = consumer._app.consumer._thread._consumer  # noqa: SLF001
+        return set(client.assignment()) if client else set()
+
+    def member(instance: str) -> AbstractAsyncContextManager[tuple[Consumer, KafkaLog, object]]:
+        return consuming(
+            kafka_settings,
+            handler,
+            tmp_path / instance,
+            name=name,
+            instance=instance,
+            stall=timedelta(minutes=1),
+        )
+
+    async with member("ann") as (ann, log, _):
+        async with member("bob") as (bob, _, _):
+            await until(lambda: len(places(ann)) + len(places(bob)) == UPLOADS.partitions and places(bob))
+            of_ann, of_bob = places(ann), places(bob)
+            assert of_ann.isdisjoint(of_bob)
+            generation = ann._app.consumer_generation_id  # noqa: SLF001 - which only a rebalance changes
+        async with member("bob") as (back, _, _):
+            await until(lambda: places(back))
+            assert places(back) == of_bob
+            await publish_in_the_end(log, UPLOADS, uploads(*range(100)))
+            await until(lambda: len(handler.seen) == 100)
+            assert places(ann) == of_ann
+            assert ann._app.consumer_generation_id == generation  # noqa: SLF001 - as above

@@ -70,7 +70,15 @@ CASES = {
         {'ebbmark_children_lost_total{reason="died"}': "0+3x60"},
         40,
     ),
-    "ProcessDown": Case({'up{process="worker-1"}': "0+0x10"}, {'up{process="worker-1"}': "0 1+0x10"}, 5),
+    "ProcessDown": Case(
+        {'up{job="worker",process="worker-1"}': "0+0x10"},
+        {
+            'up{job="worker",process="worker-1"}': "0 1+0x10",
+            'up{job="loadtest",process="loadtest"}': "0+0x10",
+            'up{job="node",process="node"}': "0+0x10",
+        },
+        5,
+    ),
     "NoLeader": Case(
         {'ebbmark_janitor_leader{process="a"}': "0+0x10"},
         {'ebbmark_janitor_leader{process="a"}': "1+0x10", 'ebbmark_janitor_leader{process="b"}': "0+0x10"},

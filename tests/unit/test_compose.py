@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
-from devstack import kafka, prometheus, seaweedfs, services
+from devstack import exporters, grafana, kafka, prometheus, seaweedfs, services
 from devstack.halt import Halt
 from devstack.supervisor import SERVERS, Endpoints
 from ebbmark.cli import AGENTS, main
-from ebbmark.ledger.roles import RIGHTS, role
+from ebbmark.ledger.roles import MONITOR, RIGHTS, role
 from ebbmark.settings import PREFIX, Settings
+from tests.conftest import missing
 from tests.people import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,8 @@ def instructions(word: str) -> list[str]:
 
 def test_the_processes_of_the_local_stack_run_on_the_same_servers() -> None:
     assert set(OURS) == {service.command for service in services.SERVICES} | {"prepare", "notifier"}
-    assert set(SERVICES) == set(OURS) | set(SERVERS) | {"prometheus"}
+    watching = {"prometheus", "grafana", "kafka-exporter", *exporters.TARGETS}
+    assert set(SERVICES) == set(OURS) | set(SERVERS) | watching | set(SERVERS) | {"prometheus"}
 
 
 @EACH
@@ -219,7 +221,7 @@ def test_secrets_are_never_committed() -> None:
 def test_every_image_is_pinned() -> None:
     bases = [line.split()[0] for line in instructions("FROM")]
     for image in [service["image"] for service in SERVICES.values()] + bases:
-        assert re.fullmatch(r"[a-z/]+:v?\d+(\.\d+)*(-[a-z]+)?", image)
+        assert re.fullmatch(r"[a-z/-]+:v?\d+(\.\d+)*(-[a-z]+)?", image)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert {service["image"] for service in OURS.values()} == {f"ebbmark:{project['version']}"}
 
@@ -230,11 +232,12 @@ def test_kafka_is_the_version_of_the_local_stack() -> None:
     assert f"org.apache.kafka:kafka-server:{version} " in jars
 
 
-def test_only_ingest_can_be_reached_and_only_from_this_machine() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["ingest"]
+def test_only_ingest_and_grafana_can_be_reached_and_only_from_this_machine() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["ingest", "grafana"]
+    assert SERVICES["grafana"]["ports"] == ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"]
     assert SERVICES["ingest"]["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
     assert COMPOSE["networks"]["servers"] == {"internal": True}
-    beside = {"ingest": ["front"], "notifier": ["out"]}
+    beside = {"ingest": ["front"], "notifier": ["out"], "grafana": ["front"]}
     for name, service in SERVICES.items():
         assert service["networks"] == [*beside.get(name, []), "servers"]
 
@@ -246,7 +249,9 @@ def test_the_worker_may_be_scaled() -> None:
 def test_every_volume_and_file_that_is_mounted_is_there() -> None:
     for service in SERVICES.values():
         for source, *_ in (volume.split(":") for volume in service.get("volumes", [])):
-            assert (ROOT / source).is_dir() if source.startswith("./") else source in COMPOSE["volumes"]
+            if source != "/":  # which the node exporter reads
+                known = (ROOT / source).is_dir() if source.startswith("./") else source in COMPOSE["volumes"]
+                assert known, source
         for config in service.get("configs", []):
             assert (ROOT / COMPOSE["configs"][config["source"]]["file"]).is_file()
 
@@ -452,3 +457,70 @@ def test_prometheus_keeps_exemplars_as_on_the_local_stack(tmp_path: Path) -> Non
     flag = "--enable-feature=exemplar-storage"
     assert flag in SERVICES["prometheus"]["command"]
     assert flag in server.command
+
+
+def test_grafana_is_as_closed_as_on_the_local_stack_and_finds_what_is_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = environment("grafana")
+    assert grafana.SETTINGS.items() <= here.items()
+    local = started_grafana(tmp_path, monkeypatch)
+    where = {"GF_SERVER_HTTP_ADDR", "GF_SERVER_HTTP_PORT", "GF_PATHS_DATA"}  # as its image has them
+    assert set(local) - set(here) == where
+    source, target, mode = SERVICES["grafana"]["volumes"][1].split(":")
+    assert mode == "ro"
+    assert (ROOT / source).samefile(ROOT / "observability" / "grafana")
+    for name in ("GF_PATHS_PROVISIONING", "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", "DASHBOARDS"):
+        inside = ROOT / source / Path(here[name]).relative_to(target)
+        assert inside.samefile(local[name])
+    assert here["PROMETHEUS_URL"] == "http://prometheus:9090"
+
+
+def started_grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return what the local stack tells a Grafana that looks installed."""
+    home = folder / "grafana"
+    for made in ("bin", "conf"):
+        (home / made).mkdir(parents=True)
+    (home / "conf" / "defaults.ini").touch()
+    (home / "bin" / "grafana").write_text("#!/bin/sh\n", "utf-8")
+    (home / "bin" / "grafana").chmod(0o700)
+    monkeypatch.setenv("PATH", str(home / "bin"))
+    ports = {"grafana": 3, "prometheus": 4}
+    server = grafana.prepare(
+        folder / "data", folder / "log", ports, config=ROOT / "observability" / "grafana"
+    )
+    assert server.command == [str(home / "bin" / "grafana"), "server", f"--homepath={home}"]
+    told: dict[str, str] = dict(server._env)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return {
+        name: value
+        for name, value in told.items()
+        if name.startswith("GF_") or name in {"PROMETHEUS_URL", "DASHBOARDS"}
+    }
+
+
+def test_the_exporters_tell_what_those_of_the_local_stack_do(tmp_path: Path) -> None:
+    if set(exporters.present()) != set(exporters.TARGETS):
+        missing("an exporter is not installed")
+    ports = dict.fromkeys(exporters.TARGETS, 1) | {"postgres": 2}
+    where = re.compile(r"--(path\.\w+|web\.listen-address)=.*")
+    for name in exporters.TARGETS:
+        local = exporters.prepare(name, tmp_path / "log", ports).command[1:]
+        here = SERVICES[name]["command"]
+        assert {flag for flag in local if not where.fullmatch(flag)} == {
+            flag for flag in here if not where.fullmatch(flag)
+        }
+
+
+def test_postgres_s_exporter_is_the_monitor_and_reads_no_table() -> None:
+    told = environment("postgres-exporter")
+    assert told["DATA_SOURCE_USER"] == role(Settings().ledger, MONITOR)
+    assert SERVICES["postgres-exporter"]["secrets"] == ["ledger_monitor_password"]
+    mounted = f"/run/secrets/{SERVICES['postgres-exporter']['secrets'][0]}"
+    assert told["DATA_SOURCE_PASS_FILE"] == mounted
+    assert environment("prepare")["EBBMARK_LEDGER_MONITOR_PASSWORD_FILE"] == mounted
+    assert MONITOR not in RIGHTS
+
+
+def test_the_node_exporter_cannot_write_to_the_host() -> None:
+    assert SERVICES["node-exporter"]["volumes"] == ["/:/host:ro,rslave"]
+    assert "--path.rootfs=/host" in SERVICES["node-exporter"]["command"]

@@ -3,15 +3,20 @@
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import cast
 
+import aiodns
 import msgspec
 import pytest
 
 from ebbmark.settings import Webhook
 from processors.courier import OUTCOMES, Answer, Busy, Courier
+from processors.courier import Names as PublicNames
 from tests.people import eventually
 from tests.receivers import (
     Receiver,
@@ -188,6 +193,46 @@ async def test_a_name_that_leads_nowhere_is_unresolved(receiver: Receiver) -> No
 
     assert await post(courier_to(receiver, Names([])), receiver) == Answer("unresolved")
     assert await post(Courier(allowing(receiver.port), unknown), receiver) == Answer("unresolved")
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Knows where `*.quick.example` is, and is silent on every other name."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.asked = 0
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.asked += 1
+        question = data[12 : data.index(b"\0", 12) + 5]
+        if b"\x05quick\x07example" not in question:
+            return
+        v4 = question[-4:-2] == b"\0\x01"
+        answer = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04" + socket.inet_aton(PUBLIC) if v4 else b""
+        counts = struct.pack(">HHHH", 1, int(v4), 0, 0)
+        self.transport.sendto(data[:2] + b"\x81\x80" + counts + question + answer, addr)
+
+
+async def test_a_hundred_names_whose_servers_are_silent_hold_up_no_other(receiver: Receiver) -> None:
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        NameServer, local_addr=(INTERNAL, 0)
+    )
+    port = transport.get_extra_info("sockname")[1]
+    # Its patience is for ever, as far as this test goes.
+    make = partial(aiodns.DNSResolver, [INTERNAL], udp_port=port, timeout=300, tries=1)
+    async with PublicNames(make) as names, asyncio.timeout(50):
+        courier = Courier(allowing(receiver.port, timeout=timedelta(seconds=60)), names)
+        silent = [
+            asyncio.create_task(post(courier, receiver, host=f"{n}.silent.example")) for n in range(100)
+        ]
+        while server.asked < 100:  # noqa: ASYNC110 - it has no event of its own
+            await asyncio.sleep(0.01)
+        assert await post(courier, receiver, host="one.quick.example") == DELIVERED
+        assert not any(each.done() for each in silent)
+        for each in silent:
+            each.cancel()
+        await asyncio.gather(*silent, return_exceptions=True)
+    transport.close()
 
 
 async def test_a_resolver_that_never_answers_costs_no_more_than_an_attempt(receiver: Receiver) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import jars, kafka, postgres, prometheus, seaweedfs
+from devstack import exporters, grafana, jars, kafka, postgres, prometheus, seaweedfs
 from devstack.halt import Halt
 from devstack.process import DevstackError
 from devstack.services import dotenv, ebbmark_processes, environment
@@ -207,6 +207,55 @@ class TestServers:
         monkeypatch.setenv("EBBMARK_PROMETHEUS_BIN", "/no/such/program")
         with pytest.raises(DevstackError, match="EBBMARK_PROMETHEUS_BIN names /no/such/program"):
             prometheus.binary()
+
+    def test_exporters_listen_on_loopback_alone_and_tell_of_our_database(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for names in exporters.PROGRAMS.values():
+            installed(tmp_path, names[0])
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert exporters.present() == [exporters.NODE, exporters.POSTGRES]
+        ports = {exporters.NODE: 1, exporters.POSTGRES: 2, "postgres": 3}
+        for name in exporters.present():
+            server = exporters.prepare(name, tmp_path / "log", ports)
+            assert server.command[:2] == [
+                str(tmp_path / exporters.PROGRAMS[name][0]),
+                f"--web.listen-address=127.0.0.1:{ports[name]}",
+            ]
+        assert server._env["DATA_SOURCE_NAME"].startswith("postgresql://postgres@127.0.0.1:3/ebbmark")  # noqa: SLF001
+
+    def test_what_is_not_installed_is_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert exporters.present() == []
+        assert not grafana.present()
+        installed(tmp_path, "grafana")
+        assert not grafana.present(), "without its defaults it does not start"
+
+    def test_an_older_grafana_has_a_program_of_its_own_for_the_server(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        installed(tmp_path / "bin", "grafana-server")
+        (tmp_path / "conf").mkdir()
+        (tmp_path / "conf" / "defaults.ini").touch()
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+        monkeypatch.setenv("GF_AUTH_ANONYMOUS_ORG_ROLE", "Admin")
+        ports = {"grafana": 1, "prometheus": 2}
+        server = grafana.prepare(
+            tmp_path / "data", tmp_path / "log", ports, config=Path("observability/grafana")
+        )
+        assert server.command == [str(tmp_path / "bin" / "grafana-server"), f"--homepath={tmp_path}"]
+        told = server._env  # noqa: SLF001
+        assert told["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer", "whatever its environment says"
+        assert (told["GF_SERVER_HTTP_ADDR"], told["GF_SERVER_HTTP_PORT"]) == ("127.0.0.1", "1")
+        assert told["PROMETHEUS_URL"] == "http://127.0.0.1:2"
+        assert Path(told["DASHBOARDS"]).is_absolute()
+
+
+def installed(folder: Path, name: str) -> None:
+    """Put a program of this name there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("#!/bin/sh\n", "utf-8")
+    (folder / name).chmod(0o700)
 
 
 def test_make_takes_a_data_folder_whose_name_has_spaces() -> None:

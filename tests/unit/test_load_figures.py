@@ -25,6 +25,7 @@ def run(taken: list[Sample], *, shape: str = "steady30", late: int = 0, **more: 
         "loop": "open",
         "whole": True,
         "seconds": 10.0,
+        "generator_priority": 0,
         "generator_cpu_seconds": 1.0,
         "phases": [{"name": "level", "rate": 1.0, "begin": 0.0, "end": 10.0}],
         "counts": {

@@ -9,6 +9,7 @@ from contextlib import suppress
 import msgspec
 import psutil
 import pytest
+from prometheus_client import REGISTRY
 
 from ebbmark.imaging.recipe import parse_recipe
 from ebbmark.pool import ChildLost
@@ -76,3 +77,28 @@ async def test_a_child_that_hangs_is_killed(pool: RenderPool) -> None:
         async with asyncio.timeout(60):
             await pool._run(signal.pause, within=0.5)  # noqa: SLF001 - no photo is known that does this
     assert await render(pool) == 320
+
+
+def counted(name: str) -> float:
+    return REGISTRY.get_sample_value(f"ebbmark_{name}_total") or 0.0
+
+
+async def test_children_and_pools_are_counted_as_they_begin_and_their_cpu_as_they_render(
+    pool: RenderPool,
+) -> None:
+    names = ("children_started", "pools_started", "children_cpu_seconds", "children_busy_seconds")
+    before = {name: counted(name) for name in names}
+
+    def since() -> dict[str, float]:
+        return {name: counted(name) - before[name] for name in names}
+
+    for seed in range(6):
+        await render(pool, seed)
+    first = since()
+    assert 1 <= first["children_started"] <= 2
+    assert first["pools_started"] == 0
+    assert 0 < first["children_cpu_seconds"] <= first["children_busy_seconds"]
+    kill(children())
+    await asyncio.gather(*(render(pool, seed) for seed in range(4)))
+    assert since()["pools_started"] == 1
+    assert since()["children_started"] > first["children_started"]

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "observability" / "prometheus"
 LOCAL, CONTAINERS = FOLDER / "prometheus.yml", FOLDER / "compose.yml"
 KINDS = {"ingest", "worker", "janitor"}
+EXPORTERS = {"node": "node-exporter", "postgres": "postgres-exporter", "kafka": "kafka-exporter"}
 
 
 def jobs(config: Path) -> dict[str, dict[str, Any]]:
@@ -45,14 +46,25 @@ def test_the_local_stack_scrapes_the_load_generator_where_it_serves_its_metrics(
     assert group == {"targets": [f"127.0.0.1:{LOAD_PORT}"], "labels": {"process": "loadtest"}}
 
 
-def test_nobody_is_paged_when_no_load_test_runs() -> None:
+def test_nobody_is_paged_when_no_load_test_runs_or_an_exporter_is_down() -> None:
     groups = yaml.safe_load((FOLDER / "rules.yml").read_text("utf-8"))["groups"]
     (down,) = [rule for group in groups for rule in group["rules"] if rule.get("alert") == "ProcessDown"]
-    assert down["expr"] == 'up{job!="loadtest"} == 0'
+    assert down["expr"] == 'up{job=~"ingest|worker|janitor"} == 0'
 
 
 def test_every_kind_of_process_is_scraped_in_containers() -> None:
-    assert set(jobs(CONTAINERS)) == KINDS
+    assert set(jobs(CONTAINERS)) == KINDS | EXPORTERS.keys()
+
+
+@pytest.mark.parametrize("kind", EXPORTERS)
+def test_every_exporter_is_scraped_where_its_health_is_asked_for(kind: str) -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]
+    ((target,),) = [group["targets"] for group in jobs(CONTAINERS)[kind]["static_configs"]]
+    name, _, port = target.partition(":")
+    assert name == EXPORTERS[kind]
+    assert f":{port}/" in services[name]["healthcheck"]["test"][-1]
+    (group,) = jobs(CONTAINERS)[kind]["static_configs"]
+    assert group["labels"] == {"process": kind}
 
 
 def test_every_worker_is_found_by_its_address() -> None:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from ebbmark.errors import Conflict, Rejected, Unavailable
 from ebbmark.events import (
@@ -467,6 +468,27 @@ async def test_an_expired_job_loses_its_objects_and_then_its_names(world: World)
     assert await world.store.keys("") == []
     assert (await world.photo(job.id)).name is None
     assert world.log.events(JOBS)[-1] == JobExpired(job=job.id)
+
+
+async def test_the_delay_of_a_deletion_is_observed_once_from_the_death_of_the_links_on(world: World) -> None:
+    def observed() -> tuple[float, float]:
+        names = ("ebbmark_expiry_seconds_count", "ebbmark_expiry_seconds_sum")
+        count, total = (REGISTRY.get_sample_value(name) or 0.0 for name in names)
+        return count, total
+
+    await world.accept(photo(320, 240))
+    await world.deliver()
+    before = observed()
+    world.now += timedelta(hours=1, seconds=1)
+    await world.sweep()
+    world.now += timedelta(minutes=2, seconds=30)
+    for _ in range(2):
+        await world.sweep()
+        await world.deliver()
+        world.now += timedelta(minutes=10)
+    count, total = (now - then for now, then in zip(observed(), before, strict=True))
+    assert count == 1
+    assert 150 <= total < 155
 
 
 async def test_an_object_written_late_is_deleted_by_the_second_look(world: World) -> None:

@@ -1,0 +1,99 @@
+"""How old the oldest event is that is not done: never told too young, and the closer the longer it stands."""
+
+import pytest
+
+from ebbmark.lag import AGES, Ages
+from ebbmark.progress import First, Place, Standing
+
+PLACE: Place = ("uploads", 3)
+NOW = 1_000_000.0
+
+
+def at(committed: int, end: int, *, begin: int = 0, place: Place = PLACE) -> dict[Place, Standing]:
+    return {place: Standing(begin=begin, committed=committed, reached=committed, end=end)}
+
+
+class Log:
+    """One place's events, by the moments at which they came, as Kafka would answer for them."""
+
+    def __init__(self, *came: float) -> None:
+        self.came = came
+
+    def since(self, moment: float) -> dict[Place, First]:
+        found = next(((n, came) for n, came in enumerate(self.came) if came >= moment), None)
+        return {} if found is None else {PLACE: First(*found)}
+
+
+def look(ages: Ages, log: Log, committed: int, now: float) -> float:
+    there = sum(came <= now for came in log.came)
+    for moment in ages.begin(at(committed, there), now):
+        ages.learn(log.since(moment))
+    return ages.oldest("uploads")
+
+
+def test_without_lag_there_is_no_age_and_nothing_to_ask() -> None:
+    ages = Ages()
+    assert list(ages.begin(at(7, 7), NOW)) == []
+    assert ages.oldest("uploads") == 0
+
+
+def test_what_came_since_a_look_without_lag_is_no_older_than_that_look() -> None:
+    ages = Ages()
+    ages.begin(at(7, 7), NOW)
+    asked = list(ages.begin(at(7, 9), NOW + 5))
+    assert ages.oldest("uploads") == 5
+    assert asked == [NOW + 5 - 2, NOW + 5 - 4]  # only what could tell it more closely
+
+
+@pytest.mark.parametrize("age", [1.0, 3.0, 40.0, 200.0, 5000.0, 100_000.0])
+def test_a_consumer_that_is_new_finds_the_age_of_what_waits_for_it(age: float) -> None:
+    log = Log(*(NOW - age + n * age / 200 for n in range(200)))
+    found = look(Ages(), log, 0, NOW)
+    longer = next(each for each in AGES if each >= age)
+    assert age - 1e-6 <= found <= longer
+
+
+def test_the_age_is_that_of_the_first_that_is_not_done() -> None:
+    log = Log(*(NOW - 1000 + n for n in range(1000)))
+    found = look(Ages(), log, 950, NOW)
+    assert 50 <= found <= 60
+
+
+def test_the_longer_it_stands_the_more_closely_it_is_known() -> None:
+    ages, log = Ages(), Log(*(NOW - 100 + 0.5 * n for n in range(200)))
+    errors = [look(ages, log, 60, NOW + t) - (NOW + t - log.came[60]) for t in range(0, 240, 5)]
+    assert min(errors) >= -1e-6
+    assert errors[-1] < errors[0]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_an_age_that_stands_still_grows_as_fast_as_the_clock_once_it_is_known() -> None:
+    ages, log = Ages(), Log(NOW - 40)
+    first = look(ages, log, 0, NOW)
+    assert first == pytest.approx(40)
+    assert look(ages, log, 0, NOW + 5) == pytest.approx(45)
+
+
+def test_of_a_log_that_was_made_anew_nothing_is_known_any_more() -> None:
+    ages = Ages()
+    ages.begin(at(100, 100), NOW)
+    ages.begin(at(0, 3), NOW + 600)
+    ages.learn(Log(NOW + 500).since(NOW + 600 - 300))
+    assert ages.oldest("uploads") == pytest.approx(100)
+
+
+def test_a_topic_is_as_old_as_its_oldest_place() -> None:
+    ages, other = Ages(), ("uploads", 4)
+    ages.begin(at(1, 1) | at(1, 1, place=other), NOW)
+    ages.begin(at(1, 2) | at(1, 1, place=other), NOW + 10)
+    ages.begin(at(1, 2) | at(1, 2, place=other), NOW + 15)
+    assert ages.oldest("uploads") == 15
+    assert ages.oldest("statuses") == 0
+    assert set(ages.lagging) == {PLACE, other}
+
+
+def test_an_answer_about_a_place_that_went_elsewhere_changes_nothing() -> None:
+    ages = Ages()
+    ages.begin(at(1, 1), NOW)
+    ages.learn({("uploads", 9): First(0, NOW - 50)})
+    assert ages.oldest("uploads") == 0
