@@ -8,7 +8,7 @@ const BUSY = new Set([429, 503]);
 
 const form = document.getElementById("upload");
 const room = document.getElementById("preview");
-const image = document.getElementById("preview-image");
+const image = document.createElement("img");
 const most = Number(room.dataset.bytes);
 let chosen = [];
 let asking = new AbortController();
@@ -46,7 +46,7 @@ async function show(answer, signal) {
   image.height = Number(answer.headers.get("x-height"));
   image.alt = `${photo()?.name ?? "A stock photo"} with the chosen options`;
   image.src = URL.createObjectURL(picture);
-  image.hidden = false;
+  room.prepend(image);
   say(caption(answer));
 }
 
