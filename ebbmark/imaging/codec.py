@@ -227,7 +227,9 @@ def facts(exif: Image.Exif | None) -> dict[str, str]:
     if exif is None:
         return {}
     try:
-        taken = _words(exif.get_ifd(ExifTags.IFD.Exif), ExifTags.Base.DateTimeOriginal)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a directory that breaks off says what it says
+            taken = _words(exif.get_ifd(ExifTags.IFD.Exif), ExifTags.Base.DateTimeOriginal)
     except _DAMAGE:
         taken = ""
     found = _DATE.match(taken or _words(exif, ExifTags.Base.DateTime))

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
+from PIL import Image
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging import codec, facts
@@ -46,6 +47,12 @@ def keep_on(config: pytest.Config, check: Callable[..., None], **given: st.Searc
         hypothesis.seed(seed)(RULES(hypothesis.given(**given)(check)))()
         if time.monotonic() >= until:
             return
+
+
+@pytest.fixture(autouse=True)
+def limit_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What decoding sets for its process is set back for the other tests."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
 # Files: good ones whose parts are cut, changed, doubled, dropped, or put elsewhere
@@ -203,7 +210,7 @@ SIGNS = st.sampled_from(
         *(f"{{{name}}}" for name in facts.NAMES),
     ]
 )
-TEMPLATE = st.lists(SIGNS | st.text(max_size=5), max_size=14).map("".join)
+TEMPLATE = st.lists(SIGNS | st.text(max_size=12), max_size=60).map("".join)
 
 
 def test_any_template_with_any_fact_is_a_text_that_can_be_drawn_or_a_refusal(
