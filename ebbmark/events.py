@@ -53,6 +53,8 @@ class PhotoRendered(PhotoEvent, frozen=True, kw_only=True, gc=False):
     size: Count
     thumbnail_size: Count
     media_type: str
+    removed: str = ""
+    """What of the original's metadata it does not tell: kinds, never what they said."""
 
 
 class PhotoFailed(PhotoEvent, frozen=True, kw_only=True, gc=False):

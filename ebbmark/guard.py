@@ -189,6 +189,7 @@ async def guarded(
     hand = hand or Hand()
     guard = _Guard(topic, decode, handle, give_up, policy or Policy())
     acks = OrderedAcks()
+    slot_wait = metrics.SLOT_WAIT_SECONDS.labels(topic)
 
     async def one(message: Message, done: Callable[[], None]) -> None:
         try:
@@ -209,7 +210,7 @@ async def guarded(
                     await slots.acquire()
                 finally:
                     hand.waiting -= 1
-                    metrics.SLOT_WAIT_SECONDS.labels(topic).inc(time.monotonic() - asked)
+                    slot_wait.inc(time.monotonic() - asked)
                 if hand.draining:
                     slots.release()
                     continue
@@ -235,6 +236,7 @@ class _Guard:
         self._handle = handle
         self._give_up = give_up
         self._policy = policy
+        self._seconds = metrics.MESSAGE_SECONDS.labels(topic)
         self._given_up_in_a_row = 0
 
     async def deal_with(self, message: Message, tries: Callable[[], None]) -> None:
@@ -243,7 +245,7 @@ class _Guard:
         carry(message.arrival)
         with (
             metrics.MESSAGES_OPEN.labels(self._topic).track_inprogress(),
-            metrics.MESSAGE_SECONDS.labels(self._topic).time(),
+            self._seconds.time(),
         ):
             try:
                 event = self._decode(message.value)

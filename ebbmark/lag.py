@@ -41,7 +41,7 @@ class Ages:
                 self._known[place] = _Known(first, now)
                 continue
             self._lagging[place] = first
-            # Of a log that was made anew nothing is known any more.
+            # Who was sent back in the log meets events that are older than what was known.
             if known is not None and known.offset <= first:
                 self._known[place] = known
         longest = max((self._age(place) for place in self._lagging), default=0.0)

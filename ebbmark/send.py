@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ebbmark.imaging.recipe import name_in
 from ebbmark.sending.errand import Errand
 from ebbmark.sending.files import as_wrong_usage, find_photos
 from ebbmark.sending.flags import add_arguments, form_fields
@@ -30,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
             with as_wrong_usage(f"{out} cannot be a folder"):
                 out.mkdir(parents=True, exist_ok=True)
         server = Server(args.url, speaker.progress)
-        errand = Errand(server, speaker, photos, out)
+        template = fields.get("name") or name_in(fields.get("recipe", "").encode())
+        errand = Errand(server, speaker, photos, out, template)
         asyncio.run(_run(errand, server, fields, logo))
     except SendError as exc:
         speaker.tell(f"ebbmark send: {exc}")

@@ -94,23 +94,28 @@ class Deleted(Struct, frozen=True):
 
 
 class Described(Struct, frozen=True, kw_only=True):
-    """What a result says of itself, in the metadata of its object: pixels, bytes, and its media type."""
+    """What a result says of itself, in the metadata of its object."""
 
     width: int
     height: int
     size: int
     thumbnail_size: int
     media_type: str
+    removed: str = ""
+    """What its original told and it does not, in words with commas between; nothing is not written."""
 
     def metadata(self) -> dict[str, str]:
         """Return it as the object carries it."""
-        return {name: str(getattr(self, field)) for field, name in _DESCRIBED.items()}
+        told = ((name, str(getattr(self, field))) for field, name in _DESCRIBED.items())
+        return {name: value for name, value in told if value}
 
     @classmethod
     def read(cls, metadata: Mapping[str, str]) -> "Described":
         """Return what the object carries."""
         return msgspec.convert(
-            {field: metadata[name] for field, name in _DESCRIBED.items()}, cls, strict=False
+            {field: metadata[name] for field, name in _DESCRIBED.items() if name in metadata},
+            cls,
+            strict=False,
         )
 
 
@@ -120,6 +125,7 @@ _DESCRIBED = {
     "size": "ebb-size",
     "thumbnail_size": "ebb-thumbnail",
     "media_type": "ebb-type",
+    "removed": "ebb-removed",
 }
 
 

@@ -7,6 +7,7 @@ import msgspec
 import multipart
 
 from ebbmark.errors import LimitExceeded, Rejected
+from ebbmark.imaging.recipe import name_in
 from ebbmark.ledger import JobRow
 from ingest.intake import recipe_of
 from ingest.rounds import Again
@@ -48,6 +49,8 @@ async def read_again(
     wanted = recipe_of(named, has_logo=logo is not None or (whole_form and keeps), whole_form=whole_form)
     if wanted.wants_logo() and logo is None and not keeps:
         raise Rejected("missing-logo", "The watermark should carry a logo, but none was sent.")
+    if not wanted.name:
+        wanted = msgspec.structs.replace(wanted, name=name_in(job.recipe))
     return Again(photos, wanted.to_json(), logo)
 
 

@@ -9,6 +9,7 @@ from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
 
+from ebbmark.imaging.recipe import LONGEST_NAME
 from ingest import pages
 
 ASSETS = "/docs/assets"
@@ -51,6 +52,12 @@ def _form_body() -> RequestBody:
             type=OpenAPIType.STRING,
             description="Short form: names in order, `resize,watermark`. Their parameters are fields "
             "of the form, such as `width` and `text`; see `/operations`.",
+        ),
+        "name": Schema(
+            type=OpenAPIType.STRING,
+            max_length=LONGEST_NAME,
+            description="What the results are called, such as `{stem}-{width}`; also `{n}` (or `{n:3}`), "
+            "`{height}`, `{ext}` and `{date}`. Without it results are called like their originals.",
         ),
         "webhook": Schema(
             type=OpenAPIType.STRING,

@@ -1,18 +1,20 @@
 """What may be downloaded: each knows its length, and asks the store for nothing before it is opened."""
 
 from collections.abc import AsyncGenerator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 
 import msgspec
 from msgspec import Struct
 
 from ebbmark.errors import Rejected
+from ebbmark.imaging.recipe import name_in
 from ebbmark.ledger import PhotoRow
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import ObjectStore, result_key
 from ingest.archive import Entry, archive, length, whole
-from ingest.names import content_disposition, result_names
+from ingest.names import Named, content_disposition, expand, result_names
+from ingest.schemas import told_apart
 from ingest.stream import Sight
 
 _LONGEST = 30 * 60.0
@@ -108,11 +110,25 @@ def _seconds(sight: Sight, grace: float) -> float:
 
 
 def names(sight: Sight) -> dict[int, str]:
-    """Return the file names of the results that are done."""
+    """Return the file names of the results that are done: their originals', or by the recipe's template."""
+    done = [row for row in sight.snapshot.photos if row.state is PhotoState.DONE]
+    template = name_in(sight.snapshot.job.recipe)
+    if not template:
+        return result_names((row.n, row.name or "photo", row.result_type or "") for row in done)
+    sent_on = sight.snapshot.job.created_at.date()
     return result_names(
-        (row.n, row.name or "photo", row.result_type or "")
-        for row in sight.snapshot.photos
-        if row.state is PhotoState.DONE
+        (row.n, expand(template, _named(row, sent_on)), row.result_type or "") for row in done
+    )
+
+
+def _named(row: PhotoRow, sent_on: date) -> Named:
+    return Named(
+        n=row.n,
+        name=row.name or "photo",
+        width=row.width or 0,
+        height=row.height or 0,
+        media_type=row.result_type or "",
+        sent_on=sent_on,
     )
 
 
@@ -135,6 +151,7 @@ def _manifest(sight: Sight, saved: dict[int, str]) -> bytes:
             "width": row.width,
             "height": row.height,
             "bytes": row.result_size,
+            "removed": told_apart(row.removed),
             "original_bytes": row.size,
             "original_sha256": row.sha256.hex(),
         }

@@ -103,14 +103,14 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
 
     A page's form sends the fields of all its operations (`whole_form`); those of the ones that were
     not chosen are ignored. Of a repeated field the last value counts, as a checked box follows its
-    hidden default.
+    hidden default. The field `name` goes before the name that a recipe says.
 
     Raises:
         Rejected: an operation or a parameter is wrong, or there is none.
     """
-    whole = fields.first("recipe")
+    called, whole = fields.first("name"), fields.first("recipe")
     if whole:
-        return parse_recipe(whole)
+        return _called(called, parse_recipe(whole))
     operations = [
         name.strip()
         for value in fields.values.get("operations", [])
@@ -120,7 +120,7 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
     flat = {
         name: values[-1]
         for name, values in fields.values.items()
-        if name not in {"operations", "recipe", *FIELDS}
+        if name not in {"operations", "recipe", "name", *FIELDS}
     }
     if whole_form:
         chosen = [each for name, each in catalogue().items() if name in operations]
@@ -129,4 +129,8 @@ def recipe_of(fields: Fields, *, has_logo: bool, whole_form: bool) -> Recipe:
     if has_logo and "watermark" in operations and not any(name.endswith(".logo") for name in flat):
         # The first of several marks, unless the form says which.
         flat["watermark.logo" if operations.count("watermark") > 1 else "logo"] = "true"
-    return recipe_from_form(operations, flat)
+    return _called(called, recipe_from_form(operations, flat))
+
+
+def _called(name: str | None, recipe: Recipe) -> Recipe:
+    return msgspec.structs.replace(recipe, name=name) if name else recipe

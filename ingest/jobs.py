@@ -20,6 +20,7 @@ from ebbmark.events import PhotoUploaded
 from ebbmark.imaging.codec import sniff
 from ebbmark.imaging.drawing import LOGO_LIMITS
 from ebbmark.imaging.facts import waits_for_total
+from ebbmark.imaging.header import PHOTOS
 from ebbmark.ledger import CANCELLED, JobRow, Ledger, NewJob, NewPhoto, PhotoRow, Wanted
 from ebbmark.ledger.deliveries import Webhook
 from ebbmark.settings import Settings
@@ -151,7 +152,7 @@ class Door:
         if spool.too_large or spool.size > most:
             return LimitExceeded("file-too-large", f"The file is larger than {most / 1024**2:g} MiB.")
         if sniff(spool.head) is None:
-            return Rejected("unsupported-format", "This is not a JPEG, PNG or WebP image.")
+            return Rejected("unsupported-format", f"This is no photo of a kind that is read: {PHOTOS}.")
         return None
 
     async def describe(

@@ -3,21 +3,35 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import PurePath
 from urllib.parse import quote
+
+from msgspec import Struct
 
 _LONGEST = 255  # bytes, what every file system of today takes
 _ROOM_FOR_A_NUMBER = 8
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|]')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
-EXTENSIONS: Mapping[str, str] = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+EXTENSIONS: Mapping[str, str] = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/avif": ".avif",
+    "image/gif": ".gif",
+}
 _SAME_TYPE = {
     ".jpeg": "image/jpeg",
     ".jpe": "image/jpeg",
     ".jpg": "image/jpeg",
     ".png": "image/png",
     ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".gif": "image/gif",
 }
+_READ_ONLY = {".heic", ".heif", ".tif", ".tiff", ".bmp", ".apng"}
+_SIGN = re.compile(r"\{\{|\}\}|\{(?:(stem|width|height|ext|date)|n(?::([1-9]))?)\}")
 
 
 def safe_name(given: str) -> str:
@@ -32,6 +46,41 @@ def safe_name(given: str) -> str:
     if _RESERVED.match(name):
         name = "_" + name
     return _cut(name or "photo", _LONGEST - _ROOM_FOR_A_NUMBER)
+
+
+class Named(Struct, frozen=True, kw_only=True):
+    """What a template may say of a result: `n` counts from 0 here, and from 1 in names."""
+
+    n: int
+    name: str
+    """Of its original."""
+    width: int
+    height: int
+    media_type: str
+    sent_on: date
+
+
+def expand(template: str, of: Named) -> str:
+    """Return the name that a template gives a result; its extension is added if the template has none.
+
+    Signs are `{stem}`, `{n}`, `{width}`, `{height}`, `{ext}` and `{date}`; `{n:3}` has at least three digits.
+    `{{` and `}}` stand for braces, and any other brace for itself. Nothing that a sign stands for is read as
+    one.
+    """
+    told = {
+        "stem": PurePath(of.name).stem,
+        "width": str(of.width),
+        "height": str(of.height),
+        "ext": EXTENSIONS.get(of.media_type, "").removeprefix("."),
+        "date": of.sent_on.isoformat(),
+    }
+
+    def said(found: re.Match[str]) -> str:
+        if found[0] in {"{{", "}}"}:
+            return found[0][0]
+        return told[found[1]] if found[1] else str(of.n + 1).rjust(int(found[2] or 1), "0")
+
+    return safe_name(_SIGN.sub(said, template))
 
 
 def result_names(photos: Iterable[tuple[int, str, str]]) -> dict[int, str]:
@@ -71,7 +120,7 @@ def _split(name: str, media_type: str) -> tuple[str, str]:
     extension = (dot + extension) if stem else ""
     if _SAME_TYPE.get(extension.lower()) == media_type:
         return name[: len(name) - len(extension)], extension
-    known = extension.lower() in {*_SAME_TYPE, ".heic", ".tif", ".tiff", ".gif", ".bmp"}
+    known = extension.lower() in {*_SAME_TYPE, *_READ_ONLY}
     right = EXTENSIONS.get(media_type, "")
     return _cut(stem if known else name, _LONGEST - _ROOM_FOR_A_NUMBER - len(right)), right
 

@@ -12,6 +12,8 @@ import jinja2
 import msgspec
 from msgspec import Struct
 
+from ebbmark.imaging.header import PHOTOS
+from ebbmark.imaging.recipe import LONGEST_NAME
 from ebbmark.ledger import CANCELLED
 from ingest.bars import WIDTH, chart
 from ingest.schemas import Timeline
@@ -24,7 +26,7 @@ CSP = (
 
 STATIC_FOLDER = Path(str(files("ingest").joinpath("static")))
 
-_ORDER = ("watermark", "resize", "convert", "grayscale", "blur")
+_ORDER = ("watermark", "resize", "convert", "metadata", "grayscale", "blur")
 _PLACES = (
     "top-left", "top", "top-right",
     "left", "center", "right",
@@ -93,6 +95,8 @@ def upload_page(operations: Sequence[Mapping[str, Any]], limits: UploadLimits) -
         operations=_ordered(operations),
         chosen={"watermark": {}},
         limits=limits,
+        formats=PHOTOS,
+        longest_name=LONGEST_NAME,
         places=_PLACES,
         year=datetime.now(UTC).year,
     )

@@ -22,7 +22,11 @@ _OUR_FAULT = "Retry it once the operator has given all workers the same version 
 
 REMEDIES: Mapping[str, Remedy] = MappingProxyType(
     {
-        "animated": Remedy("The picture moves.", "Send one frame of it as a still picture.", False),
+        "animated": Remedy(
+            "The picture moves, and its format or the one asked for cannot.",
+            "Retry with PNG, WebP or the original's format; send an animated AVIF as one of these.",
+            True,
+        ),
         "bad-logo": Remedy(
             "The watermark's logo cannot be decoded.", "Retry with another logo, a small PNG at best.", True
         ),
@@ -35,6 +39,12 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(
         "deadline": Remedy("It could not be rendered in time.", "Retry it when fewer photos wait.", True),
         "empty-file": Remedy("The file has no bytes.", "Send it again from where it came from.", False),
         "file-too-large": Remedy("The file is too large.", "Send a smaller one.", False),
+        "heic-not-installed": Remedy(
+            "It is a HEIC photo, and the workers lack what reads those.",
+            "Retry it once the operator has installed ebbmark[heic], or send it as JPEG.",
+            True,
+        ),
+        "invalid-name": Remedy("The workers do not take the name of the results.", _OUR_FAULT, True),
         "invalid-parameter": Remedy("The workers do not know one of the parameters.", _OUR_FAULT, True),
         "invalid-recipe": Remedy("The workers cannot read the recipe.", _OUR_FAULT, True),
         "missing-glyph": Remedy(
@@ -57,6 +67,9 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(
             "The result is longer than its format allows.", "Retry with another format, or resize it.", True
         ),
         "too-many-bytes": Remedy("The file is larger than the workers take.", _OUR_FAULT, True),
+        "too-many-frames": Remedy(
+            "It has more frames than an animation may have.", "Send a shorter one, or one frame of it.", False
+        ),
         "too-many-operations": Remedy("The recipe is too long.", "Retry with fewer operations.", True),
         "too-many-pixels": Remedy(
             "The picture or the result has too many pixels.",
@@ -66,7 +79,7 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(
         "too-many-scans": Remedy("It has more scans than any camera makes.", _OTHER_FILE, False),
         "unknown-operation": Remedy("The workers lack one of the operations.", _OUR_FAULT, True),
         "unsupported-format": Remedy(
-            "It is not a JPEG, PNG or WebP picture.", "Convert it to one of these and send it again.", False
+            "It is not a photo of a kind that is read.", "Convert it to JPEG or PNG and send it again.", False
         ),
     }
 )

@@ -19,7 +19,8 @@ class Photo(Struct, frozen=True, kw_only=True):
 
     The result's fields are null until it is done, `code`, `detail` and `fix` unless it failed. What is
     `retryable` may fare better in a new round, maybe with other options; what is failed and not
-    retryable has to be sent anew.
+    retryable has to be sent anew. `removed` says in words what the original told beside its picture, such
+    as the location, and the result does not.
     """
 
     n: int
@@ -32,6 +33,7 @@ class Photo(Struct, frozen=True, kw_only=True):
     width: int | None
     height: int | None
     bytes: int | None
+    removed: list[str]
     url: str | None
     thumbnail_url: str | None
 
@@ -269,6 +271,11 @@ def job(public_id: str, snapshot: Snapshot) -> Job:
     )
 
 
+def told_apart(removed: str | None) -> list[str]:
+    """Return the words of a row one by one."""
+    return removed.split(", ") if removed else []
+
+
 def _photo(url: str, row: PhotoRow) -> Photo:
     done = row.state is PhotoState.DONE
     return Photo(
@@ -282,6 +289,7 @@ def _photo(url: str, row: PhotoRow) -> Photo:
         width=row.width,
         height=row.height,
         bytes=row.result_size,
+        removed=told_apart(row.removed),
         url=f"{url}/photos/{row.n}" if done else None,
         thumbnail_url=f"{url}/photos/{row.n}/thumbnail" if done else None,
     )

@@ -19,10 +19,10 @@ from msgspec import Struct
 
 from ebbmark.errors import EbbmarkError, LimitExceeded, Rejected, Unavailable
 from ebbmark.imaging.drawing import LOGO_LIMITS
+from ebbmark.imaging.header import HEAD_BYTES
 from ebbmark.settings import Settings
 
 _IN_MEMORY = 256 * 1024
-_HEAD = 32
 _FIELD_BYTES = 64 * 1024
 _TEXT_BYTES = 128 * 1024
 _FIELDS = 64
@@ -67,7 +67,7 @@ class Spool:
         if self.size > self._limit:
             return
         self._hash.update(chunk)
-        self.head += chunk[: _HEAD - len(self.head)]
+        self.head += chunk[: HEAD_BYTES - len(self.head)]
         if self._file is None and self.size <= _IN_MEMORY:
             self._memory += chunk
             return

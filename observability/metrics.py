@@ -29,8 +29,14 @@ DOWNLOADS_OPEN = Gauge(
     "Downloads of results and archives under way. Long at its limit: run another ingest, "
     "or raise EBBMARK_HTTP_DOWNLOADS.",
 )
-UPLOADED_BYTES = Counter("ebbmark_uploaded_bytes_total", "Bytes of originals taken in.")
-PHOTOS_ACCEPTED = Counter("ebbmark_photos_accepted_total", "Photos entered in the ledger and in the log.")
+UPLOADED_BYTES = Counter(
+    "ebbmark_uploaded_bytes_total",
+    "Bytes of originals taken in. Flat while uploads are at their limit: the line, or the store, is full.",
+)
+PHOTOS_ACCEPTED = Counter(
+    "ebbmark_photos_accepted_total",
+    "Photos entered in the ledger and in the log. Above the rate of those rendered for long: add workers.",
+)
 UPLOADS_REFUSED = Counter(
     "ebbmark_uploads_refused_total",
     "Uploads and photos refused at the door, by code. A sudden rise of one code: a client went wrong.",
@@ -120,7 +126,8 @@ CONSUMER_STALLS = Counter(
 
 STAGE_SECONDS = Histogram(
     "ebbmark_render_stage_seconds",
-    "Time of one photo in each stage: claim, fetch, render, store, report. The slowest names the bottleneck.",
+    "Time of one photo in each stage. The slowest names what to mend: claim the ledger, fetch and store the "
+    "object store, render the cores, report Kafka.",
     ["stage"],
     buckets=_FAST,
 )
@@ -186,7 +193,9 @@ POOLS_STARTED = Counter(
     "that wait, or their fork server; see the kernel's log for memory.",
 )
 PHOTOS_RENDERED = Counter(
-    "ebbmark_photos_rendered_total", "Results stored and reported, repeated ones included."
+    "ebbmark_photos_rendered_total",
+    "Results stored and reported, repeated ones included. Zero while photos are accepted: see that a worker "
+    "runs the renderer, and its log.",
 )
 PHOTOS_FAILED = Counter(
     "ebbmark_photos_failed_total",
@@ -215,9 +224,13 @@ CHILDREN_LOST = Counter(
 
 OUTCOMES_APPLIED = Counter(
     "ebbmark_outcomes_applied_total",
-    "Outcomes handed to the ledger by the projector, repeated ones included.",
+    "Outcomes handed to the ledger by the projector, repeated ones included. Below those rendered and failed "
+    "for long: the projector is behind; see `ebbmark_message_seconds` of `statuses`.",
 )
-JOBS_COMPLETED = Counter("ebbmark_jobs_completed_total", "Jobs whose last photo ended.")
+JOBS_COMPLETED = Counter(
+    "ebbmark_jobs_completed_total",
+    "Jobs whose last photo ended. Zero while photos are rendered: a job waits for one; see its time line.",
+)
 
 # What everything depends on
 
@@ -361,8 +374,15 @@ EXPIRY_SECONDS = Histogram(
     "the grace when its owner deleted it. Beyond 5 minutes: the janitor or the store is behind.",
     buckets=_EXPIRY,
 )
-JOBS_EXPIRED = Counter("ebbmark_jobs_expired_total", "Jobs whose every object is deleted.")
-OBJECTS_DELETED = Counter("ebbmark_objects_deleted_total", "Objects deleted from the store.")
+JOBS_EXPIRED = Counter(
+    "ebbmark_jobs_expired_total",
+    "Jobs whose every object is deleted. Below those completed an hour before: see "
+    "`ebbmark_expiry_overdue_seconds`.",
+)
+OBJECTS_DELETED = Counter(
+    "ebbmark_objects_deleted_total",
+    "Objects deleted from the store. Zero while jobs expire: the store refuses; see the janitor's log.",
+)
 AUDIT_FINDINGS = Gauge(
     "ebbmark_audit_findings",
     "What the leading janitor's last audit of the bucket found wrong, by kind. Above zero: "

@@ -81,4 +81,5 @@ def _outcome(status: PhotoRendered | PhotoFailed) -> Outcome:
         size=status.size,
         thumbnail_size=status.thumbnail_size,
         media_type=status.media_type,
+        removed=status.removed or None,
     )

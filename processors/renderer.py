@@ -248,4 +248,5 @@ def _describe(rendered: Rendered) -> dict[str, str]:
         size=len(rendered.data),
         thumbnail_size=len(rendered.thumbnail),
         media_type=rendered.media_type,
+        removed=", ".join(rendered.removed),
     ).metadata()

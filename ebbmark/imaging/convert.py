@@ -1,10 +1,13 @@
 """Convert: what format the results have, and how well they are kept."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
-from ebbmark.imaging.codec import Encoding, Format
+from ebbmark.errors import Rejected
+from ebbmark.imaging.codec import Encoding
+from ebbmark.imaging.encoding import Chroma
 from ebbmark.imaging.operation import Context, Operation
 
 if TYPE_CHECKING:
@@ -12,17 +15,69 @@ if TYPE_CHECKING:
 
 __all__ = ["Convert"]
 
+_LOSSLESS = frozenset({"original", "png", "webp"})
+
 
 class Convert(Operation, frozen=True):
-    """Writes every result in one format; without it each keeps the format of its original."""
+    """Says how every result is written; without it each keeps the format of its original."""
 
-    summary: ClassVar[str] = "Save every photo as JPEG, PNG or WebP."
+    summary: ClassVar[str] = "Save every photo as JPEG, PNG, WebP or AVIF."
     encodes_only: ClassVar[bool] = True
 
-    format: Annotated[Format, Meta(title="Format", description="PNG keeps everything and is large.")]
+    format: Annotated[
+        Literal["original", "jpeg", "png", "webp", "avif"],
+        Meta(
+            title="Format",
+            description=(
+                "original keeps each photo's own; TIFF, BMP and still GIF become PNG, HEIC becomes JPEG."
+            ),
+            examples=["webp", "jpeg"],
+        ),
+    ] = "original"
     quality: (
-        Annotated[int, Meta(title="Quality", description="1 to 100; PNG has none.", ge=1, le=100)] | None
+        Annotated[
+            int,
+            Meta(title="Quality", description="1 to 100; PNG has none.", ge=1, le=100, examples=[85]),
+        ]
+        | None
     ) = None
+    progressive: Annotated[
+        bool,
+        Meta(title="Progressive", description="JPEG that sharpens while it loads; slow to write."),
+    ] = False
+    chroma: Annotated[
+        Chroma,
+        Meta(
+            title="Chroma",
+            description="How much colour JPEG and AVIF keep: all with 4:4:4, a quarter with 4:2:0.",
+            examples=["4:4:4"],
+        ),
+    ] = "auto"
+    lossless: Annotated[
+        bool, Meta(title="Lossless", description="WebP without any loss; PNG never has one.")
+    ] = False
+    background: Annotated[
+        str,
+        Meta(
+            title="Background",
+            description="Laid under transparent parts: auto for white where a format has none, or a colour.",
+            pattern="^(auto|#[0-9a-fA-F]{6})$",
+            examples=["auto", "#ffffff"],
+        ),
+    ] = "auto"
+    profile: Annotated[
+        Literal["keep", "srgb"],
+        Meta(
+            title="Colours",
+            description="keep leaves each photo its profile, srgb converts to what every screen shows.",
+            examples=["srgb"],
+        ),
+    ] = "keep"
+
+    def __post_init__(self) -> None:
+        if self.lossless and self.format not in _LOSSLESS:
+            detail = f"convert: lossless is for WebP and PNG; {self.format.upper()} has no such kind."
+            raise Rejected("invalid-parameter", detail)
 
     def edit(self, image: "Image", context: Context) -> "Image":
         """Return the frame untouched."""
@@ -30,6 +85,18 @@ class Convert(Operation, frozen=True):
         return image
 
     def encoding(self, encoding: Encoding) -> Encoding:
-        """Return the format and quality asked for."""
-        del encoding
-        return Encoding(format=self.format, quality=self.quality)
+        """Return what is asked for; what another operation decided besides stays."""
+        return msgspec.structs.replace(
+            encoding,
+            format=encoding.format if self.format == "original" else self.format,
+            quality=self.quality,
+            progressive=self.progressive,
+            chroma=self.chroma,
+            lossless=self.lossless,
+            background=None if self.background == "auto" else _rgb(self.background),
+            profile=self.profile,
+        )
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

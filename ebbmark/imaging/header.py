@@ -1,28 +1,42 @@
-"""What a file is and how large its frame will be is read from its first bytes, without a decoder."""
+"""What a file is and how large its frames will be is read from its first bytes, without a decoder."""
 
 import re
 import struct
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 from ebbmark.errors import Rejected
+from ebbmark.imaging import boxes
+from ebbmark.imaging.directories import directories, is_tiff
 
-__all__ = ["Format", "Header", "inspect", "scans", "sniff"]
+__all__ = ["HEAD_BYTES", "PHOTOS", "Format", "Header", "inspect", "scans", "sniff"]
 
-Format = Literal["jpeg", "png", "webp"]
+Format = Literal["jpeg", "png", "webp", "avif", "heic", "gif", "tiff", "bmp"]
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PHOTOS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF or BMP"
+HEAD_BYTES = 32
+"""So much of a file says what it is."""
+
+_MAGIC: Final[Sequence[tuple[bytes, Format]]] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+)
+_RAW = "a camera's raw file"
 _STRANGERS = (
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (0, b"II*\0", "a TIFF or a camera's raw file"),
-    (0, b"MM\0*", "a TIFF or a camera's raw file"),
     (0, b"%PDF", "a PDF"),
     (0, b"8BPS", "a Photoshop file"),
     (0, b"PK\x03\x04", "an archive or office document"),
-    (4, b"ftypheic", "a HEIC photo"),
-    (4, b"ftypheix", "a HEIC photo"),
-    (4, b"ftypmif1", "a HEIF photo"),
-    (4, b"ftypavif", "an AVIF photo"),
+    (0, b"\xff\x0a", "a JPEG XL photo"),
+    (4, b"JXL ", "a JPEG XL photo"),
+    (4, b"jP  ", "a JPEG 2000 photo"),
+    (0, b"<svg", "a drawing"),
+    (0, b"FUJIFILMCCD-RAW", _RAW),
+    (0, b"IIU\0", _RAW),
+    (0, b"IIRO", _RAW),
+    (4, b"ftypcrx", _RAW),
+    (4, b"ftypmif1", "a HEIF photo of a kind that is not read here"),
     (4, b"ftyp", "a video"),
 )
 
@@ -34,6 +48,10 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # Within a scan FF is followed by 00 (stuffing), by a restart marker or by padding.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
+_GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
+_WIDTH, _HEIGHT, _SUBFILE, _DNG_VERSION = 0x0100, 0x0101, 0x00FE, 0xC612
+_REDUCED = 1
+
 
 class Header(NamedTuple):
     """What the first bytes of a file say of it."""
@@ -41,22 +59,28 @@ class Header(NamedTuple):
     format: Format
     width: int
     height: int
-    animated: bool = False
+    frames: int = 1
+    """More than one when it moves; further pictures that are no animation do not count."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height as stored, before the orientation is applied."""
+        """Width and height as stored, before the orientation is applied; each frame lies within."""
         return self.width, self.height
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames together."""
+        return self.width * self.height * self.frames
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the media type of a file by its first 12 bytes, or None when it is no JPEG, PNG or WebP."""
+    """Return the media type of a file by its first 32 bytes, or None when it is none of those we read."""
     found = _format_of(head)
     return found and f"image/{found}"
 
 
 def inspect(data: bytes) -> Header:
-    """Read format and size from the header of a whole file, in time independent of the number of pixels.
+    """Read format, size and number of frames of a whole file, in time independent of the number of pixels.
 
     Raises `Rejected` with `empty-file`, `unsupported-format` or `corrupt`.
     """
@@ -65,12 +89,11 @@ def inspect(data: bytes) -> Header:
     found = _format_of(data)
     if found is None:
         raise Rejected("unsupported-format", _strangers_sentence(data))
-    read = {"jpeg": _jpeg, "png": _png, "webp": _webp}[found]
     try:
-        header = read(data)
+        header = _READERS[found](data)
     except (struct.error, IndexError) as exc:
         raise Rejected("corrupt", "The file is damaged: it ends within its header.") from exc
-    if header is None or not header.width or not header.height:
+    if header is None or header.width < 1 or header.height < 1:
         raise Rejected("corrupt", "The file is damaged: its header gives no size.")
     return header
 
@@ -99,20 +122,22 @@ def scans(data: bytes, at_most: int) -> int:
 
 
 def _format_of(head: bytes) -> Format | None:
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head.startswith(_PNG_SIGNATURE):
-        return "png"
+    for magic, form in _MAGIC:
+        if head.startswith(magic):
+            return form
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "webp"
-    return None
+    # Two letters are little to go by; of two numbers behind them a half is always zero.
+    if head.startswith(b"BM") and head[6:10] == bytes(4) and head[16:18] == bytes(2):
+        return "bmp"
+    return "tiff" if is_tiff(head) else boxes.brand_of(head)
 
 
 def _strangers_sentence(data: bytes) -> str:
     for offset, magic, name in _STRANGERS:
         if data.startswith(magic, offset):
-            return f"This is {name}; photos must be JPEG, PNG or WebP."
-    return "This is not a photo; photos must be JPEG, PNG or WebP."
+            return f"This is {name}; photos must be {PHOTOS}."
+    return f"This is not a photo; photos must be {PHOTOS}."
 
 
 def _jpeg(data: bytes) -> Header | None:
@@ -135,12 +160,12 @@ def _png(data: bytes) -> Header | None:
     if data[12:16] != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", data, 16)
-    at, animated = 33, False
+    at, frames = 33, 1
     while data[at + 4 : at + 8] not in {b"IDAT", b"IEND", b""}:
         if data[at + 4 : at + 8] == b"acTL":
-            animated = struct.unpack_from(">I", data, at + 8)[0] > 1
+            frames = max(1, struct.unpack_from(">I", data, at + 8)[0])
         at += 12 + struct.unpack_from(">I", data, at)[0]
-    return Header("png", width, height, animated)
+    return Header("png", width, height, frames)
 
 
 def _webp(data: bytes) -> Header | None:
@@ -149,7 +174,7 @@ def _webp(data: bytes) -> Header | None:
         flags = data[20]
         width = 1 + int.from_bytes(data[24:27], "little")
         height = 1 + int.from_bytes(data[27:30], "little")
-        return Header("webp", width, height, bool(flags & 0x02))
+        return Header("webp", width, height, _webp_frames(data) if flags & 0x02 else 1)
     if chunk == b"VP8L" and data[20] == 0x2F:
         bits = int.from_bytes(data[21:25], "little")
         return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
@@ -157,3 +182,78 @@ def _webp(data: bytes) -> Header | None:
         width, height = struct.unpack_from("<HH", data, 26)
         return Header("webp", width & 0x3FFF, height & 0x3FFF)
     return None
+
+
+def _webp_frames(data: bytes) -> int:
+    at, frames = 12, 0
+    while at + 8 <= len(data):
+        frames += data[at : at + 4] == b"ANMF"
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return max(1, frames)
+
+
+def _gif(data: bytes) -> Header | None:
+    width, height = struct.unpack_from("<HH", data, 6)
+    at, frames = 13 + _colours(data[10]), 0
+    while at < len(data) and data[at] != _GIF_END:
+        if data[at] == _GIF_EXTENSION:
+            at = _behind_blocks(data, at + 2)
+        elif data[at] == _GIF_FRAME:
+            left, top, across, down, flags = struct.unpack_from("<HHHHB", data, at + 1)
+            # A frame that reaches beyond the canvas makes the decoder enlarge it.
+            width, height = max(width, left + across), max(height, top + down)
+            frames += 1
+            at = _behind_blocks(data, at + 11 + _colours(flags))
+        else:
+            at += 1  # as decoders do
+    return Header("gif", width, height, frames) if frames else None
+
+
+def _colours(flags: int) -> int:
+    """Return how many bytes of palette follow."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _behind_blocks(data: bytes, at: int) -> int:
+    while data[at]:
+        at += data[at] + 1
+    return at + 1
+
+
+def _tiff(data: bytes) -> Header:
+    tags = next(directories(data)).tags
+    # Raw files begin with the small picture that a camera shows on its back.
+    if tags.get(_SUBFILE, 0) & _REDUCED or _DNG_VERSION in tags or data[8:10] == b"CR":
+        raise Rejected("unsupported-format", f"This is {_RAW}; photos must be {PHOTOS}.")
+    return Header("tiff", tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0))
+
+
+def _bmp(data: bytes) -> Header:
+    (length,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if length == 12 else "<ii", data, 18)
+    return Header("bmp", width, abs(height))
+
+
+def _avif(data: bytes) -> Header | None:
+    if boxes.is_sequence(data):
+        raise Rejected("animated", "An animated AVIF is not taken; send it as GIF, WebP or PNG.")
+    size = boxes.largest_picture(data)
+    return size and Header("avif", *size)
+
+
+def _heic(data: bytes) -> Header | None:
+    size = boxes.largest_picture(data)
+    return size and Header("heic", *size)
+
+
+_READERS: Mapping[Format, Callable[[bytes], Header | None]] = {
+    "jpeg": _jpeg,
+    "png": _png,
+    "webp": _webp,
+    "avif": _avif,
+    "heic": _heic,
+    "gif": _gif,
+    "tiff": _tiff,
+    "bmp": _bmp,
+}

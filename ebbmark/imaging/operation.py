@@ -9,7 +9,7 @@ import functools
 import importlib.metadata
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 import msgspec
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["ENTRY_POINT_GROUP", "Context", "Operation", "catalogue", "operations_schema"]
 
 ENTRY_POINT_GROUP = "ebbmark.operations"
+
+T = TypeVar("T")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,18 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     def full(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size of the frame of which one of this size is a copy."""
         return size if self.scale == 1 else (round(size[0] / self.scale), round(size[1] / self.scale))
+
+    decided: dict[str, object] = msgspec.field(default_factory=dict[str, object])
+    """What `once` remembers; each operation of a recipe has a context of its own."""
+
+    def once(self, name: str, decide: Callable[[], T]) -> T:
+        """Return what was decided when this was first asked: of an animation, for its first frame.
+
+        What an operation makes out from the pixels it asks for here, or its frames would flicker.
+        """
+        if name not in self.decided:
+            self.decided[name] = decide()
+        return cast("T", self.decided[name])
 
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):
@@ -77,7 +91,8 @@ class Operation(
         """Return the edited frame.
 
         `image` is upright and of mode RGB, RGBA or L, and the operation's to change in place. The frame
-        returned is of one of these modes. Equal input gives equal output. Raises `Rejected` when this
+        returned is of one of these modes. Equal input gives equal output. Of an animation each frame is
+        edited in turn, and all must come out of one size and mode. Raises `Rejected` when this
         photo cannot be edited this way, `LimitExceeded` when the frame would be larger than allowed.
         """
 

@@ -2,7 +2,8 @@
 
 A result that fits the screen is its own preview, byte for byte. Of a larger one the frame is made small
 first, so that the operations have little to do; they are told the scale. Only how well the result is kept
-cannot be seen then: a preview that is smaller than its result is always written well.
+cannot be seen then: a preview that is smaller than its result is always written well. Of an animation the
+first frame is seen.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from PIL import Image
 
 from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Encoding, Limits, Origin
+from ebbmark.imaging.encoding import WRITTEN_AS, laid, require_fits
 from ebbmark.imaging.operation import Context
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 from ebbmark.imaging.render import perform
@@ -53,33 +55,34 @@ def preview(
     """
     wanted, told = parse_recipe(recipe), facts or {}
     photo, admitted = (stock_photo(), Limits()) if original is None else (original, limits)
-
-    def context(origin: Origin, scale: float) -> Context:
-        return Context(
-            limits=limits,
-            logo=logo,
-            facts=lambda: {**codec.facts(origin.exif), **told},
-            scale=scale,
-        )
-
     aim = _Aim(wanted, edge)
-    frame, origin = codec.decode(photo, admitted, aim.enough)
-    full = aim.photo or frame.size
-    scale, expected = aim.scale(full), wanted.sizes(full)[-1]
-    if scale < 1:
-        small = _scaled(frame, _times(full, scale))
-        frame, encoding = perform(small, wanted, Encoding(format=origin.format), context(origin, scale))
-        if _alike(frame.size, _times(expected, scale)):
-            codec.require_fits(expected, encoding.format)
-            return _shown(_fitting(frame, edge), encoding, origin, expected)
+    frames, origin = codec.decode_all(photo, admitted, aim.enough)
+    count = len(frames)
+    encoding = Encoding(format=origin.format if count > 1 else WRITTEN_AS[origin.format])
+    context = Context(
+        limits=msgspec.structs.replace(limits, pixels=limits.pixels // count),
+        logo=logo,
+        facts=lambda: {**codec.facts(origin.exif), **told},
+        scale=aim.scale(aim.photo or frames[0].size),
+    )
+    if context.scale < 1:
+        full = aim.photo or frames[0].size
+        expected = wanted.sizes(full)[-1]
+        seen = [_scaled(frames[0], _times(full, context.scale))]
+        small = perform(seen, wanted, encoding, context)
+        if _alike(seen[0].size, _times(expected, context.scale)):
+            require_fits(small.format, expected, count)
+            return _shown(_fitting(seen[0], edge), small, origin, expected)
         # An operation changed the size and had not said so: what it does at another scale is not known.
-        frame, origin = codec.decode(photo, admitted, wanted.enough)
-    frame, encoding = perform(frame, wanted, Encoding(format=origin.format), context(origin, 1.0))
-    codec.require_fits(frame.size, encoding.format)
-    if max(frame.size) > edge:
+        frames, origin = codec.decode_all(photo, admitted, wanted.enough)
+        context = msgspec.structs.replace(context, scale=1.0)
+    frames = frames[:1]
+    encoding = perform(frames, wanted, encoding, context)
+    frame = frames[0]
+    require_fits(encoding.format, frame.size, count)
+    if count > 1 or max(frame.size) > edge:
         return _shown(_fitting(frame, edge), encoding, origin, frame.size)
-    data = codec.encode(frame, encoding, origin)
-    return _preview(data, encoding, frame.size, frame.size)
+    return _preview(codec.encode(frames, encoding, origin).data, encoding, frame.size, frame.size)
 
 
 class _Aim:
@@ -123,10 +126,16 @@ def _alike(one: Size, other: Size) -> bool:
 
 def _shown(frame: Image.Image, encoding: Encoding, origin: Origin, result: Size) -> Preview:
     """Write a small frame well, transparent where the result is."""
-    if encoding.format == "jpeg":
-        frame = codec.flatten(frame)
-    shown = Encoding(format="webp" if frame.mode == "RGBA" else "jpeg", quality=QUALITY)
-    return _preview(codec.encode(frame, shown, origin._replace(subsampling=0)), shown, frame.size, result)
+    frame = laid(frame, encoding)
+    shown = Encoding(
+        format="webp" if frame.mode == "RGBA" else "jpeg",
+        quality=QUALITY,
+        chroma="4:4:4",
+        profile=encoding.profile,
+        privacy=encoding.privacy,
+    )
+    still = origin._replace(durations=(), plays=0)
+    return _preview(codec.encode([frame], shown, still).data, shown, frame.size, result)
 
 
 def _preview(data: bytes, encoding: Encoding, size: Size, result: Size) -> Preview:

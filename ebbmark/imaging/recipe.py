@@ -10,10 +10,11 @@ import msgspec
 from ebbmark.errors import Rejected
 from ebbmark.imaging.operation import Operation, catalogue, name_of, schema_of
 
-__all__ = ["Recipe", "parse_recipe", "recipe_from_form"]
+__all__ = ["Recipe", "name_in", "parse_recipe", "recipe_from_form"]
 
 MOST_OPERATIONS = 16
 MOST_BYTES = 16 * 1024
+LONGEST_NAME = 120
 _LONGEST_QUOTE = 40
 _FIELD = re.compile(r"at `\$\.(\w+)")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
@@ -33,11 +34,21 @@ class Recipe(msgspec.Struct, frozen=True):
     """
 
     operations: tuple[Operation, ...]
+    name: str = ""
+    """What the results are called, such as `{stem}-{width}`; empty for the names of their originals."""
+
+    def __post_init__(self) -> None:
+        if len(self.name) > LONGEST_NAME or not self.name.isprintable() or set(self.name) & {"/", "\\"}:
+            detail = (
+                f"A name has at most {LONGEST_NAME} characters and no slashes, such as {{stem}}-{{width}}."
+            )
+            raise Rejected("invalid-name", detail)
 
     def to_json(self) -> bytes:
         """Return the recipe with every default spelt out; equal recipes give equal bytes."""
         steps = [_canonical(operation) for operation in self.operations]
-        return msgspec.json.encode({"operations": steps})
+        named = {"name": self.name} if self.name else {}
+        return msgspec.json.encode({"operations": steps, **named})
 
     def wants_logo(self) -> bool:
         """Tell whether the job must have a logo."""
@@ -55,22 +66,41 @@ class Recipe(msgspec.Struct, frozen=True):
         return first.enough(size) if first else None
 
 
+class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recipe as JSON, before any operation is looked at."""
+
+    operations: list[dict[str, object]]
+    name: str = ""
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """The name alone, for those who need nothing else."""
+
+    name: str = ""
+
+
 def parse_recipe(raw: bytes | str) -> Recipe:
     """Read a recipe from JSON.
 
     Raises `Rejected` with `invalid-recipe`, `no-operations`, `too-many-operations`, `unknown-operation`,
-    `invalid-parameter` or `missing-glyph`.
+    `invalid-parameter`, `missing-glyph` or `invalid-name`.
     """
     if len(raw) > MOST_BYTES:
         raise Rejected("invalid-recipe", f"A recipe can have at most {MOST_BYTES // 1024} kB.")
     try:
-        outer = msgspec.json.decode(raw, type=dict[str, list[dict[str, object]]])
+        outer = msgspec.json.decode(raw, type=_Written)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise Rejected("invalid-recipe", _SHAPE) from exc
-    if outer.keys() != {"operations"}:
-        raise Rejected("invalid-recipe", _SHAPE)
-    _check_count(len(outer["operations"]))
-    return Recipe(tuple(_operation(step, strict=True) for step in outer["operations"]))
+    _check_count(len(outer.operations))
+    return Recipe(tuple(_operation(step, strict=True) for step in outer.operations), outer.name)
+
+
+def name_in(recipe: bytes | None) -> str:
+    """Return what a recipe, as JSON, calls the results; empty when it leaves them their names."""
+    try:
+        return msgspec.json.decode(recipe or b"{}", type=_Named).name
+    except msgspec.MsgspecError:
+        return ""
 
 
 def recipe_from_form(operations: Sequence[str], fields: Mapping[str, str]) -> Recipe:

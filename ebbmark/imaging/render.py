@@ -12,6 +12,7 @@ from PIL import Image
 from ebbmark.errors import LimitExceeded
 from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Encoding, Limits
+from ebbmark.imaging.encoding import WRITTEN_AS
 from ebbmark.imaging.operation import Context, name_of
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
@@ -32,6 +33,8 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     thumbnail: bytes
     """A JPEG of at most 320 pixels on its long edge."""
+    removed: tuple[str, ...] = ()
+    """What the original told beside its picture and the result does not, in the words of `privacy.WORDS`."""
     pixels: int
     """Of the original."""
     began: float
@@ -65,22 +68,27 @@ def _render(
     original: bytes, recipe: Recipe, logo: bytes | None, limits: Limits, facts: Mapping[str, str]
 ) -> Rendered:
     clock = _Clock()
-    frame, origin = codec.decode(original, limits, recipe.enough)
+    frames, origin = codec.decode_all(original, limits, recipe.enough)
     clock.note("decode")
-    encoding = Encoding(format=origin.format)
-    context = Context(limits=limits, logo=logo, facts=lambda: {**codec.facts(origin.exif), **facts})
-    frame, encoding = perform(frame, recipe, encoding, context, clock.note)
-    data = codec.encode(frame, encoding, origin)
+    encoding = Encoding(format=origin.format if len(frames) > 1 else WRITTEN_AS[origin.format])
+    context = Context(
+        limits=msgspec.structs.replace(limits, pixels=limits.pixels // len(frames)),
+        logo=logo,
+        facts=lambda: {**codec.facts(origin.exif), **facts},
+    )
+    encoding = perform(frames, recipe, encoding, context, clock.note)
+    written = codec.encode(frames, encoding, origin)
     clock.note("encode")
-    small = thumbnail(frame, origin.icc)
+    small = thumbnail(frames[0], origin.icc, encoding.background)
     clock.note("thumbnail")
     return Rendered(
-        data=data,
+        data=written.data,
         media_type=encoding.media_type,
         extension=encoding.extension,
-        width=frame.width,
-        height=frame.height,
+        width=frames[0].width,
+        height=frames[0].height,
         thumbnail=small,
+        removed=written.removed,
         pixels=origin.pixels,
         began=clock.began,
         steps=tuple(clock.steps),
@@ -88,18 +96,23 @@ def _render(
 
 
 def perform(
-    frame: Image.Image,
+    frames: list[Image.Image],
     recipe: Recipe,
     encoding: Encoding,
     context: Context,
     note: Callable[[str], None] = lambda _: None,
-) -> tuple[Image.Image, Encoding]:
-    """Do what a recipe says to a frame; return it, and how it is to be written. `note` hears of each end."""
+) -> Encoding:
+    """Do what a recipe says to frames, in place; return how they are to be written.
+
+    `note` hears of the end of each operation.
+    """
     for operation in recipe.operations:
-        frame = operation.edit(frame, context)
+        own = msgspec.structs.replace(context, decided={})
+        for at, frame in enumerate(frames):
+            frames[at] = operation.edit(frame, own)
         encoding = operation.encoding(encoding)
         note(name_of(operation))
-    return frame, encoding
+    return encoding
 
 
 class _Clock:
@@ -126,10 +139,10 @@ def warm() -> None:
         render(original.getvalue(), b'{"operations": [{"operation": "watermark", "text": "x"}]}')
 
 
-def thumbnail(frame: Image.Image, icc: bytes | None) -> bytes:
+def thumbnail(frame: Image.Image, icc: bytes | None, background: tuple[int, int, int] | None = None) -> bytes:
     """Return a small JPEG of a frame, averaged over whole blocks; a small colour profile goes with it."""
     factor = math.ceil(max(frame.size) / THUMBNAIL_EDGE)
-    small = codec.flatten(frame.reduce(factor) if factor > 1 else frame)
+    small = codec.flatten(frame.reduce(factor) if factor > 1 else frame, background or codec.WHITE)
     fits = icc and len(icc) <= _SMALL_PROFILE and codec.profile_fits(icc, small.mode)
     kept = {"icc_profile": icc} if fits else {}
     out = io.BytesIO()

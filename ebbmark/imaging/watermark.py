@@ -193,7 +193,7 @@ class Watermark(Operation, frozen=True):
         )
         frame = context.full(image.size)
         plan = self._plan(frame, marks.extent(design, logo))
-        ink = self._ink(image, plan, context.scale)
+        ink = context.once("ink", lambda: self._ink(image, plan, context.scale))
         design = msgspec.structs.replace(design, ink=ink, plate=self._ground(ink))
         mark = marks.draw(design, logo, plan, self.opacity)
         if mark.coloured and image.mode == "L":

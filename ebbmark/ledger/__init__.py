@@ -95,6 +95,8 @@ class PhotoRow(Struct, frozen=True, kw_only=True):
     result_size: int | None
     thumbnail_size: int | None
     result_type: str | None
+    removed: str | None = None
+    """What its original told beside the picture and it does not, in words with commas between."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -169,6 +171,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     size: int | None = None
     thumbnail_size: int | None = None
     media_type: str | None = None
+    removed: str | None = None
 
 
 class Completion(Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ select *, now() as now from jobs where id = %(id)s;
 select *, now() as now, (
   select coalesce(json_agg(photo), '[]')::text from (
     select n, name, state, epoch, encode(sha256, 'base64') as sha256, size, code, detail, width, height,
-           result_size, thumbnail_size, result_type
+           result_size, thumbnail_size, result_type, removed
     from photos where job = jobs.id order by n
   ) photo
 ) as photo_rows
@@ -84,7 +84,7 @@ with job as (
 )
 -- A recipe that comes alone is news too, so the notification does not hang on the photos.
 select added.n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size,
-  result_type, pg_notify(%(channel)s, noted.id::text)
+  result_type, removed, pg_notify(%(channel)s, noted.id::text)
 from noted left join added on true order by n;
 
 -- name: submit
@@ -125,7 +125,8 @@ select *, now() as now, pg_notify(%(channel)s, id::text) from submitted;
 
 -- name: photos_by_n
 -- The rows of some photos of a job.
-select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type
+select n, name, state, epoch, sha256, size, code, detail, width, height, result_size, thumbnail_size, result_type,
+  removed
 from photos where job = %(job)s and n = any(%(n)s) order by n;
 
 -- name: backlog
@@ -302,8 +303,8 @@ with outcome as (
   select distinct on (job, n, epoch) *
   from unnest(%(job)s::uuid[], %(n)s::int[], %(epoch)s::int[], %(fence)s::int[], %(code)s::text[],
               %(detail)s::text[], %(width)s::int[], %(height)s::int[], %(size)s::bigint[],
-              %(thumbnail_size)s::int[], %(media_type)s::text[])
-    as given (job, n, epoch, fence, code, detail, width, height, size, thumbnail_size, media_type)
+              %(thumbnail_size)s::int[], %(media_type)s::text[], %(removed)s::text[])
+    as given (job, n, epoch, fence, code, detail, width, height, size, thumbnail_size, media_type, removed)
   order by job, n, epoch, code is not null, fence desc
 ), locked as (
   select id from jobs
@@ -312,7 +313,8 @@ with outcome as (
   update photos p set
     state = case when o.code is null then 'done' else 'failed' end,
     lease_until = null, dispatch_at = null, ended_at = now(), code = o.code, detail = o.detail, width = o.width,
-    height = o.height, result_size = o.size, thumbnail_size = o.thumbnail_size, result_type = o.media_type
+    height = o.height, result_size = o.size, thumbnail_size = o.thumbnail_size, result_type = o.media_type,
+    removed = o.removed
   from outcome o join locked on locked.id = o.job
   where p.job = o.job and p.n = o.n and p.epoch = o.epoch
     and p.state not in ('done', 'failed')
@@ -440,7 +442,7 @@ with marked as (
     expired_at - coalesce(expires_at, expired_at) as after
 ), nameless as (
   -- Without a dispatch_at they also leave the index that the reconciler reads.
-  update photos set name = null, detail = null, sha256 = '', dispatch_at = null, lease_until = null
+  update photos set name = null, detail = null, removed = null, sha256 = '', dispatch_at = null, lease_until = null
   from marked where photos.job = marked.id and marked.first
 )
 select first, unannounced, after, pg_notify(%(channel)s, id::text) from marked;

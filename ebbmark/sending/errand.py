@@ -29,8 +29,10 @@ class Errand:
     `code` and `detail`) or `unfinished`.
     """
 
-    def __init__(self, server: Server, speaker: Speaker, photos: Sequence[Path], out: Path | None) -> None:
-        """Results are saved in `out`; without it nobody waits for them."""
+    def __init__(
+        self, server: Server, speaker: Speaker, photos: Sequence[Path], out: Path | None, template: str = ""
+    ) -> None:
+        """Results are saved in `out`; without it nobody waits for them. A template says their names."""
         self._server, self._speaker, self._photos, self._out = server, speaker, photos, out
         self._began = time.monotonic()
         self._status = Status("open", -1, 0, 0, None, [])
@@ -43,7 +45,7 @@ class Errand:
         self._begun: set[int] = set()
         self._saved: dict[int, Path] = {}
         self._lost: dict[int, RefusedError] = {}
-        self._namesakes = earlier_namesakes(photos)
+        self._namesakes = earlier_namesakes(photos, template)
         self._ended = [asyncio.Event() for _ in photos]
         self.trouble: SendError | None = None
         """What ended it before its time."""

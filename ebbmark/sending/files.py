@@ -10,7 +10,9 @@ from uuid import uuid4
 
 from ebbmark.sending.trouble import WRONG, RefusedError, SendError
 
-_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
+_EXTENSIONS = {
+    ".jpg", ".jpeg", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif", ".tif", ".tiff", ".bmp",
+}  # fmt: skip
 _PIECE = 256 * 1024
 _LONGEST_SUFFIX = 16
 _NO_LINKS = {EPERM, ENOTSUP, EMLINK}  # a memory stick, say
@@ -135,12 +137,15 @@ def _give(hidden: Path, path: Path) -> None:
         hidden.replace(path)
 
 
-def earlier_namesakes(photos: Sequence[Path]) -> list[list[int]]:
+def earlier_namesakes(photos: Sequence[Path], template: str = "") -> list[list[int]]:
     """Return for each photo the earlier ones whose results might want its result's name.
 
     Only those decide whether it gets a number, and the server tells a name without waiting for them.
-    Names look alike when they begin with the same letters: extensions change, and endings are cut.
+    Names look alike when they begin with the same letters: extensions change, and endings are cut. By a
+    template without `{stem}` all results may be called alike.
     """
+    if template and "{stem}" not in template:
+        return [list(range(n)) for n in range(len(photos))]
     seen: dict[str, list[int]] = {}
     earlier: list[list[int]] = []
     for n, path in enumerate(photos):

@@ -11,7 +11,7 @@ from ebbmark.sending.trouble import WRONG, SendError
 
 _FIRST = ("resize", "grayscale", "blur", "watermark")
 _LAST = "convert"
-_OWN_FLAGS = {"help", "out", "url", "operations", "recipe", "logo", "json", "wait", "no-wait"}
+_OWN_FLAGS = {"help", "out", "url", "operations", "recipe", "name", "logo", "json", "wait", "no-wait"}
 _LOGO = "watermark.logo"  # said by the file alone
 
 
@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--operations", metavar="NAME,…", help="which, in this order; else what the flags say"
     )
     parser.add_argument("--recipe", metavar="JSON", help="the whole recipe, instead of flags")
+    parser.add_argument(
+        "--name",
+        metavar="TEMPLATE",
+        help="what results are called, such as {stem}-{width}; else like the photos",
+    )
     parser.add_argument("--logo", type=Path, metavar="FILE", help="image for the watermark")
     parser.add_argument("--json", action="store_true", help="print one JSON summary on standard output")
     parser.add_argument("--no-wait", action="store_true", help="send, print where the job is, and leave")
@@ -94,10 +99,11 @@ def form_fields(given: Mapping[str, Any]) -> dict[str, str]:
 def _form_fields(given: Mapping[str, Any]) -> dict[str, str]:
     said = [flag for flag in flags() if given.get(flag.field) is not None]
     fields = {flag.field: str(given[flag.field]) for flag in said if flag.parameter}
+    called = {"name": str(given["name"])} if given.get("name") else {}
     if given.get("recipe") is not None:
         if said or given.get("operations") is not None:
             raise SendError(WRONG, "say what to do by --recipe or by the other flags, not by both")
-        return {"recipe": given["recipe"]}
+        return {"recipe": given["recipe"], **called}
     asked = [(flag.option, flag.operation) for flag in said]
     asked += [("--logo", "watermark")] if given.get("logo") else []
     if given.get("operations") is not None:
@@ -105,13 +111,13 @@ def _form_fields(given: Mapping[str, Any]) -> dict[str, str]:
         for option, operation in asked:
             if operation not in named:
                 raise SendError(WRONG, f"{option} is of {operation}, which --operations does not name")
-        return {"operations": given["operations"], **fields}
+        return {"operations": given["operations"], **fields, **called}
     wanted = list(dict.fromkeys(operation for _, operation in asked))
     if not wanted:
         raise SendError(WRONG, "say what to do, such as --text '© Ann' or --width 1600")
     rank = {name: place for place, name in enumerate(_FIRST)}
     wanted.sort(key=lambda name: (name == _LAST, rank.get(name, len(rank))))
-    return {"operations": ",".join(wanted), **fields}
+    return {"operations": ",".join(wanted), **fields, **called}
 
 
 def _literal(text: str) -> str:

@@ -118,7 +118,7 @@ class MemoryJanitor(Tables):
         row.token_hash = row.recipe = row.logo_sha256 = None
         row.idempotency_hash = row.sealed_token = row.fingerprint = None
         for photo in row.photos.values():
-            photo.name = photo.detail = photo.dispatch_at = photo.lease_until = None
+            photo.name = photo.detail = photo.removed = photo.dispatch_at = photo.lease_until = None
             photo.sha256 = b""
         self._changed(row)
         return None if row.expiry_announced else Ended(row.expired_at - (row.expires_at or row.expired_at))

@@ -159,7 +159,7 @@ class MemoryRendering(Tables):
             photo.code, photo.detail = outcome.code, outcome.detail
             photo.width, photo.height = outcome.width, outcome.height
             photo.result_size, photo.thumbnail_size = outcome.size, outcome.thumbnail_size
-            photo.result_type = outcome.media_type
+            photo.result_type, photo.removed = outcome.media_type, outcome.removed
             job.done += outcome.code is None
             job.failed += outcome.code is not None
             moved[job.id] = job

@@ -45,6 +45,7 @@ class Photo(Struct, kw_only=True):
     result_size: int | None = None
     thumbnail_size: int | None = None
     result_type: str | None = None
+    removed: str | None = None
     round_at: datetime | None = None
     claimed_at: datetime | None = None
     ended_at: datetime | None = None

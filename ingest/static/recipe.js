@@ -23,12 +23,14 @@ export function recipe(form) {
       }
     }
   }
+  const name = form.querySelector("#name");
+  if (name?.value) told.append("name", name.value);
   return told;
 }
 
 // Every field that a person can set, under a key that stays the same from visit to visit.
 function* settable(form) {
-  for (const field of form.querySelectorAll(".options [name]")) {
+  for (const field of form.querySelectorAll(".operation [name]")) {
     if (field.type === "file" || field.type === "hidden") continue;
     const operation = field.closest(".operation").querySelector('[name="operations"]').value;
     yield [`${operation}.${field.name}${isBox(field) ? `.${field.value}` : ""}`, field];

@@ -122,6 +122,15 @@ export class Tiles {
     tile.append(form);
   }
 
+  // What the photo told beside its picture, and its result does not.
+  removed(photo) {
+    if (!photo.removed.length) return [];
+    const told = document.createElement("span");
+    told.className = "removed";
+    told.textContent = `Removed: ${photo.removed.join(", ")}`;
+    return [told];
+  }
+
   finish(tile, photo) {
     const link = document.createElement("a");
     link.href = photo.url;
@@ -130,7 +139,7 @@ export class Tiles {
     link.setAttribute("aria-label", `Download ${photo.name}`);
     const size = document.createElement("span");
     size.textContent = `${photo.width}×${photo.height}`;
-    tile.querySelector(".state").replaceChildren(link, size);
+    tile.querySelector(".state").replaceChildren(link, size, ...this.removed(photo));
     const picture = document.createElement("img");
     picture.alt = "";
     picture.loading = "lazy";

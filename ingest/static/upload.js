@@ -6,7 +6,7 @@ import { recipe, remember, restore } from "./recipe.js";
 import { GONE, seal, sendAll } from "./sending.js";
 
 const PREVIEWS = 60;
-const PHOTO = /\.(jpe?g|png|webp)$/i;
+const PHOTO = /\.(jpe?g|png|apng|webp|avif|hei[cf]|gif|tiff?|bmp)$/i;
 
 const form = document.getElementById("upload");
 const input = document.getElementById("files");

@@ -25,7 +25,7 @@ BOMBS = {
         lambda: makers.with_chunks(photo(form="PNG"), makers.inflating(b"iTXt", b"a\0\1\0\0\0", 200)),
         "corrupt",
     ),
-    "an animation": (lambda: makers.apng(10_000), "animated"),
+    "an animation": (lambda: makers.apng(10_000), "too-many-frames"),
     "a damaged photo": (lambda: photo()[:3000], "corrupt"),
     "a text": (lambda: b"This is only text." * 50, "unsupported-format"),
 }

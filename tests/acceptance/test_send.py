@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbmark.imaging.header import PHOTOS
 from tests.people import Person, opened, photo
 from tests.system import System
 
@@ -60,7 +61,7 @@ def test_one_bad_photo_is_named_and_the_others_come_back(
     (folder / "half.jpg").write_bytes(photo()[:3000])
     sent = send(folder, "--url", running_system.base_url, "--grayscale", "--out", tmp_path / "out")
     assert sent.returncode == 1
-    assert "bad.jpg: This is not a JPEG, PNG or WebP image. (unsupported-format)" in sent.stderr
+    assert f"bad.jpg: This is no photo of a kind that is read: {PHOTOS}. (unsupported-format)" in sent.stderr
     assert "half.jpg: " in sent.stderr
     assert len(list((tmp_path / "out").iterdir())) == 2
 

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Download, FilePayload, Page, Route, expect
 
+from ebbmark.imaging.header import PHOTOS
 from tests.browser.visits import (
     DONE,
     FAILED,
@@ -106,7 +107,8 @@ async def test_dropped_photos_become_results_without_a_reload_and_are_deleted_at
     await expect(page.locator("img.local")).to_have_count(0)
     await expect(page.locator(f"{DONE} .state", has_text="480×640")).to_have_count(1)
     refused = page.locator(FAILED)
-    await expect(refused.locator(".reason")).to_have_text("This is not a JPEG, PNG or WebP image.")
+    reason = f"This is no photo of a kind that is read: {PHOTOS}."
+    await expect(refused.locator(".reason")).to_have_text(reason)
     await expect(refused.locator("code")).to_have_text("unsupported-format")
     assert [each.resource_type for each in ann.requests if each.url == f"{job}/events"] == ["eventsource"]
     assert [each for each in ann.requests if each.url == job] == []

@@ -139,6 +139,7 @@ def done(of: Claim | Wanted, *, fence: int | None = None) -> Outcome:
         size=2000,
         thumbnail_size=200,
         media_type="image/jpeg",
+        removed="location, maker notes",
     )
 
 

@@ -38,6 +38,7 @@ async def test_a_result_is_entered_with_its_measures(ledger: Ledger) -> None:
     photo = await see_photo(ledger, job)
     assert (photo.state, photo.width, photo.height) == (PhotoState.DONE, 640, 480)
     assert (photo.result_size, photo.thumbnail_size, photo.result_type) == (2000, 200, "image/jpeg")
+    assert photo.removed == "location, maker notes"
     assert (photo.code, photo.detail) == (None, None)
 
 
@@ -48,6 +49,7 @@ async def test_a_failure_is_entered_with_its_reason(ledger: Ledger) -> None:
     photo = await see_photo(ledger, job)
     assert (photo.state, photo.code, photo.detail) == (PhotoState.FAILED, "too-many-pixels", "It is broken.")
     assert photo.result_size is None
+    assert photo.removed is None
 
 
 async def test_the_last_photo_completes_the_job_and_sets_its_end(ledger: Ledger) -> None:

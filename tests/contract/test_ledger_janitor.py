@@ -274,8 +274,16 @@ async def test_the_first_mark_forgets_everything_but_ids_counts_and_times(ledger
     assert seen.job.state is JobState.EXPIRED
     assert (seen.job.recipe, seen.job.logo_sha256, seen.job.sealed_token, seen.job.fingerprint) == (None,) * 4
     for photo in seen.photos:
-        assert (photo.name, photo.detail, photo.sha256) == (None, None, b"")
+        assert (photo.name, photo.detail, photo.removed, photo.sha256) == (None, None, None, b"")
     assert (seen.job.failed, seen.photos[1].code) == (1, "not-an-image")
+
+
+async def test_the_first_mark_forgets_what_was_removed_from_results(ledger: Ledger) -> None:
+    job = await completed_with(ledger, 1)
+    assert (await see(ledger, job)).photos[0].removed
+    await ledger.expire_now(job)
+    assert await ledger.mark_expired(job, quiet=QUIET)
+    assert (await see(ledger, job)).photos[0].removed is None
 
 
 async def test_the_second_mark_counts_only_after_the_quiet_time(bench: Bench) -> None:

@@ -117,3 +117,16 @@ def test_the_picture_of_every_dashboard_is_among_those_of_the_manual() -> None:
     assert {path.name for path in images.glob("dashboard-*")} == drawings
     assert all(f"images/{name}" in manual for name in drawings)
     assert all((images / name).stat().st_size < 200_000 for name in drawings)
+
+
+def test_the_help_of_every_metric_says_what_to_do_when_it_moves() -> None:
+    assert metrics.LEADER
+    ours = [family for family in REGISTRY.collect() if family.name.startswith("ebbmark_")]
+    assert len(ours) > 60
+    # What it is, and then: what is seen, a colon, what to do.
+    silent = [
+        each.name
+        for each in ours
+        if not re.search(r"\. \S[^:]*: \S|\. .* names what to mend", each.documentation)
+    ]
+    assert silent == []

@@ -1,13 +1,15 @@
 """Names that people gave their files."""
 
 import unicodedata
+from datetime import date
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.names import content_disposition, result_names, safe_name
+from ingest.names import Named, content_disposition, expand, result_names, safe_name
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,63 @@ def test_a_header_is_one_line_of_ascii_and_holds_the_whole_name(given_name: str)
 )
 def test_programs_that_read_ascii_only_get_a_name_too_and_never_a_hidden_one(name: str, plain: str) -> None:
     assert f'filename="{plain}";' in content_disposition(name, "photo-7")
+
+
+# Templates
+
+
+def named(**changes: object) -> Named:
+    told: dict[str, Any] = {
+        "n": 6,
+        "name": "IMG_1.v2.jpg",
+        "width": 1600,
+        "height": 1200,
+        "media_type": "image/webp",
+        "sent_on": date(2026, 11, 24),
+    }
+    return Named(**(told | changes))
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{stem}-{width}.{ext}", "IMG_1.v2-1600.webp"),
+        ("{stem}-{width}x{height}", "IMG_1.v2-1600x1200"),
+        ("{n}", "7"),
+        ("{n:4}-{date}", "0007-2026-11-24"),
+        ("{{stem}} {stem", "{stem} {stem"),
+        ("{Stem} {total} {}", "{Stem} {total} {}"),
+        ("plain", "plain"),
+        ("...", "photo"),
+        ("CON", "_CON"),
+    ],
+)
+def test_a_template_is_filled_and_what_it_does_not_know_stays(template: str, name: str) -> None:
+    assert expand(template, named()) == name
+
+
+def test_what_a_sign_stands_for_is_no_template() -> None:
+    assert expand("{stem}", named(name="{n}{width}.jpg")) == "{n}{width}"
+
+
+@given(st.text(max_size=120), st.text(max_size=200))
+def test_no_template_makes_a_dangerous_name(template: str, given_name: str) -> None:
+    name = expand(template, named(name=safe_name(given_name)))
+    assert 1 <= len(name.encode()) <= 255
+    assert safe_name(name) == name
+
+
+def test_results_that_a_template_calls_alike_are_told_apart_and_end_as_they_are() -> None:
+    called = [(n, expand("same.{ext}", named(n=n, media_type=kind)), kind) for n, kind in enumerate(KINDS)]
+    assert result_names(called) == {
+        0: "same.jpg",
+        1: "same (2).jpg",
+        2: "same.png",
+        3: "same.avif",
+        4: "same.gif",
+    }
+    wrong = [(0, expand("{stem}.png", named(media_type="image/jpeg")), "image/jpeg")]
+    assert result_names(wrong) == {0: "IMG_1.v2.jpg"}
+
+
+KINDS = ("image/jpeg", "image/jpeg", "image/png", "image/avif", "image/gif")

@@ -96,13 +96,13 @@ def test_a_wrong_flag_ends_with_2(flag: list[str]) -> None:
 
 
 def test_folders_stand_for_the_photos_in_them(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.webp", "deep/c.Jpeg", "d.png", "notes.txt", "e.gif"):
+    for name in ("b.JPG", "a.webp", "deep/c.Jpeg", "d.png", "f.HEIC", "g.tif", "notes.txt", "e.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "album.jpg").mkdir()
     found = [path.relative_to(tmp_path).as_posix() for path in find_photos([tmp_path], tmp_path / "marked")]
-    assert found == ["a.webp", "b.JPG", "d.png", "deep/c.Jpeg"]
-    assert find_photos([tmp_path / "e.gif"], tmp_path) == [tmp_path / "e.gif"]  # named, so meant
+    assert found == ["a.webp", "b.JPG", "d.png", "deep/c.Jpeg", "f.HEIC", "g.tif"]
+    assert find_photos([tmp_path / "e.mp4"], tmp_path) == [tmp_path / "e.mp4"]  # named, so meant
 
 
 def test_what_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
@@ -220,6 +220,18 @@ def test_whoever_decides_on_a_photo_s_number_is_its_namesake(earlier: str, later
     alone = result_names([(1, safe_name(later + end), "image/jpeg")])
     if both[1] != alone[1]:
         assert earlier_namesakes([Path(earlier), Path(later + end)]) == [[], [0]]
+
+
+def test_by_a_template_without_their_stems_all_results_may_want_one_name() -> None:
+    photos = [Path("a.jpg"), Path("b.jpg"), Path("A.png")]
+    assert earlier_namesakes(photos, "{stem}-{width}") == earlier_namesakes(photos) == [[], [], [0]]
+    assert earlier_namesakes(photos, "holiday-{width}") == [[], [0], [0, 1]]
+
+
+def test_a_name_for_the_results_goes_with_flags_and_with_a_recipe() -> None:
+    assert fields("--grayscale", "--name", "{stem}-web") == {"operations": "grayscale", "name": "{stem}-web"}
+    assert fields("--operations", "blur", "--name", "x")["name"] == "x"
+    assert fields("--recipe", "{}", "--name", "x") == {"recipe": "{}", "name": "x"}
 
 
 def test_photos_of_a_camera_wait_for_nobody() -> None:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from PIL import Image
 from prometheus_client import REGISTRY
 
 from ebbmark.errors import Conflict, Rejected, Unavailable
@@ -39,7 +40,7 @@ from janitor.expire import Expirer, order_expirations
 from processors.planner import Planner
 from processors.projector import Projector
 from processors.renderer import Renderer
-from tests.people import photo
+from tests.people import opened, photo, saved_as
 
 RECIPE = parse_recipe('{"operations": [{"operation": "watermark", "text": "© me"}]}').to_json()
 
@@ -227,6 +228,20 @@ async def test_a_photo_that_cannot_be_rendered_fails_with_its_reason(world: Worl
     row = await world.job(job.id)
     assert (row.state, row.done, row.failed) == (JobState.COMPLETE, 1, 1)
     assert isinstance(world.log.events(STATUSES)[0], PhotoFailed)
+
+
+async def test_what_was_removed_goes_with_the_result_as_far_as_the_ledger(world: World) -> None:
+    exif = Image.Exif()
+    exif[0x8825] = {1: "N"}
+    exif[0x010F] = "Ricoh"
+    told, silent = saved_as(opened(photo(320, 240)), "JPEG", exif=exif), photo(320, 240)
+    job = await world.accept(told, silent)
+    await world.deliver()
+    assert (await world.photo(job.id)).removed == "location, dates and camera settings"
+    assert (await world.photo(job.id, 1)).removed is None
+    described = await world.store.described(result_key(job.id, 0, 0))
+    assert described["ebb-removed"] == "location, dates and camera settings"
+    assert "ebb-removed" not in await world.store.described(result_key(job.id, 0, 1))
 
 
 async def test_what_the_first_attempt_stored_is_described_as_it_is(world: World) -> None:

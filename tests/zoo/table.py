@@ -59,11 +59,11 @@ BOMBS = (
     Animal("a webp of 34 bytes that says 268 MP", lambda: hollow_webp(16_383, 16_383), "too-many-pixels"),
     Animal("a webp with a canvas of 281 million MP", lambda: makers.riff(makers.vp8x(1 << 24, 1 << 24)), "too-many-pixels"),
     Animal("a webp of 12 MP of one colour", lambda: saved(flat((4000, 3000)), "WEBP"), Look("WEBP", (4000, 3000))),
-    Animal("a gif that says 4,000 MP", lambda: makers.gif(65_535, 65_535), "unsupported-format"),
-    Animal("a bmp that says 4 billion MP", lambda: makers.bmp(2**31 - 1, 2**31 - 1), "unsupported-format"),
-    Animal("a tiff that says 10,000 MP", lambda: makers.tiff(100_000, 100_000), "unsupported-format"),
-    Animal("an avif that says 4,000 MP", lambda: makers.branded(b"avif", 65_535, 65_535), "unsupported-format"),
-    Animal("a heic that says 4,000 MP", lambda: makers.branded(b"heic", 65_535, 65_535), "unsupported-format"),
+    Animal("a gif that says 4,000 MP", lambda: makers.gif(65_535, 65_535), "too-many-pixels"),
+    Animal("a bmp that says 4 billion MP", lambda: makers.bmp(2**31 - 1, 2**31 - 1), "too-many-pixels"),
+    Animal("a tiff that says 10,000 MP", lambda: makers.tiff(100_000, 100_000), "too-many-pixels"),
+    Animal("an avif that says 4,000 MP", lambda: makers.branded(b"avif", 65_535, 65_535), "too-many-pixels"),
+    Animal("a heic that says 4,000 MP", lambda: makers.branded(b"heic", 65_535, 65_535), "too-many-pixels"),
     Animal("a png whose iTXt says 200 MB", lambda: makers.with_chunks(saved(flat(), "PNG"), makers.inflating(b"iTXt", b"a\0\1\0\0\0", 200)), "corrupt"),
     Animal("a png whose profile says 200 MB", lambda: makers.with_chunks(saved(flat(), "PNG"), makers.inflating(b"iCCP", b"a\0\0", 200)), "corrupt"),
 )  # fmt: skip
@@ -104,10 +104,11 @@ LIARS = (
 )  # fmt: skip
 
 FRAMES = (
-    Animal("an apng of ten thousand frames", lambda: makers.apng(10_000), "animated"),
-    Animal("a webp of ten thousand frames", lambda: makers.moving_webp(10_000), "animated"),
-    Animal("a gif of ten thousand frames", lambda: makers.gif(1, 1, 10_000), "unsupported-format"),
+    Animal("an apng of ten thousand frames", lambda: makers.apng(10_000), "too-many-frames"),
+    Animal("a webp of ten thousand frames", lambda: makers.moving_webp(10_000), "too-many-frames"),
+    Animal("a gif of ten thousand frames", lambda: makers.gif(1, 1, 10_000), "too-many-frames"),
     Animal("an apng of one frame", lambda: makers.apng(1), Look("PNG", (1, 1))),
+    Animal("an apng of three frames as a jpeg", lambda: makers.apng(3), "animated", TO_JPEG),
     Animal("a thousand jpegs in one file", lambda: makers.short("jpeg") * 1000, SMALL),
 )
 
@@ -132,7 +133,7 @@ POLYGLOTS = (
     Animal("a webp that is a script", lambda: makers.patched(saved(varied(), "WEBP"), 4, b"/*AA"), "corrupt"),
     Animal("a document with a jpeg in it", lambda: b"%PDF-1.7\n" + saved(varied()), "unsupported-format"),
     Animal("a drawing with a jpeg in it", lambda: b"<svg><image/></svg>" + saved(varied()), "unsupported-format"),
-    Animal("a gif with a jpeg behind it", lambda: makers.gif(1, 1) + saved(varied()), "unsupported-format"),
+    Animal("a gif with a jpeg behind it", lambda: makers.gif(1, 1) + saved(varied()), Look("PNG", (1, 1))),
     Animal("a jpeg called png", lambda: saved(varied()), GOOD, file_name="photo.png"),
     Animal("a png called jpg", lambda: saved(varied(), "PNG"), Look("PNG", (320, 240)), file_name="photo.jpg"),
     Animal("a webp called exe", lambda: saved(varied(), "WEBP"), Look("WEBP", (320, 240)), file_name="../photo.exe"),
@@ -141,7 +142,7 @@ POLYGLOTS = (
 COLOURS = (
     Animal("a jpeg for print, inverted as Adobe does", lambda: makers.for_print((255, 0, 0, 0)), Look("JPEG", (64, 48), {(32, 24): (0, 255, 255)})),
     Animal("a jpeg for print of pure black", lambda: makers.for_print((0, 0, 0, 255)), Look("JPEG", (64, 48), {(32, 24): (0, 0, 0)})),
-    Animal("a jpeg for print without a word of Adobe", lambda: makers.without_adobe(makers.for_print((255, 0, 0, 0))), Look("JPEG", (64, 48), {(32, 24): (0, 255, 255)})),
+    Animal("a jpeg for print without a word of Adobe", lambda: makers.without_adobe(makers.for_print((255, 0, 0, 0))), Look("JPEG", (64, 48), {(32, 24): (0, 0, 0)})),
     Animal("a jpeg for print in YCCK", lambda: makers.for_print((255, 0, 0, 0), transform=2), Look("JPEG", (64, 48))),
     Animal("a png of one bit", lambda: saved(Image.new("1", (16, 16), 1), "PNG"), Look("PNG", (16, 16), {(8, 8): (255,)})),
     Animal("a png of 16 bits of grey", lambda: makers.rows_png(16, 16, depth=16, colour=0, value=0x80), Look("PNG", (16, 16), {(8, 8): (128,)})),

@@ -5,8 +5,9 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from ebbmark.imaging.codec import Limits
@@ -132,3 +133,32 @@ def exif_with_thumbnail(thumbnail: bytes) -> bytes:
             thumbnail,
         )
     )
+
+
+def heic(image: Image.Image) -> bytes:
+    """Return a HEIC photo, as telephones make them; what reads those cannot write them."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    out = io.BytesIO()
+    pillow_heif.from_pillow(image).save(out, quality=95)
+    return out.getvalue()
+
+
+def animation(
+    file_format: str, frames: Sequence[Image.Image], durations: Sequence[int] | int = 100, **options: object
+) -> bytes:
+    """Return a picture that moves."""
+    given = durations if isinstance(durations, int) else list(durations)
+    return saved(frames[0], file_format, save_all=True, append_images=frames[1:], duration=given, **options)
+
+
+def moments(data: bytes) -> list[Image.Image]:
+    """Return every frame of a file as it is seen, with its duration in `info`."""
+    image = Image.open(io.BytesIO(data))
+    frames: list[Image.Image] = []
+    for number in range(getattr(image, "n_frames", 1)):
+        image.seek(number)
+        image.load()
+        frame = image.convert("RGBA")
+        frame.info = {"duration": image.info.get("duration")}
+        frames.append(frame)
+    return frames

@@ -261,12 +261,12 @@ def test_the_header_tells_format_and_size(file_format: str, options: dict[str, b
     if file_format == "JPEG" and mode == "RGBA":
         mode = "CMYK"
     data = saved(flat((123, 45), mode=mode), file_format, **options)
-    assert codec.inspect(data) == (file_format.lower(), 123, 45, False)
-    assert codec.sniff(data[:12]) == f"image/{file_format.lower()}"
+    assert codec.inspect(data) == (file_format.lower(), 123, 45, 1)
+    assert codec.sniff(data[:32]) == f"image/{file_format.lower()}"
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"\xff\xd8", b"hello, world", b"GIF89a\0\0\0\0\0\0", b"RIFF\0\0\0\0WAVE"]
+    "head", [b"", b"\xff\xd8", b"hello, world", b"GIF88a\0\0\0\0\0\0", b"BMW and others", b"RIFF\0\0\0\0WAVE"]
 )
 def test_strangers_are_not_taken_for_photos(head: bytes) -> None:
     assert codec.sniff(head) is None

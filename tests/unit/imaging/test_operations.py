@@ -10,6 +10,7 @@ from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging import codec, drawing, marks
 from ebbmark.imaging.codec import Limits
 from ebbmark.imaging.convert import Convert
+from ebbmark.imaging.header import PHOTOS
 from ebbmark.imaging.layout import EVERYWHERE, POSITIONS
 from ebbmark.imaging.operation import Context
 from ebbmark.imaging.recipe import Recipe
@@ -184,9 +185,9 @@ def test_a_photo_fails_when_its_recipe_wants_a_logo_and_there_is_none() -> None:
 
 def test_a_logo_that_is_no_image_says_so() -> None:
     with pytest.raises(Rejected) as refused:
-        result(GREY, watermark(logo=True), b"GIF89a")
+        result(GREY, watermark(logo=True), b"%PDF-1.7")
     assert refused.value.code == "bad-logo"
-    assert refused.value.detail == "The logo cannot be used. This is a GIF; photos must be JPEG, PNG or WebP."
+    assert refused.value.detail == f"The logo cannot be used. This is a PDF; photos must be {PHOTOS}."
 
 
 @pytest.mark.parametrize(("mode", "tinted"), [("L", False), ("L", True), ("RGB", True), ("RGBA", True)])

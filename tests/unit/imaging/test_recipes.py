@@ -11,8 +11,9 @@ from ebbmark.errors import Rejected
 from ebbmark.imaging.convert import Convert
 from ebbmark.imaging.filters import Blur, Grayscale
 from ebbmark.imaging.layout import POSITIONS
+from ebbmark.imaging.metadata import Metadata
 from ebbmark.imaging.operation import Operation, operations_schema
-from ebbmark.imaging.recipe import MOST_OPERATIONS, Recipe, parse_recipe, recipe_from_form
+from ebbmark.imaging.recipe import MOST_OPERATIONS, Recipe, name_in, parse_recipe, recipe_from_form
 from ebbmark.imaging.resize import Resize
 from ebbmark.imaging.watermark import Watermark
 
@@ -34,12 +35,22 @@ any_operation = st.one_of(
     st.builds(Resize, width=edges, height=edges, fit=st.sampled_from(["inside", "cover", "exact"])),
     st.builds(Resize, width=edges, enlarge=st.booleans()),
     st.builds(
-        Convert, format=st.sampled_from(["jpeg", "png", "webp"]), quality=st.none() | st.integers(1, 100)
+        Convert,
+        format=st.sampled_from(["original", "jpeg", "png", "webp", "avif"]),
+        quality=st.none() | st.integers(1, 100),
+        progressive=st.booleans(),
+        chroma=st.sampled_from(["auto", "4:4:4", "4:2:2", "4:2:0"]),
+        background=st.one_of(st.just("auto"), st.from_regex("#[0-9a-f]{6}", fullmatch=True)),
+        profile=st.sampled_from(["keep", "srgb"]),
     ),
+    st.builds(Metadata, privacy=st.sampled_from(["private", "keep", "strip"])),
     st.builds(Blur, radius=st.floats(0.001, 0.25)),
     st.builds(Grayscale),
 )
-recipes = st.lists(any_operation, min_size=1, max_size=5).map(lambda steps: Recipe(tuple(steps)))
+names = st.text(st.sampled_from("ab {}stemn-©.:3"), max_size=40)
+recipes = st.builds(
+    Recipe, st.lists(any_operation, min_size=1, max_size=5).map(tuple), st.one_of(st.just(""), names)
+)
 
 
 def refusal(raw: bytes | str) -> Rejected:
@@ -71,6 +82,18 @@ def test_minus_zero_is_zero() -> None:
 def test_defaults_are_spelt_out_so_that_later_ones_change_no_accepted_job() -> None:
     spelt = json.loads(parse_recipe(step(operation="blur")).to_json())
     assert spelt == {"operations": [{"operation": "blur", "radius": 0.01}]}
+
+
+@pytest.mark.parametrize("name", ["x" * 121, "a/b", "a\\b", "a\nb", "a\u202eb"])
+def test_a_name_that_could_be_none_is_refused(name: str) -> None:
+    raw = json.dumps({"operations": [{"operation": "grayscale"}], "name": name})
+    assert refusal(raw).code == "invalid-name"
+
+
+def test_a_recipe_without_a_name_does_not_speak_of_one() -> None:
+    assert b"name" not in parse_recipe(step(operation="grayscale")).to_json()
+    assert name_in(b"[]") == name_in(None) == name_in(step(operation="blur").encode()) == ""
+    assert name_in(Recipe((Grayscale(),), "{stem}-web").to_json()) == "{stem}-web"
 
 
 def test_the_order_of_operations_is_kept() -> None:
@@ -115,8 +138,11 @@ def test_what_is_no_recipe_is_refused(raw: bytes | str) -> None:
             "resize has no parameter 'depth'; it",
         ),
         (step(operation="grayscale", depth=1), "invalid-parameter", "no parameter 'depth'; it takes none."),
-        (step(operation="convert"), "invalid-parameter", "convert needs format."),
-        (step(operation="convert", format="gif"), "invalid-parameter", "must be one of jpeg, png, webp."),
+        (
+            step(operation="convert", format="gif"),
+            "invalid-parameter",
+            "must be one of avif, jpeg, original, png, webp.",
+        ),
         (step(operation="convert", format="png", quality=101), "invalid-parameter", "from 1 to 100."),
         (step(operation="blur", radius=0), "invalid-parameter", "must be a number above 0 to 0.25."),
         (step(operation="watermark"), "invalid-parameter", "watermark needs a text, a logo or both."),
@@ -235,8 +261,8 @@ def test_every_parameter_describes_itself_well_enough_for_a_form() -> None:
 
 def test_the_schema_is_json_and_lists_what_is_required() -> None:
     described = {operation["name"]: operation for operation in json.loads(json.dumps(operations_schema()))}
-    assert sorted(described) == ["blur", "convert", "grayscale", "resize", "watermark"]
-    assert described["convert"]["parameters"]["required"] == ["format"]
+    assert sorted(described) == ["blur", "convert", "grayscale", "metadata", "resize", "watermark"]
+    assert described["convert"]["parameters"]["required"] == []
     assert described["watermark"]["parameters"]["properties"]["position"]["enum"] == sorted(POSITIONS)
     assert described["watermark"]["parameters"]["properties"]["opacity"] == {
         "title": "Opacity",

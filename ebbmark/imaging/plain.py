@@ -1,0 +1,103 @@
+"""Whatever a file holds becomes a frame of mode RGB, RGBA or L here, and a frame's colours become sRGB."""
+
+import io
+
+from PIL import Image
+
+from ebbmark.errors import Rejected
+
+__all__ = ["alike", "is_srgb", "plain", "profile_fits", "srgb"]
+
+_SIXTEEN_BITS = 65_535
+
+
+def plain(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Return the frame in one of the three modes: the image itself if it is in one of them.
+
+    Raises `Rejected` with `unsupported-format` for numbers that are no colours.
+    """
+    transparent = image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info
+    if image.mode.startswith("I;16"):
+        return _scaled(image)
+    if image.mode in {"I", "F"}:
+        detail = "Its pixels are numbers of 32 bits; save it with 8 or 16 bits a channel."
+        raise Rejected("unsupported-format", detail)
+    if image.mode == "LAB":
+        return _from_lab(image)
+    if image.mode == "CMYK" and icc:
+        return _from_print(image, icc)
+    mode = "RGBA" if transparent else "L" if image.mode in {"L", "1"} else "RGB"
+    # Converting to its own mode would copy the frame.
+    return image if image.mode == mode else image.convert(mode)
+
+
+def alike(frames: list[Image.Image]) -> None:
+    """Bring frames to one mode, in place: the poorest that holds them all."""
+    modes = {frame.mode for frame in frames}
+    mode = "RGBA" if "RGBA" in modes else "RGB"
+    if len(modes) > 1:
+        frames[:] = [frame if frame.mode == mode else frame.convert(mode) for frame in frames]
+
+
+def profile_fits(icc: bytes, mode: str) -> bool:
+    """Tell whether a colour profile describes the colours of a frame of this mode."""
+    return icc[16:20] == (b"GRAY" if mode == "L" else b"RGB ")
+
+
+def is_srgb(icc: bytes) -> bool:
+    """Tell whether a profile calls itself sRGB, so that a frame without it looks the same."""
+    from PIL import ImageCms  # noqa: PLC0415 - 10 ms that only few photos are worth
+
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc)))
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return name.lower().startswith("srgb")
+
+
+def srgb(frame: Image.Image, icc: bytes) -> Image.Image:
+    """Return the frame in sRGB; one whose profile is of no use, or does not fit it, as it is."""
+    from PIL import ImageCms  # noqa: PLC0415 - as above
+
+    if not profile_fits(icc, frame.mode) or is_srgb(icc):
+        return frame
+    colours = frame.convert("RGB") if frame.mode == "RGBA" else frame
+    converted = _converted(colours, icc, ImageCms.createProfile("sRGB"))
+    if converted is None:
+        return frame
+    if frame.mode == "RGBA":
+        converted.putalpha(frame.getchannel("A"))
+    return converted.convert("L") if frame.mode == "L" else converted
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Return 16 bits of grey as 8, white as white; converting alone clips and does not scale."""
+    wide = image if image.mode == "I;16" else image.convert("I")
+    return wide.point(lambda value: value * (255 / _SIXTEEN_BITS) + 0.5).convert("L")
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms  # noqa: PLC0415 - as above
+
+    lab, screen = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.profileToProfile(image, lab, screen, outputMode="RGB") or image.convert("RGB")
+
+
+def _from_print(image: Image.Image, icc: bytes) -> Image.Image:
+    """Convert CMYK to sRGB by its profile, or plainly when the profile is of no use."""
+    from PIL import ImageCms  # noqa: PLC0415 - as above
+
+    return _converted(image, icc, ImageCms.createProfile("sRGB")) or image.convert("RGB")
+
+
+def _converted(image: Image.Image, icc: bytes, target: object) -> Image.Image | None:
+    from PIL import ImageCms  # noqa: PLC0415 - as above
+
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        converted = ImageCms.profileToProfile(image, profile, target, outputMode="RGB")  # pyright: ignore[reportArgumentType] - Pillow names its class nowhere
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    if converted is not None:
+        converted.info = {}  # which says that it is sRGB, in a profile
+    return converted
