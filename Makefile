@@ -8,7 +8,7 @@ FUZZ ?= 600
 OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
-.PHONY: help up test lint demo load bench fairness fuzz chaos screenshots contact-sheet dashboards lock clean
+.PHONY: help up test lint demo load bench bench-imaging fairness fuzz chaos screenshots contact-sheet dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -36,6 +36,9 @@ load: .venv/dev.stamp ## load a running system for a minute and judge it (PORT=8
 
 bench: .venv/up.stamp ## measure the CPU milliseconds of one photo in every process
 	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+bench-imaging: .venv/up.stamp ## measure ten recipes beside the least that Pillow can do, and the memory of children
+	@$(BIN)/python -m loadtest.imaging $(ARGS)
 
 fairness: .venv/up.stamp ## measure what one photo waits while another client's 500 are rendered
 	@$(BIN)/python -m loadtest.fairness $(ARGS)

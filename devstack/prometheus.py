@@ -29,11 +29,19 @@ def binary() -> str | None:
 
 
 def prepare(data: Path, log: Path, ports: dict[str, int], _: Halt, *, program: str, config: Path) -> Process:
-    """Return the server; it reads its targets from a file beside the data."""
+    """Return the server; it reads its targets from a file beside the data.
+
+    It tells its alerts to the Alertmanager of `ports`, if that has one.
+    """
     data.mkdir(parents=True, exist_ok=True)
     for rules in config.parent.glob("*.y*ml"):  # what the configuration names by relative paths
         shutil.copyfile(rules, data / rules.name)
-    text = config.read_text("utf-8").replace("TARGETS_FILE", str(data / "targets.json"))
+    files = {"TARGETS_FILE": data / "targets.json", "ALERTMANAGERS_FILE": data / "alertmanagers.json"}
+    text = config.read_text("utf-8")
+    for name, path in files.items():
+        text = text.replace(name, str(path))
+    told = [{"targets": [f"{HOST}:{ports['alertmanager']}"]}] if "alertmanager" in ports else []
+    records.write(files["ALERTMANAGERS_FILE"], told)
     (data / "prometheus.yml").write_text(text, "utf-8")
     command = [
         program,

@@ -5,13 +5,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack import prometheus
+from devstack import alertmanager, prometheus
 from devstack.ports import HOST
 from devstack.process import Process, say
 from devstack.supervisor import Endpoints, Stack
 
 COMMAND = (sys.executable, "-m", "ebbmark.cli")
 _DRAIN_WITHIN = 35.0
+OWN = {"EBBMARK_PROMETHEUS_BIN", alertmanager.BINARY, alertmanager.WEBHOOK_FILE}
+"""What is set for the local stack, and is no setting of theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ def environment(endpoints: Endpoints, given: Mapping[str, str], *, data: Path, p
         "EBBMARK_LOG_FORMAT": "console",
     }
     env = {name: value for name, value in defaults.items() if f"{name}_FILE" not in given}
-    env |= {name: value for name, value in given.items() if name != "EBBMARK_PROMETHEUS_BIN"}  # which is ours
+    env |= {name: value for name, value in given.items() if name not in OWN}
     return _saying(
         env,
         {

@@ -14,7 +14,17 @@ from typing import Self
 
 import psutil
 
-from devstack import exporters, grafana, kafka, orphans, postgres, prometheus, records, seaweedfs
+from devstack import (
+    alertmanager,
+    exporters,
+    grafana,
+    kafka,
+    orphans,
+    postgres,
+    prometheus,
+    records,
+    seaweedfs,
+)
 from devstack.halt import Halt
 from devstack.ports import HOST, choose
 from devstack.process import DevstackError, Process, wait_until
@@ -25,6 +35,7 @@ _PORTS: Mapping[str, Sequence[str]] = {
     "postgres": postgres.PORTS,
     "seaweedfs": seaweedfs.PORTS,
     "prometheus": prometheus.PORTS,
+    "alertmanager": alertmanager.PORTS,
     "grafana": grafana.PORTS,
     **{name: (name,) for name in exporters.TARGETS},
 }
@@ -33,8 +44,14 @@ _READY: Mapping[str, Callable[[dict[str, int]], bool]] = {
     "postgres": postgres.ready,
     "seaweedfs": seaweedfs.ready,
     "prometheus": prometheus.ready,
+    "alertmanager": alertmanager.ready,
     "grafana": grafana.ready,
     **{name: partial(exporters.ready, name) for name in exporters.TARGETS},
+}
+_PREPARE: Mapping[str, Callable[[Path, Path, dict[str, int], Halt], Process]] = {
+    "kafka": kafka.prepare,
+    "postgres": postgres.prepare,
+    "seaweedfs": seaweedfs.prepare,
 }
 _READY_WITHIN = 60.0
 
@@ -53,6 +70,8 @@ class Endpoints:
     s3_secret_key: str
     prometheus: str | None = None
     """A URL, if it runs."""
+    alertmanager: str | None = None
+    """The same."""
     grafana: str | None = None
     """The same."""
 
@@ -119,7 +138,7 @@ class Stack:
         halt: Halt | None = None,
         proxied: bool = False,
     ) -> None:
-        """`config` is Prometheus's; it, exporters and Grafana run when that and their programs are there.
+        """`config` is Prometheus's; it and what goes with it run when that and their programs are there.
 
         `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
         `ports["kafka-proxy"]`, where something that passes it all on is to listen.
@@ -171,6 +190,8 @@ class Stack:
         try:
             if self._config is not None and "prometheus" not in self._services and prometheus.binary():
                 self._services += ["prometheus", *exporters.present()]
+                if alertmanager.binary():
+                    self._services.append("alertmanager")
                 if grafana.present():
                     self._services.append("grafana")
             wanted = [port for name in self._services for port in _PORTS[name]]
@@ -250,6 +271,7 @@ class Stack:
             s3_access_key=access,
             s3_secret_key=secret,
             prometheus=self._url("prometheus"),
+            alertmanager=self._url("alertmanager"),
             grafana=self._url("grafana"),
         )
 
@@ -275,20 +297,22 @@ class Stack:
 
     def _prepare(self, name: str) -> Process:
         data, log = self.data / name, self.data / "logs" / f"{name}.log"
-        if name == "kafka":
-            return kafka.prepare(data, log, self.ports, self._halt)
-        if name == "postgres":
-            return postgres.prepare(data, log, self.ports, self._halt)
-        if name == "seaweedfs":
-            return seaweedfs.prepare(data, log, self.ports, self._halt)
+        if name in _PREPARE:
+            return _PREPARE[name](data, log, self.ports, self._halt)
         if name in exporters.TARGETS:
             return exporters.prepare(name, log, self.ports)
         if name == "grafana" and self._config is not None:
             return grafana.prepare(data, log, self.ports, config=self._config.parents[1] / "grafana")
-        program = prometheus.binary()
+        program = prometheus.binary() if name == "prometheus" else alertmanager.binary()
         if program is None or self._config is None:
             message = f"{name} cannot run here."
             raise DevstackError(message)
+        if name == "alertmanager":
+            config = self._config.parents[1] / "alertmanager" / "alertmanager.yml"
+            address = alertmanager.webhook()
+            return alertmanager.prepare(
+                data, log, self.ports, self._halt, program=program, config=config, address=address
+            )
         prometheus.write_targets(data, {})
         return prometheus.prepare(data, log, self.ports, self._halt, program=program, config=self._config)
 

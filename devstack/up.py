@@ -77,6 +77,7 @@ def _run_ebbmark(stack: Stack, kept: list[Keeper], *, workers: int, port: int, h
 
 def _greet(stack: Stack, port: int, took: str) -> None:
     absent = "left out: no `prometheus` on the PATH nor in EBBMARK_PROMETHEUS_BIN"
+    unheard = "left out: no `prometheus-alertmanager` on the PATH, nor in EBBMARK_ALERTMANAGER_BIN"
     say(
         f"""
   Ebbmark is ready ({took}).
@@ -85,6 +86,7 @@ def _greet(stack: Stack, port: int, took: str) -> None:
     API          http://{HOST}:{port}/docs
     metrics      http://{HOST}:{port}/metrics
     Prometheus   {stack.endpoints.prometheus or absent}
+    Alertmanager {stack.endpoints.alertmanager or unheard}
     Grafana      {stack.endpoints.grafana or "left out: no `grafana` on the PATH"}
     data, logs   {stack.data}
 

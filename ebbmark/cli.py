@@ -22,7 +22,7 @@ from ebbmark.settings import Settings, SettingsError
 from observability import logs
 
 AGENTS = ("planner", "renderer", "projector", "notifier")
-_CLIENTS = {"send": "ebbmark.send", "dlq": "ebbmark.dlq"}
+_CLIENTS = {"send": "ebbmark.send", "dlq": "ebbmark.dlq", "monitor": "ebbmark.monitor"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("prepare", help="migrate, topics, and the bucket with its lifecycle")
     send = commands.add_parser("send", help="send photos, wait, and download the results")
     dlq = commands.add_parser("dlq", help="list, show, redrive and resolve dead letters")
-    for name, client in (("send", send), ("dlq", dlq)):
+    monitor = commands.add_parser("monitor", help="how the system is now, from the metrics of its processes")
+    for name, client in (("send", send), ("dlq", dlq), ("monitor", monitor)):
         if name in sys.argv[1:2]:  # flags that come from the operations take an import of them all
             importlib.import_module(_CLIENTS[name]).add_arguments(client)
     return parser

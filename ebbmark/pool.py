@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import multiprocessing
 import os
 import resource
 import signal
@@ -20,6 +19,7 @@ import msgspec
 import pebble
 
 from ebbmark.errors import EbbmarkError, LimitExceeded
+from ebbmark.pipes import RoomyContext
 from ebbmark.usage import Usage
 from observability import metrics
 
@@ -75,7 +75,7 @@ class ChildPool:
         self.children = confines.children
         self._confines = confines
         # Fork is not safe under the threads of this process, and spawn pays the imports anew each time.
-        self._context = multiprocessing.get_context("forkserver")
+        self._context = RoomyContext()
         self._context.set_forkserver_preload(["ebbmark.pool", "ebbmark.imaging.warm"])
         os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
         self._usage = Usage(self.children)
@@ -181,7 +181,7 @@ class ChildPool:
         except (pebble.ProcessExpired, FutureCancelled) as exc:
             metrics.CHILDREN_LOST.labels("died").inc()
             raise ChildLost("died") from exc
-        except (EbbmarkError, asyncio.CancelledError):
+        except (EbbmarkError, _Broken, asyncio.CancelledError):
             raise
         except Exception as exc:  # an operation's own bug; what it says may quote the photo
             metrics.CHILDREN_LOST.labels("failed").inc()

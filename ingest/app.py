@@ -44,7 +44,7 @@ from ebbmark.store import ObjectStore, S3Store
 from ingest import connections, pages, problems, schemas
 from ingest.answers import told
 from ingest.apidocs import assets_router, docs_page
-from ingest.backlog import Backlog
+from ingest.backlog import Backlog, show_disk
 from ingest.clients import Places, Rate
 from ingest.control import CONTROL_ROUTES
 from ingest.deadletters import LETTER_ROUTES
@@ -325,9 +325,11 @@ async def _serve(settings: Settings) -> None:
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
         app = create_app(settings, ledger, S3Store(settings.store), eventlog, pool)
+        show_disk(settings.http)
         # What alerts are about begins at zero: Prometheus sees no rise of what was not there before.
         metrics.UPLOADS_REFUSED.labels("storage-full")
         metrics.HTTP_REQUESTS.labels("unrouted", "GET", "503")
+        metrics.HTTP_REQUESTS.labels("/upload", "POST", "503")
         config = uvicorn.Config(
             app,
             host=settings.http.host,

@@ -22,13 +22,23 @@ def require_disk(http: Http) -> None:
     Raises:
         Unavailable: it has less than it should, code `storage-full`.
     """
-    try:
-        free = shutil.disk_usage(http.spool or tempfile.gettempdir()).free
-    except OSError:
-        free = 0
-    if free < http.spool_free:
+    if free_bytes(http) < http.spool_free:
         metrics.UPLOADS_REFUSED.labels("storage-full").inc()
         raise Unavailable("storage-full", "There is no room for uploads just now; try again later.")
+
+
+def free_bytes(http: Http) -> int:
+    """Return how many bytes the spool's disk has left; 0 when that cannot be told."""
+    try:
+        return shutil.disk_usage(http.spool or tempfile.gettempdir()).free
+    except OSError:
+        return 0
+
+
+def show_disk(http: Http) -> None:
+    """Have the metrics tell what is free on the spool's disk, as of each scrape, and what must be."""
+    metrics.SPOOL_FREE.set_function(lambda: free_bytes(http))
+    metrics.SPOOL_LEAST.set(http.spool_free)
 
 
 class Backlog:

@@ -11,7 +11,7 @@ from ebbmark.ledger import NewPhoto
 from ingest.jobs import Door, Opened, fingerprint, require_one_good
 from ingest.uploads import Fields, Spool, Upload
 from ingest.webhooks import FIELDS, Wish
-from observability import tracing
+from observability import metrics, tracing
 
 
 class Intake:
@@ -21,7 +21,7 @@ class Intake:
         self._door = door
         self._key = idempotency_key
         self.opened: Opened | None = None
-        self._looked = 0.0
+        self._looked = self._came = 0.0
         self.photos: list[NewPhoto] = []
         self._began: list[int] = []
         self.logo: bytes | None = None
@@ -44,6 +44,7 @@ class Intake:
 
     async def on_file(self, upload: Upload, spool: Spool) -> None:
         """Keep a file that came whole, while the rest of the form is still coming."""
+        self._came = _clock()
         opened = await self._still_open()
         if upload.field == "logo":
             self.logo = await self._door.keep_logo(opened.job.id, spool)
@@ -76,6 +77,7 @@ class Intake:
                 fingerprint=mark,
                 began=self._began,
             )
+            metrics.ACCEPT_SECONDS.observe(_clock() - self._came)
         return await self._tell(msgspec.structs.replace(opened, job=job), wish)
 
     async def _tell(self, opened: Opened, wish: Wish | None) -> Opened:

@@ -7,6 +7,7 @@ acknowledged: what was sealed and not ordered is abandoned, or dispatched by the
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -224,7 +225,7 @@ class Door:
             Conflict: the place holds another photo, or the job takes no more.
             LimitExceeded: the job would hold too many bytes.
         """
-        began = tracing.now()
+        came, began = time.perf_counter(), tracing.now()
         place = await self._ledger.look(job, n)
         if place is None or not place.job.live:
             raise Conflict("job-gone", "The job was deleted in the meantime.")
@@ -244,6 +245,7 @@ class Door:
                 await self._store.delete_prefix(original_key(job, n, spool.sha256))
             raise
         require_one_good([photo])
+        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - came)
         tracing.accepted(job, n, began, again=place.taken is not None)
         return row
 

@@ -29,6 +29,21 @@ DOWNLOADS_OPEN = Gauge(
     "Downloads of results and archives under way. Long at its limit: run another ingest, "
     "or raise EBBMARK_HTTP_DOWNLOADS.",
 )
+ACCEPT_SECONDS = Histogram(
+    "ebbmark_accept_seconds",
+    "Time from the last byte of a photo, or of the last photo of a form, to its acceptance by ledger and "
+    "log. Slow: ebbmark_store_seconds and ebbmark_ledger_seconds say who is.",
+    buckets=_FAST,
+)
+SPOOL_FREE = Gauge(
+    "ebbmark_spool_free_bytes",
+    "Bytes free on the disk of the spool. Near ebbmark_spool_least_bytes: make room, or uploads are refused.",
+)
+SPOOL_LEAST = Gauge(
+    "ebbmark_spool_least_bytes",
+    "Bytes that must be free on that disk, as EBBMARK_HTTP_SPOOL_FREE says. Other than you set it: ingest "
+    "has another environment.",
+)
 UPLOADED_BYTES = Counter(
     "ebbmark_uploaded_bytes_total",
     "Bytes of originals taken in. Flat while uploads are at their limit: the line, or the store, is full.",

@@ -80,6 +80,12 @@ def promtool() -> str:
 
 
 @pytest.fixture(scope="session")
+def amtool() -> str:
+    """The program that checks what Alertmanager is told."""
+    return shutil.which("amtool") or missing("prometheus-alertmanager is not installed")
+
+
+@pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Kafka, Postgres and the store, and what exporters there are; what a test stops it starts again."""
     if request.config.getoption("--servers") != "own":

@@ -62,17 +62,20 @@ def decode(
     original: bytes,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     enough: Enough | None = None,
+    *,
+    luma: bool = False,
 ) -> tuple[Image.Image, Origin]:
     """Decode one photo, of an animation the first frame; return it and what else is kept of the file.
 
     `enough` gets the upright size and returns the least size that suffices, if less than all does: a JPEG
     is then decoded at 1/2, 1/4 or 1/8, never below that size.
+    With `luma` a JPEG gives its luma alone, of mode L: its colours are not even decoded.
 
     Raises `LimitExceeded` with `too-many-bytes` or `too-many-pixels`, `Rejected` with `empty-file`,
     `unsupported-format`, `heic-not-installed`, `corrupt`, `animated` or `too-many-scans`, and `MemoryError`.
     """
     header = _judged(original, limits)
-    frames, origin = _decoded(original, header._replace(frames=1), limits, enough)
+    frames, origin = _decoded(original, header._replace(frames=1), limits, enough, luma=luma)
     return frames[0], origin
 
 
@@ -80,6 +83,8 @@ def decode_all(
     original: bytes,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     enough: Enough | None = None,
+    *,
+    luma: bool = False,
 ) -> tuple[list[Image.Image], Origin]:
     """Decode one photo, or every frame of an animation, all of one size and mode.
 
@@ -92,7 +97,7 @@ def decode_all(
     if header.pixels > limits.pixels:
         held = f"{header.frames} frames have {header.pixels / MEGA:.0f} megapixels together"
         raise LimitExceeded("too-many-pixels", f"The {held}; the limit is {limits.pixels / MEGA:.0f}.")
-    return _decoded(original, header, limits, enough)
+    return _decoded(original, header, limits, enough, luma=luma)
 
 
 def _judged(original: bytes, limits: Limits) -> Header:
@@ -105,7 +110,7 @@ def _judged(original: bytes, limits: Limits) -> Header:
 
 
 def _decoded(
-    original: bytes, header: Header, limits: Limits, enough: Enough | None
+    original: bytes, header: Header, limits: Limits, enough: Enough | None, *, luma: bool
 ) -> tuple[list[Image.Image], Origin]:
     known = load_plugin(header.format)
     # Pillow has no limit per call, only this module variable.
@@ -124,8 +129,7 @@ def _decoded(
             raise Rejected("too-many-scans", detail)
         with _damage_refused():
             subsampling, full = JpegImagePlugin.get_sampling(image), image.size
-        if enough is not None:
-            _draft(image, enough, sideways=turn in _SIDEWAYS)
+        _draft(image, enough, sideways=turn in _SIDEWAYS, luma=luma)
         if image.size == full:
             with _damage_refused():
                 tables = _quantisation(image)
@@ -227,12 +231,14 @@ def _damage_refused() -> Generator[None]:
         raise Rejected("corrupt", f"The file is damaged: {_reason(exc)}.") from exc
 
 
-def _draft(image: Image.Image, enough: Enough, *, sideways: bool) -> None:
+def _draft(image: Image.Image, enough: Enough | None, *, sideways: bool, luma: bool) -> None:
     """Have the decoder skip what is more than enough."""
     width, height = image.size
-    least = enough((height, width) if sideways else (width, height))
-    if least:
-        image.draft(None, (least[1], least[0]) if sideways else least)
+    least = enough((height, width) if sideways else (width, height)) if enough else None
+    if least and sideways:
+        least = least[1], least[0]
+    if least or luma:
+        image.draft("L" if luma else None, least)
 
 
 def _quantisation(image: JpegImagePlugin.JpegImageFile) -> tuple[Table, ...]:

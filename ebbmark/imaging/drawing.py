@@ -10,14 +10,13 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from ebbmark.errors import Rejected
 from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Limits
+from ebbmark.imaging.colours import Ink
 from ebbmark.imaging.typesetting import Align, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["DARK", "LIGHT", "LOGO_LIMITS", "Design", "Ink", "contrast", "draw"]
-
-Ink = tuple[int, int, int]
 
 LIGHT: Ink = (255, 255, 255)
 DARK: Ink = (16, 16, 16)

@@ -7,6 +7,8 @@ small; only a floor and a ceiling of its size are in pixels, of the result in fu
 import math
 from typing import Literal, NamedTuple, cast, get_args
 
+from ebbmark.imaging.gravity import shift
+
 __all__ = ["EVERYWHERE", "POSITIONS", "Arrangement", "Measure", "Position", "Rectangle", "arrange", "em_of"]
 
 Position = Literal[
@@ -113,8 +115,7 @@ def _turned(width: float, height: float, angle: float) -> tuple[float, float]:
 
 def _corner(room: tuple[int, int], outer: tuple[int, int], inset: int, position: Position) -> Rectangle:
     free = room[0] - outer[0], room[1] - outer[1]
-    left = 0 if "left" in position else free[0] if "right" in position else free[0] // 2
-    top = 0 if "top" in position else free[1] if "bottom" in position else free[1] // 2
+    left, top = (int(each) for each in shift(free, position))
     return Rectangle(inset + left, inset + top, *outer)
 
 

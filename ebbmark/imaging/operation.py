@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 import msgspec
 
-from ebbmark.imaging.codec import Encoding, Limits
+from ebbmark.errors import LimitExceeded
+from ebbmark.imaging.codec import MEGA, Encoding, Limits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,6 +60,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             self.decided[name] = decide()
         return cast("T", self.decided[name])
 
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise `LimitExceeded` with `too-many-pixels` when no frame may have this size."""
+        pixels, most = size[0] * size[1], self.limits.pixels
+        if pixels > most:
+            detail = f"The result would have {pixels / MEGA:.0f} megapixels; the limit is {most / MEGA:.0f}."
+            raise LimitExceeded("too-many-pixels", detail)
+
 
 class OperationMeta(msgspec.StructMeta, ABCMeta):
     """Lets a Struct be an abstract base class as well."""
@@ -86,6 +94,9 @@ class Operation(
     encodes_only: ClassVar[bool] = False
     """True when the operation leaves every pixel as it is and only says how the result is written."""
 
+    luma_only: ClassVar[bool] = False
+    """True when the operation looks at no colour, so that the decoder need not make any."""
+
     @abstractmethod
     def edit(self, image: "Image", context: Context) -> "Image":
         """Return the edited frame.
@@ -104,13 +115,15 @@ class Operation(
         del size
         return None
 
-    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size of the frame that `edit` returns for one of this size.
+    def reshaped(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the size of the frame made of one of `size`, if `edit` only moves or averages pixels.
 
-        A preview is drawn small by it. An operation that changes the size and does not say so is previewed
-        in full size, which takes longer.
+        Then a later operation that throws detail away may let the decoder skip it, and a preview is drawn
+        from a small copy. None, as here, says that every pixel of the original counts; one that changes the
+        size all the same is previewed in full size, which takes longer.
         """
-        return size
+        del size
+        return None
 
     def encoding(self, encoding: Encoding) -> Encoding:
         """Return how the result is to be written, given what was decided so far."""

@@ -6,6 +6,7 @@ cannot be seen then: a preview that is smaller than its result is always written
 first frame is seen.
 """
 
+import itertools
 from collections.abc import Mapping
 
 import msgspec
@@ -56,7 +57,7 @@ def preview(
     wanted, told = parse_recipe(recipe), facts or {}
     photo, admitted = (stock_photo(), Limits()) if original is None else (original, limits)
     aim = _Aim(wanted, edge)
-    frames, origin = codec.decode_all(photo, admitted, aim.enough)
+    frames, origin = codec.decode_all(photo, admitted, aim.enough, luma=wanted.luma_only())
     count = len(frames)
     encoding = Encoding(format=origin.format if count > 1 else WRITTEN_AS[origin.format])
     context = Context(
@@ -68,13 +69,16 @@ def preview(
     if context.scale < 1:
         full = aim.photo or frames[0].size
         expected = wanted.sizes(full)[-1]
+        for before, after in itertools.pairwise(wanted.sizes(full)):
+            if after != before:  # what an operation checks of a small frame is not the result's
+                context.check(after)
         seen = [_scaled(frames[0], _times(full, context.scale))]
         small = perform(seen, wanted, encoding, context)
         if _alike(seen[0].size, _times(expected, context.scale)):
             require_fits(small.format, expected, count)
             return _shown(_fitting(seen[0], edge), small, origin, expected)
         # An operation changed the size and had not said so: what it does at another scale is not known.
-        frames, origin = codec.decode_all(photo, admitted, wanted.enough)
+        frames, origin = codec.decode_all(photo, admitted, wanted.enough, luma=wanted.luma_only())
         context = msgspec.structs.replace(context, scale=1.0)
     frames = frames[:1]
     encoding = perform(frames, wanted, encoding, context)

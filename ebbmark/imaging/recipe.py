@@ -1,8 +1,9 @@
 """A recipe is an ordered list of operations, and every wrong one is refused with a sentence."""
 
 import itertools
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -25,6 +26,7 @@ _BOUNDS = {
     "exclusiveMaximum": "below",
 }
 _YES, _NO = frozenset({"on", "yes", "true", "1"}), frozenset({"off", "no", "false", "0"})
+_ANY = 4000, 3000
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -56,14 +58,36 @@ class Recipe(msgspec.Struct, frozen=True):
 
     def sizes(self, photo: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Return the size of a photo before the first operation, and after each as far as they tell."""
-        steps = (operation.resized for operation in self.operations)
-        return tuple(itertools.accumulate(steps, lambda size, resized: resized(size), initial=photo))
+        return tuple(
+            itertools.accumulate(
+                self.operations, lambda size, operation: operation.reshaped(size) or size, initial=photo
+            )
+        )
 
     def enough(self, size: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the least size the first operation on pixels can start from, if less is enough."""
-        editing = (operation for operation in self.operations if not operation.encodes_only)
-        first = next(editing, None)
-        return first.enough(size) if first else None
+        """Return the least size of the original that the operations can start from, if less is enough."""
+        shape = size
+        for operation in self._editing():
+            least = operation.enough(shape)
+            if least:
+                return least if shape == size else _shrunk(size, shape, least)
+            moved = operation.reshaped(shape)
+            if moved is None:
+                return None
+            shape = moved
+        return None
+
+    def luma_only(self) -> bool:
+        """Tell whether no operation sees a colour of the original."""
+        for operation in self._editing():
+            if operation.luma_only:
+                return True
+            if operation.reshaped(_ANY) is None:
+                return False
+        return False
+
+    def _editing(self) -> Iterator[Operation]:
+        return (operation for operation in self.operations if not operation.encodes_only)
 
 
 class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +149,13 @@ def recipe_from_form(operations: Sequence[str], fields: Mapping[str, str]) -> Re
                 _switch(value) if takes[name][parameter].get("type") == "boolean" else value
             )
     return Recipe(tuple(_operation(step, strict=False) for step in steps.values()))
+
+
+def _shrunk(size: tuple[int, int], shape: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
+    """Return the size whose frame becomes one of `least` where one of `size` becomes one of `shape`."""
+    share = max(least[0] / shape[0], least[1] / shape[1])
+    # A hair above a whole number is that number: the decoder halves, or does not.
+    return math.ceil(size[0] * share - 1e-6), math.ceil(size[1] * share - 1e-6)
 
 
 _SHAPE = 'A recipe is JSON such as {"operations": [{"operation": "watermark", "text": "© 2026"}]}.'

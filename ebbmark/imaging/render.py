@@ -68,7 +68,7 @@ def _render(
     original: bytes, recipe: Recipe, logo: bytes | None, limits: Limits, facts: Mapping[str, str]
 ) -> Rendered:
     clock = _Clock()
-    frames, origin = codec.decode_all(original, limits, recipe.enough)
+    frames, origin = codec.decode_all(original, limits, recipe.enough, luma=recipe.luma_only())
     clock.note("decode")
     encoding = Encoding(format=origin.format if len(frames) > 1 else WRITTEN_AS[origin.format])
     context = Context(

@@ -9,11 +9,12 @@ from PIL import Image, ImageStat
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging import codec, drawing, facts, fonts, layout, marks
+from ebbmark.imaging.colours import ink_of
 from ebbmark.imaging.layout import Measure, Position
 from ebbmark.imaging.operation import Context, Operation
 
 if TYPE_CHECKING:
-    from ebbmark.imaging.drawing import Ink
+    from ebbmark.imaging.colours import Ink
     from ebbmark.imaging.typesetting import Align
 
 __all__ = ["Watermark"]
@@ -235,9 +236,9 @@ class Watermark(Operation, frozen=True):
     def _ink(self, image: Image.Image, plan: layout.Arrangement, scale: float) -> "Ink":
         """Return the colour of the mark: as told, or what stands out from its plate or the photo."""
         if self.color != "auto":
-            return _rgb(self.color)
+            return ink_of(self.color)
         if self.plate.startswith("#"):
-            return drawing.contrast(_rgb(self.plate))
+            return drawing.contrast(ink_of(self.plate))
         everywhere = self.position in layout.EVERYWHERE
         below = (0, 0, *image.size) if everywhere else plan.places[0].seen(scale, image.size)
         return drawing.DARK if _luma(image, below) > _BRIGHT else drawing.LIGHT
@@ -245,11 +246,7 @@ class Watermark(Operation, frozen=True):
     def _ground(self, ink: "Ink") -> "Ink | None":
         if self.plate == "none":
             return None
-        return drawing.contrast(ink) if self.plate == "auto" else _rgb(self.plate)
-
-
-def _rgb(colour: str) -> "Ink":
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+        return drawing.contrast(ink) if self.plate == "auto" else ink_of(self.plate)
 
 
 def _luma(image: Image.Image, box: tuple[float, float, float, float]) -> float:

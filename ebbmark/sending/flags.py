@@ -9,7 +9,11 @@ from typing import Any, NamedTuple, cast
 from ebbmark.imaging.operation import operations_schema
 from ebbmark.sending.trouble import WRONG, SendError
 
-_FIRST = ("resize", "grayscale", "blur", "watermark")
+_FIRST = (
+    "rotate", "flip", "crop", "resize",
+    "autocontrast", "brightness", "contrast", "saturation", "grayscale", "sepia", "blur", "sharpen",
+    "watermark", "border",
+)  # fmt: skip
 _LAST = "convert"
 _OWN_FLAGS = {"help", "out", "url", "operations", "recipe", "name", "logo", "json", "wait", "no-wait"}
 _LOGO = "watermark.logo"  # said by the file alone

@@ -252,7 +252,7 @@ def _rows() -> Iterator[Fault]:
         shows=acts.astray,
         holds=5.0,
         passes=f"the database's clock decides; {KEPT}",
-        lacks=lambda _: "" if acts.faketime() else "Debian's libfaketime is not here",
+        lacks=lambda _: "" if acts.clock() else "there is no C compiler",
     )
 
 

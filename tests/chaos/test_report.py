@@ -61,7 +61,7 @@ def test_a_short_run_does_not_take_the_place_of_a_long_one() -> None:
 
 
 def test_the_run_of_every_change_is_short_and_meets_nearly_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acts, "faketime", lambda: "here")
+    monkeypatch.setattr(acts, "clock", lambda: "here")
     script, arena = (ROOT / ".ci/run").read_text("utf-8"), cast("Arena", SimpleNamespace(spool_is_small=True))
     found = re.search(r"chaos ARGS=.--seed (\d+) --minutes 3 --faults 20 ", script)
     assert found is not None

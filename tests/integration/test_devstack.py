@@ -273,6 +273,18 @@ class TestUp:
         expected = {"ingest", "worker-1", *(exporters.TARGETS[name] for name in exporters.present())}
         eventually(lambda: expected <= up_now(at.prometheus or ""))
 
+    def test_prometheus_tells_its_alerts_to_the_alertmanager(self, running: Running) -> None:
+        at = Endpoints(**json.loads((running.data / "endpoints.json").read_text()))
+        if at.alertmanager is None:
+            missing("prometheus-alertmanager is not installed")
+
+        def told() -> list[str]:
+            answer = httpx.get(f"{at.prometheus}/api/v1/alertmanagers").json()
+            return [each["url"] for each in answer["data"]["activeAlertmanagers"]]
+
+        eventually(lambda: told() == [f"{at.alertmanager}/api/v2/alerts"])
+        assert at.alertmanager.startswith(f"http://{HOST}:")
+
     def test_the_store_is_searched_again_and_again(self, running: Running) -> None:
         log = running.data / "logs" / "seaweedfs-search.log"
         eventually(lambda: log.exists() and log.read_text("utf-8").count("no orphan data") > 1)

@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from prometheus_client import REGISTRY
+
+from observability import metrics
+from tests.watchtower import scaled
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "observability" / "prometheus" / "rules.yml"
@@ -14,11 +18,20 @@ MANUAL = (ROOT / "docs" / "operating.md").read_text("utf-8")
 GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 
-OK = 'ebbmark_http_requests_total{status="200"}'
-BAD = 'ebbmark_http_requests_total{status="503"}'
+UPLOAD = 'ebbmark_http_requests_total{{method="POST",route="/upload",status="{}"}}'
+TAKEN, NOT_TAKEN, REFUSED = UPLOAD.format(202), UPLOAD.format(503), UPLOAD.format(413)
+READ = 'ebbmark_http_requests_total{{method="GET",route="/jobs/{{public_id}}",status="{}"}}'
+OK, BAD = READ.format(200), READ.format(503)
+ACCEPTS, AT_ONCE = "ebbmark_accept_seconds_count", 'ebbmark_accept_seconds_bucket{le="1.0"}'
 ALL, SOON = "ebbmark_photo_seconds_count", 'ebbmark_photo_seconds_bucket{le="30.0"}'
 ACCEPTED, RENDERED = "ebbmark_photos_accepted_total", "ebbmark_photos_rendered_total"
 APPLIED = "ebbmark_outcomes_applied_total"
+OVERDUE = "ebbmark_expiry_overdue_seconds"
+LAG = 'ebbmark_consumer_lag{agent="planner",topic="uploads"}'
+HANDLED = 'ebbmark_messages_total{topic="uploads",outcome="handled"}'
+FREE, SIZE = "node_filesystem_avail_bytes", "node_filesystem_size_bytes"
+READ_ONLY = "node_filesystem_readonly"
+DISK, MEMORY = '{fstype="ext4",mountpoint="/"}', '{fstype="tmpfs",mountpoint="/tmp"}'
 
 
 class Case(NamedTuple):
@@ -27,20 +40,57 @@ class Case(NamedTuple):
     firing: dict[str, str]
     quiet: dict[str, str]
     at: int
+    also_firing: tuple[dict[str, str], ...] = ()
+    also_quiet: tuple[dict[str, str], ...] = ()
 
 
 CASES = {
+    "AcceptFailsFast": Case(
+        {TAKEN: "0+98x90", NOT_TAKEN: "0+2x90", OK: "0+9000x90"},
+        # What lasted five minutes is over, and an hour remembers it.
+        {TAKEN: "0+98x90", NOT_TAKEN: "0+0x20 20x90"},
+        80,
+        also_quiet=(
+            {TAKEN: "0+98x90", REFUSED: "0+2x90"},
+            {TAKEN: "0+98x90", BAD: "0+9x90"},
+            {TAKEN: "0+1x90", NOT_TAKEN: "0+0x78 1 2"},  # two in a quiet hour
+        ),
+    ),
+    "AcceptFailsSlowly": Case(
+        {TAKEN: "0+990x400", NOT_TAKEN: "0+10x400"}, {TAKEN: "0+999x400", NOT_TAKEN: "0+1x400"}, 390
+    ),
+    "AcceptLateFast": Case(
+        {ACCEPTS: "0+100x90", AT_ONCE: "0+80x90"},
+        {ACCEPTS: "0+100x90", AT_ONCE: "0+90x90"},
+        80,
+        also_quiet=({ACCEPTS: "0+0x76 0+1x10", AT_ONCE: "0+0x90"},),
+    ),
+    "AcceptLateSlowly": Case(
+        {ACCEPTS: "0+100x400", AT_ONCE: "0+93x400"}, {ACCEPTS: "0+100x400", AT_ONCE: "0+95x400"}, 390
+    ),
     "DoorFailsFast": Case(
         {OK: "0+980x90", BAD: "0+20x90"},
-        # What lasted five minutes is over, and an hour remembers it.
         {OK: "0+980x90", BAD: "0+0x20 200x90"},
         80,
+        also_quiet=({OK: "0+1x90", BAD: "0+0x78 1 2"},),
     ),
     "DoorFailsSlowly": Case({OK: "0+990x400", BAD: "0+10x400"}, {OK: "0+999x400", BAD: "0+1x400"}, 390),
-    "ResultsLate": Case({ALL: "0+100x90", SOON: "0+60x90"}, {ALL: "0+100x90", SOON: "0+75x90"}, 80),
-    "DeletionOverdue": Case(
-        {"ebbmark_expiry_overdue_seconds": "301+0x10"}, {"ebbmark_expiry_overdue_seconds": "299+0x10"}, 5
+    "ResultsLateFast": Case(
+        {ALL: "0+100x90", SOON: "0+20x90"},
+        {ALL: "0+100x90", SOON: "0+30x90"},
+        80,
+        also_quiet=({ALL: "0+0x76 0+1x10", SOON: "0+0x90"},),
     ),
+    "ResultsLateSlowly": Case(
+        {ALL: "0+100x400", SOON: "0+60x400"}, {ALL: "0+100x400", SOON: "0+75x400"}, 390
+    ),
+    "DeletionLateFast": Case(
+        {OVERDUE: "0+0x80 181+60x10"},
+        {OVERDUE: "0+0x80 170+1x9"},
+        83,
+        also_quiet=({OVERDUE: "0+0x60 200 0+0x40"},),  # a minute of it, and that is long over
+    ),
+    "DeletionLateSlowly": Case({OVERDUE: "0+0x380 181+60x10"}, {OVERDUE: "0+0x300 200 260 320 0+0x90"}, 385),
     "AuditFindings": Case(
         {'ebbmark_audit_findings{kind="orphan"}': "1+0x10"},
         {'ebbmark_audit_findings{kind="orphan"}': "0+0x10"},
@@ -50,9 +100,27 @@ CASES = {
         {ACCEPTED: "0+5x30", RENDERED: "7+0x30", APPLIED: "7+0x30"},
         {ACCEPTED: "0+5x30", RENDERED: "7+1x30", APPLIED: "7+1x30"},
         20,
+        # The workers died in the middle of their work, and show nothing any more.
+        also_firing=({ACCEPTED: "0+5x30", RENDERED: "0+5x5 stale", APPLIED: "0+5x5 stale"},),
+    ),
+    "ConsumerStuck": Case(
+        {LAG: "4+0x30", HANDLED: "9+0x30"},
+        {LAG: "4+0x30", HANDLED: "9+1x30"},
+        20,
+        also_firing=({LAG: "4+0x30"},),
+        also_quiet=({LAG: "0+0x30", HANDLED: "9+0x30"},),
+    ),
+    "ConsumerBlind": Case(
+        {'ebbmark_consumer_blind{agent="planner"}': "1+0x10"},
+        {'ebbmark_consumer_blind{agent="planner"}': "1 1 0+0x10"},
+        5,
     ),
     "BacklogGrows": Case(
-        {ACCEPTED: "0+30x60", APPLIED: "0+20x60"}, {ACCEPTED: "0+30x60", APPLIED: "0+28x60"}, 45
+        {ACCEPTED: "0+30x60", APPLIED: "0+20x60"},
+        {ACCEPTED: "0+30x60", APPLIED: "0+28x60"},
+        45,
+        also_firing=({ACCEPTED: "0+30x60", APPLIED: "0+30x5 stale"},),
+        also_quiet=({ACCEPTED: "0+5x60", APPLIED: "0+0x60"},),
     ),
     "DeadLettersOpen": Case(
         {"ebbmark_dead_letters_open": "1+0x30"}, {"ebbmark_dead_letters_open": "1+0x5 0+0x30"}, 15
@@ -100,6 +168,31 @@ CASES = {
         },
         10,
     ),
+    "SpoolLow": Case(
+        {"ebbmark_spool_free_bytes": "19+0x20", "ebbmark_spool_least_bytes": "10+0x20"},
+        {"ebbmark_spool_free_bytes": "21+0x20", "ebbmark_spool_least_bytes": "10+0x20"},
+        15,
+    ),
+    "DiskAlmostFull": Case(
+        {FREE + DISK: "9+0x30", SIZE + DISK: "100+0x30", READ_ONLY + DISK: "0+0x30"},
+        {
+            FREE + DISK: "11+0x30",
+            SIZE + DISK: "100+0x30",
+            READ_ONLY + DISK: "0+0x30",
+            FREE + MEMORY: "1+0x30",
+            SIZE + MEMORY: "100+0x30",
+            READ_ONLY + MEMORY: "0+0x30",
+        },
+        20,
+        also_quiet=({FREE + DISK: "0+0x30", SIZE + DISK: "100+0x30", READ_ONLY + DISK: "1+0x30"},),
+    ),
+    "DiskFillsSoon": Case(
+        {FREE + DISK: "1900-8x90", SIZE + DISK: "10000+0x90", READ_ONLY + DISK: "0+0x90"},
+        {FREE + DISK: "1900-1x90", SIZE + DISK: "10000+0x90", READ_ONLY + DISK: "0+0x90"},
+        85,
+        # A large copy onto an empty disk.
+        also_quiet=({FREE + DISK: "9000-60x90", SIZE + DISK: "10000+0x90", READ_ONLY + DISK: "0+0x90"},),
+    ),
 }
 
 
@@ -133,8 +226,10 @@ def test_an_alert_fires_on_its_fault_and_is_quiet_without_it(
     alert: str, promtool: str, tmp_path: Path
 ) -> None:
     case = CASES[alert]
-    assert fires(promtool, alert, case.firing, case.at, tmp_path)
-    assert not fires(promtool, alert, case.quiet, case.at, tmp_path)
+    for series in (case.firing, *case.also_firing):
+        assert fires(promtool, alert, series, case.at, tmp_path), series
+    for series in (case.quiet, *case.also_quiet):
+        assert not fires(promtool, alert, series, case.at, tmp_path), series
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -143,3 +238,66 @@ def test_an_alert_says_how_urgent_it_is_and_where_its_section_stands(alert: str)
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"]["runbook"] == f"docs/operating.md#{alert.lower()}"
     assert f"### {alert}\n" in MANUAL
+
+
+def test_a_promise_has_a_fast_pair_of_windows_that_pages_and_a_slow_one_that_does_not() -> None:
+    promises: dict[str, dict[str, str]] = {}
+    for name, rule in ALERTS.items():
+        if promise := rule["labels"].get("promise"):
+            promises.setdefault(promise, {})[rule["labels"]["severity"]] = name
+    assert set(promises) == {"accept", "accept-latency", "answer", "result", "deletion"}
+    for pair in promises.values():
+        fast, slow = ALERTS[pair["page"]]["expr"], ALERTS[pair["ticket"]]["expr"]
+        (base,) = {each.rsplit(":", 1)[0] for each in re.findall(r"ebbmark:[\w:]+", fast + slow)}
+        assert re.findall(r"ebbmark:[\w:]+ > ([\d.]+)", fast) == ["14.4", "14.4"]
+        assert re.findall(r"ebbmark:[\w:]+ > ([\d.]+)", slow) == ["6", "6"]
+        assert re.findall(r"ebbmark:[\w:]+", fast) == [f"{base}:ratio5m", f"{base}:ratio1h"]
+        assert re.findall(r"ebbmark:[\w:]+", slow) == [f"{base}:ratio30m", f"{base}:ratio6h"]
+
+
+def test_a_recorded_ratio_is_of_the_window_in_its_name() -> None:
+    records = [rule for group in GROUPS for rule in group["rules"] if ":ratio" in rule.get("record", "")]
+    assert len(records) == 20
+    for rule in records:
+        window = rule["record"].partition(":ratio")[2]
+        assert set(re.findall(r"\[(\w+)\]", rule["expr"])) == {window}
+
+
+def test_every_rule_asks_for_metrics_there_are() -> None:
+    assert metrics.LEADER
+    known = {rule["record"] for group in GROUPS for rule in group["rules"] if "record" in rule}
+    for family in REGISTRY.collect():
+        ends = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
+        known |= {family.name + end for end in ends}
+    for rule in (rule for group in GROUPS for rule in group["rules"]):
+        asked = set(re.findall(r"\bebbmark[_:][\w:]+", rule["expr"]))
+        assert asked <= known, rule["expr"]
+        assert asked or re.match(r"up\b|node_|predict_linear\(node_", rule["expr"])
+
+
+def test_the_limits_of_time_that_are_promised_are_bounds_of_their_histograms() -> None:
+    metrics.PHOTO_SECONDS.labels("small")  # what has labels shows its bounds once it has some
+    text = RULES.read_text("utf-8")
+    for histogram, bound in set(re.findall(r'(ebbmark_\w+)_bucket\{le="([\d.]+)"\}', text)):
+        (family,) = (each for each in REGISTRY.collect() if each.name == histogram)
+        assert bound in {sample.labels["le"] for sample in family.samples if "le" in sample.labels}
+
+
+def test_rules_in_a_hurry_differ_in_their_durations_alone() -> None:
+    def timeless(text: str) -> str:
+        text = re.sub(r"\[\w+\]|(?m:^ *for: \w+$)", "T", text)
+        return re.sub(r"(_seconds\) [>-] )[\d.]+", r"\1T", text)
+
+    text = RULES.read_text("utf-8")
+    hurried = scaled(text, 60)
+    assert timeless(hurried) == timeless(text)
+    windows = [set(re.findall(r"(?:\[|for: )(\w+)", each)) for each in (text, hurried)]
+    assert windows[0] == {"1m", "2m", "5m", "10m", "15m", "30m", "1h", "6h"}
+    assert windows[1] == {f"{seconds}000ms" for seconds in (1, 2, 5, 10, 15, 30, 60, 360)}
+    assert "- 3, 0)" in hurried
+    assert "> 30\n" in hurried
+
+
+def test_promtool_finds_no_fault_in_rules_in_a_hurry(promtool: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(scaled(RULES.read_text("utf-8"), 60), "utf-8")
+    subprocess.run([promtool, "check", "rules", tmp_path / "rules.yml"], check=True, capture_output=True)

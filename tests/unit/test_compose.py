@@ -51,8 +51,8 @@ def instructions(word: str) -> list[str]:
 
 def test_the_processes_of_the_local_stack_run_on_the_same_servers() -> None:
     assert set(OURS) == {service.command for service in services.SERVICES} | {"prepare", "notifier"}
-    watching = {"prometheus", "grafana", "kafka-exporter", *exporters.TARGETS}
-    assert set(SERVICES) == set(OURS) | set(SERVERS) | watching | set(SERVERS) | {"prometheus"}
+    watching = {"prometheus", "alertmanager", "grafana", "kafka-exporter", *exporters.TARGETS}
+    assert set(SERVICES) == set(OURS) | set(SERVERS) | watching
 
 
 @EACH
@@ -125,13 +125,14 @@ def test_our_processes_get_commands_that_exist(
     assert f"ebbmark {SERVICES[name]['command'][0]}" in capsys.readouterr().out
 
 
-def test_every_agent_has_one_place_and_only_the_notifier_has_a_way_out() -> None:
+def test_every_agent_has_one_place_and_only_who_tells_somebody_has_a_way_out() -> None:
     commands = {name: OURS[name]["command"] for name in ("worker", "notifier")}
     assert {" ".join(command[:2]) for command in commands.values()} == {"worker --agents"}
     run = [agent for command in commands.values() for agent in command[2].split(",")]
     assert sorted(run) == sorted(AGENTS)
     assert commands["notifier"][2] == "notifier"
-    assert [name for name, service in SERVICES.items() if "out" in service["networks"]] == ["notifier"]
+    out = [name for name, service in SERVICES.items() if "out" in service["networks"]]
+    assert out == ["notifier", "alertmanager"]
 
 
 def test_they_may_finish_what_they_have_in_hand() -> None:
@@ -207,10 +208,13 @@ def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
     subprocess.run(["sh", script], check=True)
     made = {path.name: path.read_text("utf-8") for path in (tmp_path / "secrets").iterdir()}
     assert set(made) == set(COMPOSE["secrets"])
+    assert made.pop("alert_webhook") == ""  # an address, which only its operator knows
     assert len(set(made.values())) == len(made)
     assert all(re.fullmatch(r"[0-9a-f]{40}", value) for value in made.values())
+    (tmp_path / "secrets" / "alert_webhook").write_text("http://127.0.0.1:1/", "utf-8")
     subprocess.run(["sh", script], check=True)
-    assert made == {path.name: path.read_text("utf-8") for path in (tmp_path / "secrets").iterdir()}
+    kept = made | {"alert_webhook": "http://127.0.0.1:1/"}
+    assert kept == {path.name: path.read_text("utf-8") for path in (tmp_path / "secrets").iterdir()}
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
@@ -232,12 +236,14 @@ def test_kafka_is_the_version_of_the_local_stack() -> None:
     assert f"org.apache.kafka:kafka-server:{version} " in jars
 
 
-def test_only_ingest_and_grafana_can_be_reached_and_only_from_this_machine() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["ingest", "grafana"]
-    assert SERVICES["grafana"]["ports"] == ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"]
-    assert SERVICES["ingest"]["ports"] == ["127.0.0.1:${PORT:-8000}:8000"]
+def test_only_pages_can_be_reached_and_only_from_this_machine() -> None:
+    assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
+        "ingest": ["127.0.0.1:${PORT:-8000}:8000"],
+        "alertmanager": ["127.0.0.1:${ALERTMANAGER_PORT:-9093}:9093"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
+    }
     assert COMPOSE["networks"]["servers"] == {"internal": True}
-    beside = {"ingest": ["front"], "notifier": ["out"], "grafana": ["front"]}
+    beside = {"ingest": ["front"], "notifier": ["out"], "alertmanager": ["out"], "grafana": ["front"]}
     for name, service in SERVICES.items():
         assert service["networks"] == [*beside.get(name, []), "servers"]
 

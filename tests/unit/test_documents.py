@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from devstack.services import OWN
 from ebbmark import errors, events, send, store
 from ebbmark.cli import AGENTS
 from ebbmark.imaging.facts import NAMES
@@ -252,7 +253,7 @@ def test_metrics_that_are_named_exist(name: str) -> None:
 
 @EVERY_DOCUMENT
 def test_settings_that_are_named_exist(name: str) -> None:
-    known = {*variables(), "EBBMARK_PROMETHEUS_BIN"}  # which is the local stack's
+    known = {*variables(), *OWN, *(name.removesuffix("_FILE") for name in OWN)}
     named = re.findall(r"EBBMARK_[A-Z][A-Z_]*[A-Z]", DOCUMENTS[name])
     assert [each for each in named if each.removesuffix("_FILE") not in known] == []
 
@@ -426,15 +427,15 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("plugin")
 def test_the_manual_s_plugin_works_as_printed() -> None:
     described = {each["name"]: each for each in operations_schema()}
-    assert "border" in described
-    recipe = recipe_from_form(["border"], {"edge": "0.1", "paint": "#102030"})
+    assert "mat" in described
+    recipe = recipe_from_form(["mat"], {"edge": "0.1", "paint": "#102030"})
     photo = saved(flat((200, 100), "#ffffff"), "PNG")
     framed = opened(render(photo, recipe.to_json()).data)
     assert framed.size == (220, 120)
     assert framed.getpixel((0, 0)) == (0x10, 0x20, 0x30)
     assert framed.getpixel((10, 10)) == (255, 255, 255)
-    with pytest.raises(errors.Rejected, match="border: edge must be"):
-        parse_recipe('{"operations": [{"operation": "border", "edge": 2}]}')
+    with pytest.raises(errors.Rejected, match="mat: edge must be"):
+        parse_recipe('{"operations": [{"operation": "mat", "edge": 2}]}')
 
 
 def test_the_page_of_marks_has_every_parameter_with_its_default() -> None:

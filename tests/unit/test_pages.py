@@ -90,6 +90,7 @@ def photo(
         "bytes": 1000 if done else None,
         "url": f"{URL}/photos/{n}" if done else None,
         "thumbnail_url": f"{URL}/photos/{n}/thumbnail" if done else None,
+        "removed": ["location", "serial numbers"] if done else [],
     }
 
 
@@ -343,7 +344,7 @@ def form_of(*operations: Mapping[str, Any]) -> dict[str, list[str]]:
         if name == "operations":
             current = each["value"] or ""
             fields[current] = []
-        elif name and current:
+        elif name and current and name != "name":  # which is of all results, whatever is done to them
             fields[current].append(name)
     return fields
 

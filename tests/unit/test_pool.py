@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ebbmark.imaging.recipe import parse_recipe
+from ebbmark.pipes import RoomyContext
 from ebbmark.pool import ChildLost
 from ebbmark.settings import Settings, Worker
 from processors.pool import RenderPool
@@ -102,3 +104,22 @@ async def test_children_and_pools_are_counted_as_they_begin_and_their_cpu_as_the
     await asyncio.gather(*(render(pool, seed) for seed in range(4)))
     assert since()["pools_started"] == 1
     assert since()["children_started"] > first["children_started"]
+
+
+def test_pipes_to_children_have_room_for_a_photo() -> None:
+    reader, writer = RoomyContext().Pipe(duplex=False)
+    with reader, writer:
+        writer.send_bytes(bytes(600_000))  # nobody reads yet, and it does not wait
+        assert reader.recv_bytes() == bytes(600_000)
+    one, other = RoomyContext().Pipe()
+    with one, other:
+        one.send(1)
+        assert other.recv() == 1
+
+
+async def test_what_is_under_way_in_a_pool_that_breaks_is_begun_again(pool: RenderPool) -> None:
+    under_way = asyncio.create_task(pool._run(time.sleep, 0.3, within=30))  # noqa: SLF001 - no photo is as slow
+    await asyncio.sleep(0)  # in which it is handed over
+    pool._replace(pool._pool)  # noqa: SLF001 - what it does when it finds it broken
+    async with asyncio.timeout(60):
+        assert await under_way is None

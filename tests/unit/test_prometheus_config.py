@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from devstack import prometheus
+from devstack.halt import Halt
 from loadtest.metrics import PORT as LOAD_PORT
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +30,8 @@ def test_promtool_finds_no_fault(config: Path, promtool: str, tmp_path: Path) ->
     # Next to the others, as rules are named relative to it.
     shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
     copy = tmp_path / config.name
-    copy.write_text(
-        config.read_text("utf-8").replace("TARGETS_FILE", str(tmp_path / "targets.json")), "utf-8"
-    )
+    text = config.read_text("utf-8").replace("ALERTMANAGERS_FILE", str(tmp_path / "targets.json"))
+    copy.write_text(text.replace("TARGETS_FILE", str(tmp_path / "targets.json")), "utf-8")
     checked = subprocess.run([promtool, "check", "config", copy], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "WARNING" not in checked.stdout + checked.stderr
@@ -39,6 +39,20 @@ def test_promtool_finds_no_fault(config: Path, promtool: str, tmp_path: Path) ->
 
 def test_the_local_stack_is_scraped_from_the_file_that_it_writes() -> None:
     assert jobs(LOCAL)["ebbmark"]["file_sd_configs"][0]["files"] == ["TARGETS_FILE"]
+
+
+def test_each_tells_its_alertmanager(tmp_path: Path) -> None:
+    def told(config: Path) -> dict[str, Any]:
+        (only,) = yaml.safe_load(config.read_text("utf-8"))["alerting"]["alertmanagers"]
+        return only
+
+    assert told(CONTAINERS) == {"static_configs": [{"targets": ["alertmanager:9093"]}]}
+    for ports, targets in (({}, []), ({"alertmanager": 2}, [{"targets": ["127.0.0.1:2"]}])):
+        prometheus.prepare(
+            tmp_path, tmp_path / "log", {"prometheus": 1, **ports}, Halt(), program="any", config=LOCAL
+        )
+        (file,) = told(tmp_path / "prometheus.yml")["file_sd_configs"][0]["files"]
+        assert json.loads(Path(file).read_text("utf-8")) == targets
 
 
 def test_the_local_stack_scrapes_the_load_generator_where_it_serves_its_metrics() -> None:

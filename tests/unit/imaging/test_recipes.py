@@ -2,23 +2,33 @@
 
 import json
 from collections.abc import Mapping
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbmark.errors import Rejected
+from ebbmark.imaging.border import Border
 from ebbmark.imaging.convert import Convert
-from ebbmark.imaging.filters import Blur, Grayscale
+from ebbmark.imaging.crop import Crop
+from ebbmark.imaging.filters import Blur, Grayscale, Sepia, Sharpen
+from ebbmark.imaging.flip import Flip
+from ebbmark.imaging.gravity import Gravity
 from ebbmark.imaging.layout import POSITIONS
 from ebbmark.imaging.metadata import Metadata
-from ebbmark.imaging.operation import Operation, operations_schema
+from ebbmark.imaging.operation import Operation, catalogue, operations_schema
 from ebbmark.imaging.recipe import MOST_OPERATIONS, Recipe, name_in, parse_recipe, recipe_from_form
 from ebbmark.imaging.resize import Resize
+from ebbmark.imaging.rotate import Rotate
+from ebbmark.imaging.tones import Autocontrast, Brightness, Contrast, Saturation
 from ebbmark.imaging.watermark import Watermark
 
 texts = st.text(st.sampled_from("AbЯж Ωé©€0.-\n"), min_size=1, max_size=40).filter(str.strip)
 edges = st.integers(1, 16_384)
+gravities = st.sampled_from(get_args(Gravity))
+grounds = st.just("transparent") | st.from_regex("#[0-9a-f]{6}", fullmatch=True)
+EDITING = sorted(name for name, kind in catalogue().items() if not kind.encodes_only)
 any_operation = st.one_of(
     st.builds(
         Watermark,
@@ -46,6 +56,19 @@ any_operation = st.one_of(
     st.builds(Metadata, privacy=st.sampled_from(["private", "keep", "strip"])),
     st.builds(Blur, radius=st.floats(0.001, 0.25)),
     st.builds(Grayscale),
+    st.builds(Resize, percent=st.floats(1, 100)),
+    st.builds(Resize, long_edge=edges),
+    st.builds(Resize, width=edges, height=edges, fit=st.just("cover"), gravity=gravities),
+    st.builds(Crop, aspect=st.sampled_from(["4:5", "1.91:1", "16:9"]), focus=gravities),
+    st.builds(Rotate, degrees=st.floats(-360, 360), expand=st.booleans(), corners=grounds),
+    st.builds(Flip, direction=st.sampled_from(["horizontal", "vertical"])),
+    st.builds(Border, edge=st.floats(0, 0.5), edge_pixels=st.none() | st.integers(0, 99), edge_color=grounds),
+    st.builds(Sepia, sepia=st.floats(0, 1)),
+    st.builds(Sharpen, sharpness=st.floats(0, 5), reach=st.floats(0.2, 20), threshold=st.integers(0, 255)),
+    st.builds(Brightness, brightness=st.floats(0, 4)),
+    st.builds(Contrast, contrast=st.floats(0, 4)),
+    st.builds(Saturation, saturation=st.floats(0, 4)),
+    st.builds(Autocontrast, cutoff=st.floats(0, 20), each_colour=st.booleans()),
 )
 names = st.text(st.sampled_from("ab {}stemn-©.:3"), max_size=40)
 recipes = st.builds(
@@ -116,11 +139,11 @@ def test_what_is_no_recipe_is_refused(raw: bytes | str) -> None:
 @pytest.mark.parametrize(
     ("raw", "code", "detail"),
     [
-        ('{"operations": []}', "no-operations", "Choose at least one operation: blur, convert, grayscale"),
+        ('{"operations": []}', "no-operations", "Choose at least one operation: autocontrast, blur, border"),
         (
-            step(operation="sepia"),
+            step(operation="invert"),
             "unknown-operation",
-            "There is no operation 'sepia'; there are blur, convert",
+            "There is no operation 'invert'; there are autocontrast, blur",
         ),
         (step(operation=None), "unknown-operation", "There is no operation 'null'"),
         (step(width=5), "unknown-operation", "There is no operation 'null'"),
@@ -130,6 +153,12 @@ def test_what_is_no_recipe_is_refused(raw: bytes | str) -> None:
             "invalid-parameter",
             "width must be a whole number from 1 to 16384.",
         ),
+        (step(operation="resize", width=9, percent=50), "invalid-parameter", "one of the three."),
+        (step(operation="resize", percent=150), "invalid-parameter", "not be above 100 without enlarge."),
+        (step(operation="resize", long_edge=9, fit="exact"), "invalid-parameter", "both width and height"),
+        (step(operation="crop", aspect="0:1"), "invalid-parameter", "Width to height, such as 4:5, 16:9"),
+        (step(operation="rotate", degrees=361), "invalid-parameter", "a number from -360 to 360."),
+        (step(operation="border", edge_color="white"), "invalid-parameter", "transparent or a colour"),
         (step(operation="resize", width="9"), "invalid-parameter", "width must be a whole number"),
         (step(operation="resize", width=9, fit="cover"), "invalid-parameter", "both width and height"),
         (
@@ -217,7 +246,7 @@ def test_a_field_may_name_its_operation() -> None:
         (["resize,resize"], {"width": "8"}, "invalid-parameter", "write resize.width or resize.2.width."),
         (["resize"], {"resize.2.width": "8"}, "invalid-parameter", "takes a parameter 'resize.2.width'."),
         (["watermark", "watermark"], {"watermark.text": "x"}, "invalid-parameter", "needs a text"),
-        (["sepia"], {}, "unknown-operation", "There is no operation 'sepia'"),
+        (["invert"], {}, "unknown-operation", "There is no operation 'invert'"),
         (["watermark"], {"text": "བ"}, "missing-glyph", "'བ'"),
     ],
 )
@@ -246,6 +275,14 @@ def test_no_field_belongs_to_two_operations_that_come_with_ebbmark() -> None:
     assert len(names) == len(set(names))
 
 
+def test_no_two_fields_of_the_form_have_one_name() -> None:
+    titles = [str(operation["title"]) for operation in operations_schema()]
+    titles += [
+        str(schema["title"]) for each in operations_schema() for schema in parameters_of(each).values()
+    ]
+    assert len(titles) == len(set(titles))
+
+
 def test_every_parameter_describes_itself_well_enough_for_a_form() -> None:
     for operation in operations_schema():
         assert operation["summary"]
@@ -261,7 +298,8 @@ def test_every_parameter_describes_itself_well_enough_for_a_form() -> None:
 
 def test_the_schema_is_json_and_lists_what_is_required() -> None:
     described = {operation["name"]: operation for operation in json.loads(json.dumps(operations_schema()))}
-    assert sorted(described) == ["blur", "convert", "grayscale", "metadata", "resize", "watermark"]
+    assert sorted(described) == list(described)
+    assert {"autocontrast", "blur", "convert", "grayscale", "resize", "watermark"} <= set(described)
     assert described["convert"]["parameters"]["required"] == []
     assert described["watermark"]["parameters"]["properties"]["position"]["enum"] == sorted(POSITIONS)
     assert described["watermark"]["parameters"]["properties"]["opacity"] == {
@@ -275,12 +313,21 @@ def test_the_schema_is_json_and_lists_what_is_required() -> None:
     }
 
 
-def test_every_parameter_of_the_watermark_has_examples_that_are_accepted() -> None:
-    (described,) = [each for each in operations_schema() if each["name"] == "watermark"]
-    for name, parameter in parameters_of(described).items():
-        assert parameter["examples"], name
-        for example in parameter["examples"]:
-            parse_recipe(step(**{"operation": "watermark", "text": "x", name: example}))
+@pytest.mark.parametrize("name", EDITING)
+def test_every_parameter_has_examples_that_are_accepted(name: str) -> None:
+    (described,) = [each for each in operations_schema() if each["name"] == name]
+    for parameter, schema in parameters_of(described).items():
+        assert schema["examples"], parameter
+        for example in schema["examples"]:
+            parse_recipe(step(**{"operation": name, **needed_beside(name, parameter), parameter: example}))
+
+
+def needed_beside(operation: str, parameter: str) -> dict[str, object]:
+    """What an operation needs so that one parameter alone is accepted."""
+    sizes = {"width", "height", "long_edge", "percent"}
+    if operation == "resize":
+        return {} if parameter in sizes else {"width": 800, "height": 600}
+    return {"text": "x"} if operation == "watermark" else {}
 
 
 def test_an_operation_cannot_be_made_without_an_edit() -> None:
