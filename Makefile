@@ -4,10 +4,11 @@ PORT ?= 8000
 DATA ?= .data
 WORKERS ?= 1
 ARGS ?=
+FUZZ ?= 600
 OSV ?= https://api.osv.dev/v1/query
 BIN := .venv/bin
 
-.PHONY: help up test lint demo load bench bench-imaging fairness chaos screenshots contact-sheet dashboards reference lock clean
+.PHONY: help up test lint demo load bench bench-imaging fairness fuzz chaos screenshots contact-sheet dashboards reference lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -41,6 +42,9 @@ bench-imaging: .venv/up.stamp ## measure ten recipes beside the least that Pillo
 
 fairness: .venv/up.stamp ## measure what one photo waits while another client's 500 are rendered
 	@$(BIN)/python -m loadtest.fairness $(ARGS)
+
+fuzz: .venv/dev.stamp ## fuzz codec, recipes and templates for ten minutes (FUZZ=600)
+	@$(BIN)/python -m pytest tests/zoo/test_fuzz.py --fuzz $(FUZZ) --timeout 0 $(ARGS)
 
 chaos: .venv/dev.stamp ## break everything at random and check that nothing is lost (ARGS="--seed 7 --minutes 30")
 	@$(BIN)/python -m tests.chaos $(ARGS)

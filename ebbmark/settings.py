@@ -98,6 +98,31 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """A connection on which no whole request head came by then is closed."""
 
 
+class Preview(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of one ingest process goes into showing people what their options do."""
+
+    children: Annotated[int, Meta(ge=0)] = 1
+    """Processes that render previews; with 0 there are no previews."""
+    edge: Annotated[int, Meta(ge=64, le=4096)] = 1280
+    """Longest edge of a preview, in pixels."""
+    bytes: Positive = 25 * 1024**2
+    """Largest photo that is previewed."""
+    pixels: Positive = 60_000_000
+    """The same in pixels."""
+    timeout: timedelta = timedelta(seconds=10)
+    """A child busy with one preview for longer is killed."""
+    memory: Positive = 1024**3
+    """Address space of one child, in bytes."""
+    upload_deadline: timedelta = timedelta(minutes=1)
+    """A photo not whole by then is not previewed."""
+    per_minute: Annotated[int, Meta(ge=0)] = 120
+    """Previews that one client may ask for in a minute; more are answered 429. 0 for as many as it likes."""
+    at_once: Positive = 16
+    """Previews asked for and not answered yet, in one process; more are answered 503."""
+    per_client: Positive = 4
+    """How many of them one client may have."""
+
+
 class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
     """The brokers, and what is unique to this installation on them."""
 
@@ -266,6 +291,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     photo: Photo = field(default_factory=Photo)
     recipe: Recipe = field(default_factory=Recipe)
     http: Http = field(default_factory=Http)
+    preview: Preview = field(default_factory=Preview)
     kafka: Kafka = field(default_factory=Kafka)
     ledger: Ledger = field(default_factory=Ledger)
     store: Store = field(default_factory=Store)

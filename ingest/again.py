@@ -68,7 +68,7 @@ def _fields_of(kind: str, body: bytes) -> Fields:
         raise Rejected("invalid-retry", _SHAPE) from exc
     if any(value == [] and name != "photos" for name, value in told.items()):  # no form can say that
         raise Rejected("invalid-retry", f"An empty list is no value. {_SHAPE}")
-    return Fields({name: _texts(value) for name, value in told.items() if value is not None})
+    return Fields({name: texts(value) for name, value in told.items() if value is not None})
 
 
 def _grouped(pairs: list[tuple[str, str]]) -> Fields:
@@ -78,7 +78,7 @@ def _grouped(pairs: list[tuple[str, str]]) -> Fields:
     return fields
 
 
-def _texts(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
     """Return a JSON value as a form would send it."""
     if isinstance(value, list):
         return [_text(each) for each in msgspec.convert(value, list[object])]

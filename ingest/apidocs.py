@@ -82,6 +82,40 @@ def _form_body() -> RequestBody:
     return RequestBody(content={"multipart/form-data": OpenAPIMediaType(schema=schema)}, required=True)
 
 
+def _preview_body() -> RequestBody:
+    recipe = Schema(
+        type=OpenAPIType.OBJECT,
+        description='`{"operations": [{"operation": "blur"}]}`; so may the whole body be.',
+    )
+    short = Schema(
+        type=OpenAPIType.STRING,
+        description="Short form: names in order, `resize,watermark`; their parameters are further fields.",
+    )
+    json = Schema(type=OpenAPIType.OBJECT, properties={"recipe": recipe, "operations": short})
+    form = Schema(
+        type=OpenAPIType.OBJECT,
+        properties={
+            "file": Schema(
+                type=OpenAPIType.STRING,
+                format=OpenAPIFormat.BINARY,
+                description="One photo; without it one of ours is shown.",
+            ),
+            "logo": Schema(
+                type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="For the watermark."
+            ),
+            "recipe": _TEXT,
+            "operations": short,
+        },
+    )
+    return RequestBody(
+        content={
+            "multipart/form-data": OpenAPIMediaType(schema=form),
+            "application/json": OpenAPIMediaType(schema=json),
+        },
+        required=True,
+    )
+
+
 def _photo_body() -> RequestBody:
     return RequestBody(content={"application/octet-stream": OpenAPIMediaType(schema=_BINARY)}, required=True)
 
@@ -154,6 +188,13 @@ class FormOperation(Operation):
     """An operation whose handler parses the form by itself."""
 
     requestBody: RequestBody | None = field(default_factory=_form_body)  # noqa: N815 - OpenAPI's spelling
+
+
+@dataclass
+class PreviewOperation(Operation):
+    """An operation whose body is a recipe, and maybe a photo to try it on."""
+
+    requestBody: RequestBody | None = field(default_factory=_preview_body)  # noqa: N815 - OpenAPI's spelling
 
 
 @dataclass

@@ -38,6 +38,7 @@ from ebbmark.errors import EbbmarkError, LimitExceeded, Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
+from ebbmark.pool import ChildPool
 from ebbmark.presets import Preset, load
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
@@ -52,6 +53,7 @@ from ingest.deadletters import LETTER_ROUTES
 from ingest.deliveries import DELIVERY_ROUTES
 from ingest.jobs import Door
 from ingest.operators import Operators
+from ingest.previews import PREVIEW_ROUTES, Previews, previewing
 from ingest.receipts import RECEIPT_ROUTES
 from ingest.redrive import Redriver
 from ingest.routes import JOB_ROUTES
@@ -185,18 +187,21 @@ def create_app(
     ledger: Ledger,
     store: ObjectStore,
     eventlog: EventLog,
+    pool: ChildPool | None = None,
     *,
     presets: Mapping[str, Preset] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Litestar:
-    """Return the application over the given ports; they are opened and closed by the caller.
+    """Return the application over the given ports and pool; they are opened and closed by the caller.
 
     `presets` are those of the settings when they are not given; a wrong file is told by `PresetsError`.
+    Without a pool there are no previews.
     `clock` is in seconds; by it clients are counted, and what was asked is good for a while.
     """
+    presets = load(settings.recipe.presets) if presets is None else presets
     services = Services(
         settings=settings,
-        presets=load(settings.recipe.presets) if presets is None else presets,
+        presets=presets,
         ledger=ledger,
         store=store,
         door=Door(ledger, store, eventlog, settings),
@@ -229,7 +234,7 @@ def create_app(
         clock=clock,
     )
     operators, redriver = Operators(settings.operator.token, attempts), Redriver(ledger, eventlog, settings)
-    tally = Tally(ledger.letters, clock=clock)
+    tally, previews = Tally(ledger.letters, clock=clock), Previews(settings, pool, presets, clock=clock)
 
     @asynccontextmanager
     async def watching(_: Litestar) -> AsyncGenerator[None]:
@@ -248,6 +253,7 @@ def create_app(
             *CONTROL_ROUTES,
             *DELIVERY_ROUTES,
             *LETTER_ROUTES,
+            *PREVIEW_ROUTES,
             *RECEIPT_ROUTES,
             *TIMELINE_ROUTES,
             healthz,
@@ -269,6 +275,7 @@ def create_app(
             "operators": Provide(lambda: operators, sync_to_thread=False),
             "redriver": Provide(lambda: redriver, sync_to_thread=False),
             "tally": Provide(lambda: tally, sync_to_thread=False),
+            "previews": Provide(lambda: previews, sync_to_thread=False),
         },
         exception_handlers={
             EbbmarkError: problems.on_error,
@@ -324,11 +331,12 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, presets: Mapping[str, Preset]) -> None:
     async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(previewing(settings))
         trace = settings.trace
         stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="ingest"))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))
         ledger = await stack.enter_async_context(PostgresLedger(settings.ledger))
-        app = create_app(settings, ledger, S3Store(settings.store), eventlog, presets=presets)
+        app = create_app(settings, ledger, S3Store(settings.store), eventlog, pool, presets=presets)
         show_disk(settings.http)
         # What alerts are about begins at zero: Prometheus sees no rise of what was not there before.
         metrics.UPLOADS_REFUSED.labels("storage-full")

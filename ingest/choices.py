@@ -10,6 +10,7 @@ from ebbmark.imaging.operation import operations_schema
 from ebbmark.links import read_link
 from ingest import pages, schemas
 from ingest.answers import problems
+from ingest.previews import largest_preview
 from ingest.services import TEXT_PAGE, AnyRequest, Services
 
 
@@ -37,6 +38,7 @@ async def upload_page(request: AnyRequest, services: Services) -> Response[bytes
         file_bytes=settings.photo.bytes,
         job_bytes=settings.job.bytes,
         ttl=settings.job.ttl,
+        preview_bytes=largest_preview(settings),
     )
     try:
         link = read_link(request.scope["query_string"].decode(), services.presets)

@@ -66,6 +66,8 @@ class UploadLimits(Struct, frozen=True, kw_only=True):
     file_bytes: int
     job_bytes: int
     ttl: timedelta
+    preview_bytes: int = 0
+    """Of the largest photo that is previewed; 0 where there are no previews."""
 
 
 def _environment() -> jinja2.Environment:

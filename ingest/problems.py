@@ -38,6 +38,7 @@ STATUS_BY_CODE = {
     "too-many-uploads": 429,
     "too-many-watchers": 429,
     "too-many-jobs": 429,
+    "too-many-previews": 429,
     "too-many-connections": 429,
     "too-many-attempts": 429,
     "range-not-satisfiable": 416,

@@ -65,6 +65,12 @@ PHOTOS_CANCELLED = Counter(
     "ebbmark_photos_cancelled_total",
     "Photos that their owners cancelled. Rising: people wait too long; add workers.",
 )
+PREVIEW_SECONDS = Histogram(
+    "ebbmark_preview_seconds",
+    "Time to render one preview, with its wait for a child. Slow: raise EBBMARK_PREVIEW_CHILDREN, "
+    "or have fewer at once by EBBMARK_PREVIEW_AT_ONCE.",
+    buckets=_FAST,
+)
 WATCHERS = Gauge(
     "ebbmark_watchers", "Open event streams. Far above the number of users: a client reconnects in a loop."
 )
@@ -224,8 +230,8 @@ CLAIMS_REFUSED = Counter(
 )
 CHILDREN_LOST = Counter(
     "ebbmark_children_lost_total",
-    "Rendering children that died or were killed at their time limit. Rising: a hostile file, "
-    "or too little memory.",
+    "Children that died or were killed at their time limit, of a worker or for previews. Rising: a hostile "
+    "file, or too little memory.",
     ["reason"],
 )
 

@@ -1,110 +1,43 @@
-"""Photos are decoded only in children that may be killed: bytes in, bytes out, under hard limits."""
+"""A worker decodes photos only in children that may be killed: bytes in, bytes out, under hard limits."""
 
-import asyncio
-import ctypes
 import os
-import resource
-import signal
-import threading
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError as FutureCancelled
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Self
 
 import msgspec
-import pebble
-from msgspec import Struct
 
-from ebbmark.errors import EbbmarkError, LimitExceeded
 from ebbmark.imaging.operation import catalogue
 from ebbmark.imaging.render import Limits, Rendered, render
-from ebbmark.pipes import RoomyContext
+from ebbmark.pool import ChildPool, Confines
 from ebbmark.settings import Settings
 from observability import metrics
-from processors.usage import Usage
 
-_PR_SET_PDEATHSIG = 1
-_FILE_BYTES = 64 * 1024**2
-_OPEN_FILES = 64
-_LOOK_EVERY = 2.0
-_TAKEN_WITHIN = 20.0
-"""Seconds in which a child that has nothing to do takes up a photo, even one that is only just starting."""
+__all__ = ["RenderPool"]
 
 
-class ChildLost(Exception):
-    """The child died under the photo, or was killed at its time limit."""
-
-    def __init__(self, reason: str) -> None:
-        """`reason` is `died`, `timeout` or the name of what it raised."""
-        super().__init__(reason)
-        self.reason = reason
-
-
-class PoolLost(Exception):
-    """No child can be started any more."""
-
-
-class RenderPool:
-    """As many children as cores; each is replaced when it dies, hangs, or has done its share.
-
-    A child that is killed while it waits for work takes the pool with it, since it dies with the pool's
-    lock in its hand; so does the fork server. One that is killed in the moment it is handed a photo
-    loses it without a word. In all these cases there is a new pool, and what was under way is begun
-    again, once.
-    """
+class RenderPool(ChildPool):
+    """As many rendering children as cores, unless the settings say otherwise."""
 
     def __init__(self, settings: Settings) -> None:
         """Start nothing yet."""
         worker = settings.worker
-        self.children = worker.children or os.cpu_count() or 1
-        self._timeout = worker.child_timeout.total_seconds()
-        self._limits = Limits(bytes=settings.photo.bytes, pixels=settings.photo.pixels)
-        # Fork is not safe under the threads of this process, and spawn pays the imports anew each time.
-        self._context = RoomyContext()
-        self._context.set_forkserver_preload(["processors.pool", "ebbmark.imaging.warm"])
-        os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
-        self._photos_a_child = worker.child_photos
-        self._memory = worker.child_memory
-        self._usage = Usage(self.children)
-        self._pool = self._make()
-        self._seconds: Mapping[str, float] = {}
-        self._flying: dict[Future[Any], float] = {}
-        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watching: asyncio.Task[None] | None = None
-
-    def _make(self) -> pebble.ProcessPool:
-        metrics.POOLS_STARTED.inc()
-        return pebble.ProcessPool(
-            max_workers=self.children,
-            max_tasks=self._photos_a_child,
-            initializer=_confine,
-            initargs=(self._memory,),
-            context=self._context,  # pyright: ignore[reportArgumentType] - typeshed spells Pipe differently
+        super().__init__(
+            Confines(
+                children=worker.children or os.cpu_count() or 1,
+                seconds=worker.child_timeout.total_seconds(),
+                memory=worker.child_memory,
+                calls=worker.child_photos,
+            )
         )
+        self._seconds: Mapping[str, float] = {}
+        self._limits = Limits(bytes=settings.photo.bytes, pixels=settings.photo.pixels)
 
     async def __aenter__(self) -> Self:
-        self._watching = asyncio.create_task(self._watch())
         metrics.CHILDREN.set(self.children)
-        for reason in ("timeout", "died", "failed", "broken"):
-            metrics.CHILDREN_LOST.labels(reason)  # from zero on: a rise from nothing is none to Prometheus
-        metrics.CHILDREN_BUSY.set_function(lambda: min(len(self._flying), self.children))
-        # The first children start now, not under the first photo.
-        told = await asyncio.gather(*(self._run(_own_seconds, within=60) for _ in range(self.children)))
-        self._seconds = told[0]
+        metrics.CHILDREN_BUSY.set_function(lambda: self.busy)
+        await super().__aenter__()
+        self._seconds = await self.warm(_own_seconds)
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-        self._pool.stop()
-        with suppress(RuntimeError):
-            await asyncio.to_thread(self._pool.join)
 
     async def render(
         self, original: bytes, recipe: bytes, logo: bytes | None, facts: Mapping[str, str]
@@ -117,168 +50,27 @@ class RenderPool:
             PoolLost: there are no children any more, and there will be none.
         """
         within = self.limit_of(recipe)
-        turn: _Turn = await self._run(
-            _render_in_child,
-            original,
-            recipe,
-            logo,
-            self._limits,
-            dict(facts),
-            int(within) + 5,
-            within=within,
-        )
-        metrics.CHILDREN_CPU_SECONDS.inc(turn.cpu_seconds)
-        if turn.first:
-            metrics.CHILDREN_STARTED.inc()
-        return turn.rendered
+        return await self.run_within(within, render, original, recipe, logo, self._limits, dict(facts))
 
     def limit_of(self, recipe: bytes) -> float:
         """Return after how many seconds a child is killed: what any photo may take, and what this wants."""
         if not self._seconds:
-            return self._timeout
+            return self.seconds
         try:
             steps = msgspec.json.decode(recipe, type=_Steps).operations
         except msgspec.MsgspecError:  # the child says so of this photo
-            return self._timeout
-        return self._timeout + sum(self._seconds.get(step.operation, 0.0) for step in steps)
-
-    async def _run(self, call: Callable[..., Any], *args: object, within: float) -> Any:  # noqa: ANN401 - the child's
-        for last in (False, True):
-            pool = self._pool
-            try:
-                return await self._run_in(pool, call, args, within)
-            except _Broken as exc:
-                self._replace(pool)
-                if last:
-                    raise (ChildLost("broken") if exc.begun else PoolLost) from exc
-        raise AssertionError
-
-    async def _run_in(
-        self, pool: pebble.ProcessPool, call: Callable[..., Any], args: tuple[object, ...], within: float
-    ) -> Any:  # noqa: ANN401 - the child's
-        try:
-            future = pool.schedule(call, args=args, timeout=within)
-        except RuntimeError as exc:  # pebble's word for a pool that broke
-            raise _Broken(begun=False) from exc
-        self._flying[future] = time.monotonic()
-        self._usage.begin()
-        broken, outcome = self._broken, asyncio.wrap_future(future)
-        try:
-            await asyncio.wait([outcome, broken], return_when=asyncio.FIRST_COMPLETED)
-            if not outcome.done():
-                raise _Broken(begun=True)  # noqa: TRY301 - told by the pool, not by the future
-            return outcome.result()
-        except TimeoutError as exc:
-            metrics.CHILDREN_LOST.labels("timeout").inc()
-            raise ChildLost("timeout") from exc
-        except BrokenProcessPool as exc:
-            raise _Broken(begun=True) from exc
-        except (pebble.ProcessExpired, FutureCancelled) as exc:
-            metrics.CHILDREN_LOST.labels("died").inc()
-            raise ChildLost("died") from exc
-        except (EbbmarkError, _Broken, asyncio.CancelledError):
-            raise
-        except Exception as exc:  # an operation's own bug; what it says may quote the photo
-            metrics.CHILDREN_LOST.labels("failed").inc()
-            raise ChildLost(type(exc).__name__) from exc
-        finally:
-            self._flying.pop(future, None)
-            self._usage.end()
-            outcome.add_done_callback(_heard) if broken.done() else outcome.cancel()
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            self._usage.note()
-            oldest = time.monotonic() - _TAKEN_WITHIN
-            waiting = [f for f, since in self._flying.items() if since < oldest and not f.running()]
-            busy = sum(f.running() for f in self._flying)
-            if busy < self.children and any(not f.done() for f in waiting):
-                self._replace(self._pool)
-
-    def _replace(self, broken: pebble.ProcessPool) -> None:
-        if broken is not self._pool:
-            return  # another photo has seen to it
-        metrics.CHILDREN_LOST.labels("broken").inc()
-        self._pool = self._make()
-        # Their futures are the old pool's, which may still come to speak of them.
-        self._broken.set_result(None)
-        self._broken = asyncio.get_running_loop().create_future()
-        threading.Thread(target=_bury, args=(broken,), name="broken-pool", daemon=True).start()
+            return self.seconds
+        return self.seconds + sum(self._seconds.get(step.operation, 0.0) for step in steps)
 
 
-class _Broken(Exception):
-    def __init__(self, *, begun: bool) -> None:
-        super().__init__()
-        self.begun = begun
-
-
-def _heard(outcome: "asyncio.Future[Any]") -> None:
-    """Take note of what nobody waits for any more."""
-    if not outcome.cancelled():
-        outcome.exception()
-
-
-def _bury(pool: pebble.ProcessPool) -> None:
-    """End what is left of a broken pool, in a thread, for it may wait for what never comes."""
-    with suppress(Exception):
-        pool.stop()
-        pool.join()
-
-
-class _Step(Struct):
+class _Step(msgspec.Struct):
     operation: str
 
 
-class _Steps(Struct):
+class _Steps(msgspec.Struct):
     operations: list[_Step]
 
 
 def _own_seconds() -> dict[str, float]:
     """Return how much more time each operation asks for, if any: only children load the code of plugins."""
     return {name: cls.seconds for name, cls in catalogue().items() if cls.seconds}
-
-
-class _Turn(Struct, frozen=True, kw_only=True):
-    """What a child says when it has rendered a photo."""
-
-    rendered: Rendered
-    cpu_seconds: float
-    first: bool
-    """Whether it is the first that this child rendered."""
-
-
-_new = [True]
-"""Empty in a child that has said so; the fork server, which never renders, hands it on full."""
-
-
-def _render_in_child(  # noqa: PLR0917 - the pool passes arguments by position only
-    original: bytes,
-    recipe: bytes,
-    logo: bytes | None,
-    limits: Limits,
-    facts: Mapping[str, str],
-    cpu_seconds: int,
-) -> "_Turn":
-    spent = time.process_time()
-    resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + cpu_seconds, resource.RLIM_INFINITY))
-    try:
-        rendered = render(original, recipe, logo, limits, facts)
-    except MemoryError:
-        raise LimitExceeded("out-of-memory", "The photo needs more memory than one photo may take.") from None
-    first = bool(_new and _new.pop())
-    return _Turn(rendered=rendered, cpu_seconds=time.process_time() - spent, first=first)
-
-
-def _confine(memory: int) -> None:
-    """Run in each new child: die with the parent, and never take more than one photo may."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who drains
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
-        score.write("1000")

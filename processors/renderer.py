@@ -23,12 +23,12 @@ from ebbmark.events import PhotoFailed, PhotoRendered, RenderPhoto
 from ebbmark.guard import Braked, patiently
 from ebbmark.imaging.render import Rendered
 from ebbmark.ledger import Claim, Ledger, Wanted
+from ebbmark.pool import ChildLost, PoolLost
 from ebbmark.settings import Worker
 from ebbmark.store import Described, ObjectStore, logo_key, original_key, result_key
 from ebbmark.topics import BULK, EXPRESS, STATUSES, lane
 from observability import logs, metrics, tracing
 from processors.coalesce import Coalesced
-from processors.pool import ChildLost, PoolLost
 
 log = logs.get(__name__)
 

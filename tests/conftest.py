@@ -50,6 +50,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="how many requests of each kind the fuzz makes, at random; without it few, always the same",
     )
+    parser.addoption(
+        "--fuzz",
+        type=float,
+        metavar="SECONDS",
+        help="how long bytes, recipes and templates are fuzzed, at random; without it 20, always the same",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

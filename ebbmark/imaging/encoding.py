@@ -25,6 +25,8 @@ __all__ = [
     "Written",
     "encode",
     "flatten",
+    "laid",
+    "require_fits",
 ]
 
 Chroma = Literal["auto", "4:4:4", "4:2:2", "4:2:0"]
@@ -105,18 +107,32 @@ def encode(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin) ->
     Raises `Rejected` with `too-large-for-format` or `animated`, and `MemoryError`.
     """
     form, first = encoding.format, frames[0]
-    if max(first.size) > LONGEST_EDGE[form]:
-        detail = f"A {form.upper()} can be at most {LONGEST_EDGE[form]} pixels long."
-        raise Rejected("too-large-for-format", detail)
-    if len(frames) > 1 and form not in ANIMATED:
-        raise Rejected("animated", f"The image is animated, and a {form.upper()} shows one picture only.")
-    if encoding.background or form not in _TRANSPARENT:
-        frames = [flatten(frame, encoding.background or WHITE) for frame in frames]
+    require_fits(form, first.size, len(frames))
+    frames = [laid(frame, encoding) for frame in frames]
     frames, icc = _coloured(frames, encoding, origin.icc)
     kept = privacy.kept(encoding.privacy, origin, first.size) if form != "gif" else {}
     profile = {"icc_profile": icc} if icc else {}
     data = _WRITERS[form](frames, encoding, origin, {**kept, **profile})
     return Written(data, privacy.removed(origin.told, encoding.privacy, kept))
+
+
+def require_fits(form: Format, size: tuple[int, int], frames: int) -> None:
+    """Return when a format can hold so many frames of this size.
+
+    Raises `Rejected` with `too-large-for-format` or `animated`.
+    """
+    if max(size) > LONGEST_EDGE[form]:
+        detail = f"A {form.upper()} can be at most {LONGEST_EDGE[form]} pixels long."
+        raise Rejected("too-large-for-format", detail)
+    if frames > 1 and form not in ANIMATED:
+        raise Rejected("animated", f"The image is animated, and a {form.upper()} shows one picture only.")
+
+
+def laid(frame: Image.Image, encoding: Encoding) -> Image.Image:
+    """Return a frame as a result shows it: on a ground, where that is asked for or the format needs it."""
+    if encoding.background or encoding.format not in _TRANSPARENT:
+        return flatten(frame, encoding.background or WHITE)
+    return frame
 
 
 def flatten(frame: Image.Image, ground: Colour = WHITE) -> Image.Image:

@@ -44,6 +44,11 @@ class Rectangle(NamedTuple):
         """Left, top, right and bottom, the last two exclusive."""
         return self.left, self.top, self.left + self.width, self.top + self.height
 
+    def seen(self, scale: float, within: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The same of a small copy of the frame, which has the size `within`."""
+        left, top, right, bottom = (edge * scale for edge in self.box)
+        return left, top, min(right, within[0]), min(bottom, within[1])
+
 
 class Arrangement(NamedTuple):
     """The size of the mark before it is turned, and the rectangles the turned mark fills, all alike."""

@@ -1,6 +1,7 @@
 """A mark is drawn once and remembered: each photo after the first only pays for pasting it."""
 
 import itertools
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
@@ -9,9 +10,9 @@ from PIL import Image, ImageChops
 
 from ebbmark.imaging import codec, drawing
 from ebbmark.imaging.drawing import Design
-from ebbmark.imaging.layout import Arrangement
+from ebbmark.imaging.layout import Arrangement, Rectangle
 
-__all__ = ["Mark", "Memory", "draw", "extent", "paste"]
+__all__ = ["Mark", "Memory", "draw", "extent", "paste", "paste_small"]
 
 T = TypeVar("T")
 
@@ -119,6 +120,39 @@ def paste(mark: Mark, frame: Image.Image, left: int, top: int) -> None:
         else:
             ink = piece.ink if frame.mode == "RGB" else piece.ink.convert(frame.mode)
             frame.paste(ink, at, piece.alpha)
+
+
+def paste_small(mark: Mark, frame: Image.Image, place: Rectangle, scale: float) -> None:
+    """Lay a mark that has a place on a large frame on a small copy of it, to a fraction of a pixel."""
+    for piece in mark.pieces:
+        paste(Mark((_reduced(piece, place, scale),), mark.coloured), frame, 0, 0)
+
+
+def _reduced(piece: Piece, place: Rectangle, scale: float) -> Piece:
+    """Return a piece as it is seen from afar; whole pixels of the small frame are more than it covers."""
+    left, top = place.left + piece.left, place.top + piece.top
+    right, bottom = left + piece.ink.width, top + piece.ink.height
+    box = (
+        math.floor(left * scale),
+        math.floor(top * scale),
+        math.ceil(right * scale),
+        math.ceil(bottom * scale),
+    )
+    room = math.ceil(1 / scale)
+    whole = piece.ink.convert("RGBA")
+    whole.putalpha(piece.alpha)
+    whole = whole.crop((-room, -room, whole.width + room, whole.height + room))
+    seen = whole.resize(
+        (box[2] - box[0], box[3] - box[1]),
+        Image.Resampling.BICUBIC,
+        box=(
+            max(0.0, box[0] / scale - left + room),
+            max(0.0, box[1] / scale - top + room),
+            min(float(whole.width), box[2] / scale - left + room),
+            min(float(whole.height), box[3] / scale - top + room),
+        ),
+    )
+    return Piece(box[0], box[1], seen.convert("RGB"), seen.getchannel("A"))
 
 
 def _paste_on_transparent(piece: Piece, frame: Image.Image, at: tuple[int, int]) -> None:

@@ -64,6 +64,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     Only what is measured in pixels needs it; what is a share of the frame is alike at any size.
     """
 
+    def full(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the frame of which one of this size is a copy."""
+        return size if self.scale == 1 else (round(size[0] / self.scale), round(size[1] / self.scale))
+
     decided: dict[str, object] = msgspec.field(default_factory=dict[str, object])
     """What `once` remembers; each operation of a recipe has a context of its own."""
 
@@ -143,8 +147,9 @@ class Operation(
     def reshaped(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """Return the size of the frame made of one of `size`, if `edit` only moves or averages pixels.
 
-        Then a later operation that throws detail away may let the decoder skip it. None, as here, says
-        that every pixel of the original counts.
+        Then a later operation that throws detail away may let the decoder skip it, and a preview is drawn
+        from a small copy. None, as here, says that every pixel of the original counts; one that changes the
+        size all the same is previewed in full size, which takes longer.
         """
         del size
         return None

@@ -1,5 +1,6 @@
 """A recipe is an ordered list of operations, and every wrong one is refused with a sentence."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -73,6 +74,14 @@ class Recipe(msgspec.Struct, frozen=True):
     def wants_logo(self) -> bool:
         """Tell whether the job must have a logo."""
         return any(operation.wants_logo() for operation in self.operations)
+
+    def sizes(self, photo: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Return the size of a photo before the first operation, and after each as far as they tell."""
+        return tuple(
+            itertools.accumulate(
+                self.operations, lambda size, operation: operation.reshaped(size) or size, initial=photo
+            )
+        )
 
     def enough(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """Return the least size of the original that the operations can start from, if less is enough."""

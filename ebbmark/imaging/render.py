@@ -4,7 +4,7 @@ import functools
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from PIL import Image
@@ -16,7 +16,7 @@ from ebbmark.imaging.encoding import WRITTEN_AS
 from ebbmark.imaging.operation import Context, Operation, blamed, name_of
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
-__all__ = ["Limits", "Rendered", "render", "thumbnail", "warm"]
+__all__ = ["Limits", "Rendered", "perform", "render", "thumbnail", "warm"]
 
 THUMBNAIL_EDGE, THUMBNAIL_QUALITY = 320, 75
 _SMALL_PROFILE = 4096
@@ -77,13 +77,7 @@ def _render(
         logo=logo,
         facts=lambda: {**codec.facts(origin.exif), **facts},
     )
-    for operation in recipe.operations:
-        own = msgspec.structs.replace(context, decided={})
-        with blamed(operation):
-            for at, frame in enumerate(frames):
-                frames[at] = _checked(operation.edit(frame, own), operation, own.limits)
-            encoding = operation.encoding(encoding)
-        clock.note(name_of(operation))
+    encoding = perform(frames, recipe, encoding, context, clock.note)
     written = codec.encode(frames, encoding, origin)
     clock.note("encode")
     small = thumbnail(frames[0], origin.icc, encoding.background)
@@ -100,6 +94,27 @@ def _render(
         began=clock.began,
         steps=tuple(clock.steps),
     )
+
+
+def perform(
+    frames: list[Image.Image],
+    recipe: Recipe,
+    encoding: Encoding,
+    context: Context,
+    note: Callable[[str], None] = lambda _: None,
+) -> Encoding:
+    """Do what a recipe says to frames, in place; return how they are to be written.
+
+    `note` hears of the end of each operation.
+    """
+    for operation in recipe.operations:
+        own = msgspec.structs.replace(context, decided={})
+        with blamed(operation):
+            for at, frame in enumerate(frames):
+                frames[at] = _checked(operation.edit(frame, own), operation, own.limits)
+            encoding = operation.encoding(encoding)
+        note(name_of(operation))
+    return encoding
 
 
 def _checked(frame: object, operation: Operation, limits: Limits) -> Image.Image:

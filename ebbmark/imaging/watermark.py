@@ -182,7 +182,10 @@ class Watermark(Operation, frozen=True):
         return self.logo
 
     def edit(self, image: Image.Image, context: Context) -> Image.Image:
-        """Lay the mark on the frame in place; only the pixels under it are touched."""
+        """Lay the mark on the frame in place; only the pixels under it are touched.
+
+        On a small copy it is laid as on the frame itself, and seen from afar.
+        """
         logo = self._logo(context)
         design = drawing.Design(
             text=self._words(context),
@@ -193,25 +196,23 @@ class Watermark(Operation, frozen=True):
             plate=None if self.plate == "none" else drawing.DARK,
             align=self._align(),
         )
-        plan = self._plan(image.size, marks.extent(design, logo), context.scale)
-        ink = context.once("ink", lambda: self._ink(image, plan))
+        frame = context.full(image.size)
+        plan = self._plan(frame, marks.extent(design, logo))
+        ink = context.once("ink", lambda: self._ink(image, plan, context.scale))
         design = msgspec.structs.replace(design, ink=ink, plate=self._ground(ink))
         mark = marks.draw(design, logo, plan, self.opacity)
         if mark.coloured and image.mode == "L":
             image = image.convert("RGB")
         for place in plan.places:
-            marks.paste(mark, image, place.left, place.top)
+            if context.scale == 1:
+                marks.paste(mark, image, place.left, place.top)
+            else:
+                marks.paste_small(mark, image, place, context.scale)
         return image
 
-    def _plan(self, frame: tuple[int, int], extent: tuple[float, float], scale: float) -> layout.Arrangement:
+    def _plan(self, frame: tuple[int, int], extent: tuple[float, float]) -> layout.Arrangement:
         angle = self.angle if self.angle is not None else TILED_ANGLE if self.position == "tiled" else 0.0
-        em = layout.em_of(
-            frame,
-            self.size,
-            self.relative_to,
-            self.min_size and self.min_size * scale,
-            self.max_size and self.max_size * scale,
-        )
+        em = layout.em_of(frame, self.size, self.relative_to, self.min_size, self.max_size)
         return layout.arrange(frame, extent, position=self.position, em=em, margin=self.margin, angle=-angle)
 
     def _words(self, context: Context) -> str:
@@ -236,13 +237,14 @@ class Watermark(Operation, frozen=True):
             return "left"
         return "right" if self.position.endswith("right") else "center"
 
-    def _ink(self, image: Image.Image, plan: layout.Arrangement) -> "Ink":
+    def _ink(self, image: Image.Image, plan: layout.Arrangement, scale: float) -> "Ink":
         """Return the colour of the mark: as told, or what stands out from its plate or the photo."""
         if self.color != "auto":
             return ink_of(self.color)
         if self.plate.startswith("#"):
             return drawing.contrast(ink_of(self.plate))
-        below = (0, 0, *image.size) if self.position in layout.EVERYWHERE else plan.places[0].box
+        everywhere = self.position in layout.EVERYWHERE
+        below = (0, 0, *image.size) if everywhere else plan.places[0].seen(scale, image.size)
         return drawing.DARK if _luma(image, below) > _BRIGHT else drawing.LIGHT
 
     def _ground(self, ink: "Ink") -> "Ink | None":
@@ -251,7 +253,7 @@ class Watermark(Operation, frozen=True):
         return drawing.contrast(ink) if self.plate == "auto" else ink_of(self.plate)
 
 
-def _luma(image: Image.Image, box: tuple[int, int, int, int]) -> float:
+def _luma(image: Image.Image, box: tuple[float, float, float, float]) -> float:
     """Return the mean luma of some 4,000 pixels of a box, 0–255; transparency counts as white."""
     sample = image.resize(_SAMPLES, Image.Resampling.NEAREST, box=box)
     return ImageStat.Stat(codec.flatten(sample).convert("L")).mean[0]

@@ -77,6 +77,7 @@ function preview() {
   document.getElementById("chosen-count").textContent =
     `${chosen.length} photo${chosen.length === 1 ? "" : "s"}, ${megabytes.toFixed(1)} MB`;
   document.getElementById("chosen").hidden = chosen.length === 0;
+  form.dispatchEvent(new CustomEvent("chosen", { detail: chosen }));
 }
 
 async function filesOf(transfer) {

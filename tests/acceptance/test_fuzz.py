@@ -154,6 +154,7 @@ def system_settings(room: Settings) -> Settings:
             stream_timeout=timedelta(seconds=0.1),
             header_timeout=timedelta(seconds=2),
         ),
+        preview=msgspec.structs.replace(room.preview, per_minute=0),
     )
 
 

@@ -16,7 +16,9 @@ from ebbmark.states import JobState, PhotoState
 from ingest import pages
 from ingest.schemas import ReceiptState
 
-LIMITS = pages.UploadLimits(files=500, file_bytes=25 * 1024**2, job_bytes=2 * 1024**3, ttl=timedelta(hours=1))
+LIMITS = pages.UploadLimits(
+    files=500, file_bytes=25 * 1024**2, job_bytes=2 * 1024**3, ttl=timedelta(hours=1), preview_bytes=1
+)
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;{{7*7}}.jpg"
 URL = "/jobs/AAAAAAAAAAAAAAAAAAAAAA"
 EMPTY_ELEMENTS = {"img", "input", "link", "meta", "br", "hr"}

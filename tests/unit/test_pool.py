@@ -14,8 +14,9 @@ from prometheus_client import REGISTRY
 
 from ebbmark.imaging.recipe import parse_recipe
 from ebbmark.pipes import RoomyContext
+from ebbmark.pool import ChildLost
 from ebbmark.settings import Settings, Worker
-from processors.pool import ChildLost, RenderPool
+from processors.pool import RenderPool
 from tests.people import eventually, photo
 
 RECIPE = parse_recipe('{"operations": [{"operation": "grayscale"}]}').to_json()

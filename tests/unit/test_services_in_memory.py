@@ -25,6 +25,7 @@ from ebbmark.imaging.recipe import parse_recipe
 from ebbmark.imaging.render import Rendered, render
 from ebbmark.ledger import Claim, JobRow, PhotoRow, Wanted
 from ebbmark.ledger.deliveries import Webhook
+from ebbmark.pool import ChildLost, PoolLost
 from ebbmark.settings import Settings
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import job_prefix, result_key
@@ -37,7 +38,6 @@ from janitor import reconcile
 from janitor.app import Sweeper
 from janitor.expire import Expirer, order_expirations
 from processors.planner import Planner
-from processors.pool import ChildLost, PoolLost
 from processors.projector import Projector
 from processors.renderer import Renderer
 from tests.people import opened, photo, saved_as

@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import REGISTRY
 
-from processors.usage import Usage
+from ebbmark.usage import Usage
 
 
 class Clock:

@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 from litestar import Litestar
 from litestar.types import HTTPScope
 
+from ebbmark.pool import ChildPool
 from ebbmark.settings import Settings
 from ebbmark.testing import MemoryLedger, MemoryLog, MemoryStore
 
@@ -41,6 +42,7 @@ class House:
         store: MemoryStore | None = None,
         *,
         ledger: MemoryLedger | None = None,
+        pool: ChildPool | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.now = datetime(2026, 5, 1, tzinfo=UTC)
@@ -50,7 +52,7 @@ class House:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self.app: Litestar = create_app(
-                self.settings, self.ledger, self.store, self.log, clock=self._seconds
+                self.settings, self.ledger, self.store, self.log, pool, clock=self._seconds
             )
 
     def _seconds(self) -> float:

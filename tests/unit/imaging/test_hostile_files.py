@@ -30,6 +30,7 @@ from tests.unit.imaging.photos import (
     varied,
     watermark,
 )  # fmt: skip
+from tests.zoo import makers
 
 SMALL = {file_format: saved(varied((48, 36)), file_format) for file_format in ("JPEG", "PNG", "WEBP")}
 SMALL["progressive"] = saved(varied((48, 36)), progressive=True)
@@ -230,6 +231,13 @@ def test_a_photo_that_outgrows_its_memory_fails_alone() -> None:
     )
     assert child.stdout == b"out-of-memory\n"
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def test_a_directory_of_exif_that_breaks_off_says_nothing_and_nobody_is_warned() -> None:
+    exif = makers.exif_of(sub=((0x9003, 2, 20, b"2026:05:01 18:40:00\0"),))
+    photo = saved(flat((32, 32)), exif=exif[: exif.rindex(b"\x01\0\x03\x90") + 8])
+    with pytest.raises(Rejected, match="nothing-to-write"):
+        result(photo, watermark(text="{exif.date}"))
 
 
 def test_a_jpeg_that_counts_more_colours_than_it_describes() -> None:

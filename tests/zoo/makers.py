@@ -1,0 +1,305 @@
+"""Hostile files made by code: each function returns the bytes of one, or changes those of a good one."""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+from PIL import ExifTags, Image
+
+from tests.unit.imaging.photos import chunk, flat, quarters, saved, varied
+
+PNG = b"\x89PNG\r\n\x1a\n"
+_STANDALONE = {0x01, *range(0xD0, 0xDA)}
+_MARKERS = {
+    0xC0: "SOF0",
+    0xC2: "SOF2",
+    0xC4: "DHT",
+    0xD8: "SOI",
+    0xD9: "EOI",
+    0xDA: "SOS",
+    0xDB: "DQT",
+    0xE0: "APP0",
+}
+
+
+# The parts of a file
+
+
+def segments(jpeg: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield name, begin and end of every segment of a JPEG; a scan goes with its header."""
+    at = 0
+    while at < len(jpeg):
+        marker, end = jpeg[at + 1], at + 2
+        if marker not in _STANDALONE:
+            end += int.from_bytes(jpeg[end : end + 2], "big")
+        if marker == 0xDA:
+            while not (jpeg[end] == 0xFF and jpeg[end + 1] not in {0, *range(0xD0, 0xD8)}):
+                end += 1
+        yield _MARKERS.get(marker, f"{marker:02X}"), at, end
+        at = end
+
+
+def chunks(png: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield name, begin and end of every chunk of a PNG."""
+    at = 8
+    while at < len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        yield png[at + 4 : at + 8].decode(), at, end
+        at = end
+
+
+def riff_chunks(webp: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield name, begin and end of every chunk of a WebP."""
+    at = 12
+    while at < len(webp):
+        size = int.from_bytes(webp[at + 4 : at + 8], "little")
+        end = at + 8 + size + size % 2
+        yield webp[at : at + 4].decode().strip(), at, end
+        at = end
+
+
+def patched(data: bytes, at: int, by: bytes) -> bytes:
+    return data[:at] + by + data[at + len(by) :]
+
+
+def frame_header(jpeg: bytes) -> int:
+    """Return where a JPEG says its precision, height, width and number of components."""
+    return next(begin for name, begin, _ in segments(jpeg) if name.startswith("SOF")) + 4
+
+
+def inserted(jpeg: bytes, *new: tuple[int, bytes]) -> bytes:
+    """Put segments right behind the first two bytes."""
+    written = b"".join(bytes([0xFF, kind]) + struct.pack(">H", len(body) + 2) + body for kind, body in new)
+    return jpeg[:2] + written + jpeg[2:]
+
+
+def png_of(header: bytes, *rest: bytes) -> bytes:
+    return PNG + chunk(b"IHDR", header) + b"".join(rest) + chunk(b"IEND", b"")
+
+
+def png_header(width: int, height: int, depth: int = 8, colour: int = 2, interlace: int = 0) -> bytes:
+    return struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+
+
+def with_chunks(png: bytes, *new: bytes) -> bytes:
+    """Put chunks right behind the header."""
+    return png[:33] + b"".join(new) + png[33:]
+
+
+def riff(*parts: tuple[bytes, bytes]) -> bytes:
+    body = b"".join(
+        name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for name, data in parts
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def vp8x(width: int, height: int, flags: int = 0) -> tuple[bytes, bytes]:
+    return b"VP8X", bytes([flags, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(
+        3, "little"
+    )
+
+
+def within_canvas(webp: bytes, *parts: tuple[bytes, bytes], flags: int, size: tuple[int, int]) -> bytes:
+    """Return a plain WebP as an extended one, with further chunks behind its picture."""
+    return riff(
+        vp8x(*size, flags), (webp[12:16], webp[20 : 20 + int.from_bytes(webp[16:20], "little")]), *parts
+    )
+
+
+# Bombs
+
+
+def rows_png(width: int, height: int, *, depth: int, colour: int, value: int = 0) -> bytes:
+    """Return a PNG in which every row is there, made without holding them."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    row = b"\0" + bytes([value]) * ((width * channels * depth + 7) // 8)
+    packer = zlib.compressobj(1)
+    body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    return png_of(png_header(width, height, depth, colour), chunk(b"IDAT", body))
+
+
+def inflating(kind: bytes, head: bytes, megabytes: int) -> bytes:
+    """Return a chunk that is small and says a lot."""
+    packer = zlib.compressobj(9)
+    body = b"".join(packer.compress(bytes(1_000_000)) for _ in range(megabytes)) + packer.flush()
+    return chunk(kind, head + body)
+
+
+def gif(width: int, height: int, frames: int = 1) -> bytes:
+    frame = b"\x21\xf9\x04\0\0\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02D\x01\0"
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0x80, 0, 0)
+        + b"\0\0\0\xff\xff\xff"
+        + frame * frames
+        + b";"
+    )
+
+
+def bmp(width: int, height: int) -> bytes:
+    header = (40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 58, 0, 0, 54) + struct.pack("<IiiHHIIiiII", *header) + bytes(4)
+
+
+def tiff(width: int, height: int) -> bytes:
+    one_value = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 4}
+    tags = [(tag, 4, value) for tag, value in one_value.items()]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 12) + bytes(4) + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def branded(brand: bytes, width: int, height: int) -> bytes:
+    """Return a file of the AVIF and HEIC family that has a size and no picture."""
+
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    size = box(b"ispe", struct.pack(">III", 0, width, height))
+    meta = bytes(4) + box(b"iprp", box(b"ipco", size))
+    return box(b"ftyp", brand + bytes(4) + b"mif1" + brand) + box(b"meta", meta)
+
+
+# Frames without end
+
+
+def apng(frames: int) -> bytes:
+    """Return an APNG whose frames of one pixel are all there."""
+    pixel = zlib.compress(b"\0\xff\0\0")
+    parts = [chunk(b"acTL", struct.pack(">II", frames, 0))]
+    number = 0
+    for n in range(frames):
+        parts.append(chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 1, 1, 0, 0, 1, 100, 0, 0)))
+        parts.append(
+            chunk(b"IDAT", pixel) if n == 0 else chunk(b"fdAT", struct.pack(">I", number + 1) + pixel)
+        )
+        number += 1 if n == 0 else 2
+    return png_of(png_header(1, 1), *parts)
+
+
+def moving_webp(frames: int) -> bytes:
+    pixel = saved(flat((1, 1)), "WEBP", lossless=True)[12:]
+    frame = bytes(6) + bytes(6) + (100).to_bytes(3, "little") + b"\0" + pixel
+    return riff(vp8x(1, 1, 0x02), (b"ANIM", bytes(6)), *((b"ANMF", frame) for _ in range(frames)))
+
+
+# Metadata without end
+
+
+def jpeg_with_profile(size: int) -> bytes:
+    """Return a JPEG with a colour profile in as many segments as it takes, 255 at most."""
+    profile = bytes(16) + b"RGB " + bytes(size - 20)
+    pieces = [profile[at : at + 65_000] for at in range(0, size, 65_000)]
+    count = len(pieces)
+    return inserted(
+        saved(varied()),
+        *((0xE2, b"ICC_PROFILE\0" + bytes([n, count]) + piece) for n, piece in enumerate(pieces, 1)),
+    )
+
+
+def jpeg_with_xmp(pieces: int) -> bytes:
+    head = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32
+    size = struct.pack(">I", pieces * 65_000)
+    return inserted(
+        saved(varied()),
+        *((0xE1, head + size + struct.pack(">I", n * 65_000) + b"x" * 65_000) for n in range(pieces)),
+    )
+
+
+def exif_of(*tags: tuple[int, int, int, bytes], sub: tuple[tuple[int, int, int, bytes], ...] = ()) -> bytes:
+    """Return an EXIF block of tags (number, type, count, value), and of those of its second directory."""
+
+    def directory(entries: tuple[tuple[int, int, int, bytes], ...], at: int) -> bytes:
+        behind, fixed, values = at + 2 + 12 * len(entries) + 4, b"", b""
+        for tag, kind, count, value in entries:
+            told = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", behind + len(values))
+            values += b"" if len(value) <= 4 else value
+            fixed += struct.pack("<HHI", tag, kind, count) + told
+        return struct.pack("<H", len(entries)) + fixed + bytes(4) + values
+
+    second = int(ExifTags.IFD.Exif)
+    if any(tag[0] == second for tag in tags):
+        return b"Exif\0\0II*\0\x08\0\0\0" + directory(tags, 8)
+    behind = 8 + len(directory((*tags, (second, 4, 1, bytes(4))), 8))
+    whole = directory((*tags, (second, 4, 1, struct.pack("<I", behind))), 8)
+    return b"Exif\0\0II*\0\x08\0\0\0" + whole + directory(sub, behind)
+
+
+def exif_of_thousands(count: int) -> bytes:
+    return exif_of(*((0x9000 + n % 0x6000, 3, 1, b"\x01\0") for n in range(count)))
+
+
+def no_numbers(orientation: int = 1) -> bytes:
+    """Return an EXIF block in which rationals are 0/0 and floats are not numbers."""
+    nan, infinite = struct.pack("<II", 0, 0), struct.pack("<iI", -1, 0)
+    return exif_of(
+        (0x0112, 3, 1, struct.pack("<H", orientation)),
+        (0x011A, 5, 1, nan),
+        (0x011B, 5, 1, struct.pack("<II", 1, 0)),
+        (0x8298, 5, 1, nan),
+        sub=(
+            (0x829A, 5, 1, nan),
+            (0x9003, 5, 1, nan),
+            (0x9201, 10, 1, infinite),
+            (0x9204, 11, 1, struct.pack("<f", float("nan"))),
+            (0x9205, 12, 1, struct.pack("<d", float("inf"))),
+        ),
+    )
+
+
+def held(orientation: int, exif: bytes) -> bytes:
+    """Return four quarters, upright red, green, blue and white, stored as a camera held that way does."""
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    image = quarters((96, 64))
+    stored = image.transpose(Image.Transpose(back[orientation])) if orientation in back else image
+    return saved(stored, exif=exif)
+
+
+# Two things at once, and colours of other worlds
+
+
+def archive() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        packed.writestr("evil.js", "alert(1)")
+    return out.getvalue()
+
+
+def for_print(colour: tuple[int, int, int, int], transform: int | None = None) -> bytes:
+    """Return a CMYK JPEG as Adobe writes them, inverted; with another transform, or with no word of Adobe."""
+    data = saved(Image.new("CMYK", (64, 48), colour), quality=95)
+    at = data.find(b"\xff\xee")
+    if at < 0 or transform is None:
+        return data
+    return patched(data, at + 15, bytes([transform]))
+
+
+def without_adobe(jpeg: bytes) -> bytes:
+    at = jpeg.find(b"\xff\xee")
+    return jpeg if at < 0 else jpeg[:at] + jpeg[at + 16 :]
+
+
+def glassy_palette() -> bytes:
+    """Return a PNG of four colours, the second of them half transparent."""
+    header = png_header(4, 1, 2, 3)
+    colours = chunk(b"PLTE", bytes([255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]))
+    return png_of(
+        header, colours, chunk(b"tRNS", bytes([255, 128, 255, 0])), chunk(b"IDAT", zlib.compress(b"\0\x1b"))
+    )
+
+
+def short(kind: str) -> bytes:
+    """Return a small good file of a kind."""
+    image = varied((48, 36))
+    return {
+        "jpeg": lambda: saved(image),
+        "progressive jpeg": lambda: saved(image, progressive=True),
+        "png": lambda: saved(image, "PNG"),
+        "palette png": lambda: saved(image.quantize(16), "PNG", transparency=3),
+        "webp": lambda: saved(image, "WEBP"),
+        "lossless webp": lambda: saved(image, "WEBP", lossless=True),
+        "webp with alpha": lambda: saved(
+            image.convert("RGBA"), "WEBP", exif=exif_of(), icc_profile=b"\0" * 200
+        ),
+    }[kind]()

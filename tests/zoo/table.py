@@ -1,0 +1,215 @@
+"""The table of hostile files: what each must come to. A new format gets rows here, or other outcomes.
+
+An outcome is the code of a refusal, or the look of the result. Whatever it is, a child comes to it within
+its limits, and the process that asked holds no more than the file and the result.
+"""
+
+# ruff: noqa: E501 - a row is a line
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from tests.unit.imaging.photos import chunk, flat, hollow_webp, png, recipe, saved, varied, watermark
+from tests.zoo import makers
+
+Colour = tuple[int, ...]
+FAINT = watermark(opacity=0)
+"""Changes no pixel, so that the look of the result is the file's."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a result is: its format, its size, colours at some points, and bytes that it must not have."""
+
+    format: str
+    size: tuple[int, int]
+    points: Mapping[tuple[int, int], Colour] = field(default_factory=dict)
+    lacks: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Animal:
+    """A hostile file, and what it comes to by a recipe, under a name."""
+
+    name: str
+    make: Callable[[], bytes]
+    outcome: str | Look
+    recipe: bytes = FAINT
+    file_name: str = "photo"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+UPRIGHT = {(8, 8): RED, (88, 8): GREEN, (8, 56): BLUE, (88, 56): WHITE}
+GOOD = Look("JPEG", (320, 240))
+SMALL = Look("JPEG", (48, 36))
+TO_JPEG = recipe({"operation": "convert", "format": "jpeg"})
+
+BOMBS = (
+    Animal("a png of 900 MP in one bit, all there", lambda: makers.rows_png(30_000, 30_000, depth=1, colour=0), "too-many-pixels"),
+    Animal("a png of 24 MP in 64 bits, all there", lambda: makers.rows_png(6000, 4000, depth=16, colour=6), Look("PNG", (6000, 4000))),
+    Animal("a jpeg of 40 MP of one colour", lambda: saved(flat((8000, 5000))), Look("JPEG", (8000, 5000))),
+    Animal("a jpeg that says 4,000 MP", lambda: makers.patched(saved(flat((64, 64))), makers.frame_header(saved(flat((64, 64)))) + 1, b"\xff\0\xff\0"), "too-many-pixels"),
+    Animal("a webp of 34 bytes that says 268 MP", lambda: hollow_webp(16_383, 16_383), "too-many-pixels"),
+    Animal("a webp with a canvas of 281 million MP", lambda: makers.riff(makers.vp8x(1 << 24, 1 << 24)), "too-many-pixels"),
+    Animal("a webp of 12 MP of one colour", lambda: saved(flat((4000, 3000)), "WEBP"), Look("WEBP", (4000, 3000))),
+    Animal("a gif that says 4,000 MP", lambda: makers.gif(65_535, 65_535), "too-many-pixels"),
+    Animal("a bmp that says 4 billion MP", lambda: makers.bmp(2**31 - 1, 2**31 - 1), "too-many-pixels"),
+    Animal("a tiff that says 10,000 MP", lambda: makers.tiff(100_000, 100_000), "too-many-pixels"),
+    Animal("an avif that says 4,000 MP", lambda: makers.branded(b"avif", 65_535, 65_535), "too-many-pixels"),
+    Animal("a heic that says 4,000 MP", lambda: makers.branded(b"heic", 65_535, 65_535), "too-many-pixels"),
+    Animal("a png whose iTXt says 200 MB", lambda: makers.with_chunks(saved(flat(), "PNG"), makers.inflating(b"iTXt", b"a\0\1\0\0\0", 200)), "corrupt"),
+    Animal("a png whose profile says 200 MB", lambda: makers.with_chunks(saved(flat(), "PNG"), makers.inflating(b"iCCP", b"a\0\0", 200)), "corrupt"),
+)  # fmt: skip
+
+SIZES = (
+    Animal("a png of 0×0", lambda: makers.png_of(makers.png_header(0, 0)), "corrupt"),
+    Animal("a png of 0×5", lambda: makers.png_of(makers.png_header(0, 5)), "corrupt"),
+    Animal("a jpeg of 0×0", lambda: _resized_jpeg(0, 0), "corrupt"),
+    Animal("a jpeg whose height would follow", lambda: _resized_jpeg(48, 0), "corrupt"),
+    Animal("a webp of 0×0", lambda: makers.patched(saved(flat((16, 16)), "WEBP"), 26, bytes(4)), "corrupt"),
+    Animal("a jpeg of 65535×1", lambda: _resized_jpeg(65_535, 1), "corrupt"),
+    Animal("a jpeg of 65500×1", lambda: saved(flat((65_500, 1))), Look("JPEG", (65_500, 1))),
+    Animal("a png of 65535×1", lambda: saved(flat((65_535, 1)), "PNG"), Look("PNG", (65_535, 1))),
+    Animal("a png of 1×65535", lambda: saved(flat((1, 65_535)), "PNG"), Look("PNG", (1, 65_535))),
+    Animal("a png of 65535×1 under a heavy mark", lambda: saved(flat((65_535, 1)), "PNG"), Look("PNG", (65_535, 1)), watermark(position="tiled", shadow=True, plate="auto", size=0.5)),
+    Animal("a png of 65535×1 as a jpeg", lambda: saved(flat((65_535, 1)), "PNG"), "too-large-for-format", TO_JPEG),
+    Animal("a png longer than any may be", lambda: png(1_000_001, 1), "too-large-for-format"),
+    Animal("a webp of 16383×1", lambda: saved(flat((16_383, 1)), "WEBP"), Look("WEBP", (16_383, 1))),
+    Animal("a png of one pixel", lambda: saved(flat((1, 1)), "PNG"), Look("PNG", (1, 1))),
+)  # fmt: skip
+
+LIARS = (
+    Animal("a png with a tenth of its rows", lambda: png(100, 100, rows=10, colour_type=2), Look("PNG", (100, 100), {(50, 99): (0, 0, 0)})),
+    Animal("a png with ten times its rows", lambda: png(100, 10, rows=100), Look("PNG", (100, 10))),
+    Animal("a png of depth 3", lambda: makers.png_of(makers.png_header(8, 8, depth=3)), "corrupt"),
+    Animal("a png of colour type 5", lambda: makers.png_of(makers.png_header(8, 8, colour=5)), "corrupt"),
+    Animal("a png with a header that does not add up", lambda: makers.patched(saved(flat((8, 8)), "PNG"), 29, b"oops"), "corrupt"),
+    Animal("a palette png without a palette", lambda: makers.png_of(makers.png_header(4, 1, 2, 3), chunk(b"IDAT", zlib.compress(b"\0\x1b"))), Look("PNG", (4, 1))),
+    Animal("a jpeg of 12 bits", lambda: _precise_jpeg(12), "corrupt"),
+    Animal("a jpeg of nine components", lambda: makers.patched(makers.short("jpeg"), makers.frame_header(makers.short("jpeg")) + 5, b"\x09"), "corrupt"),
+    Animal("a jpeg half as high as it was", lambda: _resized_jpeg(48, 16), Look("JPEG", (48, 16))),
+    Animal("a jpeg without tables", lambda: _without(makers.short("jpeg"), "DHT"), SMALL),
+    Animal("a jpeg without quantisation", lambda: _without(makers.short("jpeg"), "DQT"), "corrupt"),
+    Animal("a jpeg of tables only", lambda: _without(makers.short("jpeg"), "SOS"), "corrupt"),
+    Animal("a webp whose canvas is larger than its picture", lambda: makers.within_canvas(makers.short("webp"), flags=0, size=(640, 480)), "corrupt"),
+    Animal("a webp that says it is longer than it is", lambda: makers.patched(makers.short("webp"), 4, b"\xfe\xff\xff\x7f"), "corrupt"),
+    Animal("a webp with nothing in it", makers.riff, "corrupt"),
+)  # fmt: skip
+
+FRAMES = (
+    Animal("an apng of ten thousand frames", lambda: makers.apng(10_000), "too-many-frames"),
+    Animal("a webp of ten thousand frames", lambda: makers.moving_webp(10_000), "too-many-frames"),
+    Animal("a gif of ten thousand frames", lambda: makers.gif(1, 1, 10_000), "too-many-frames"),
+    Animal("an apng of one frame", lambda: makers.apng(1), Look("PNG", (1, 1))),
+    Animal("an apng of three frames as a jpeg", lambda: makers.apng(3), "animated", TO_JPEG),
+    Animal("a thousand jpegs in one file", lambda: makers.short("jpeg") * 1000, SMALL),
+)
+
+METADATA = (
+    Animal("a jpeg with a profile of 16 MB", lambda: makers.jpeg_with_profile(16_000_000), GOOD),
+    Animal("a png with a profile of 900 kB", lambda: saved(varied(), "PNG", icc_profile=bytes(16) + b"RGB " + bytes(900_000)), Look("PNG", (320, 240))),
+    Animal("a webp with a profile of 16 MB", lambda: saved(varied(), "WEBP", icc_profile=bytes(16) + b"RGB " + bytes(16_000_000)), Look("WEBP", (320, 240))),
+    Animal("a jpeg with 5,000 tags", lambda: makers.inserted(saved(varied()), (0xE1, makers.exif_of_thousands(5000))), GOOD),
+    Animal("a png with 20 MB of EXIF", lambda: makers.with_chunks(saved(varied(), "PNG"), chunk(b"eXIf", makers.exif_of_thousands(60)[6:] + bytes(20_000_000))), Look("PNG", (320, 240))),
+    Animal("a webp with 20 MB of EXIF", lambda: makers.within_canvas(saved(varied(), "WEBP"), (b"EXIF", makers.exif_of_thousands(60)[6:] + bytes(20_000_000)), flags=0x08, size=(320, 240)), Look("WEBP", (320, 240))),
+    Animal("a jpeg with 12 MB of XMP", lambda: makers.jpeg_with_xmp(190), Look("JPEG", (320, 240), lacks=b"ns.adobe")),
+    Animal("a webp with 20 MB of XMP", lambda: makers.within_canvas(saved(varied(), "WEBP"), (b"XMP ", b"x" * 20_000_000), flags=0x04, size=(320, 240)), Look("WEBP", (320, 240), lacks=b"XMP ")),
+    Animal("a png with 20 MB of XMP", lambda: makers.with_chunks(saved(varied(), "PNG"), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"x" * 20_000_000)), Look("PNG", (320, 240), lacks=b"adobe")),
+    Animal("a png with 80 MB of texts", lambda: makers.with_chunks(saved(flat(), "PNG"), *[makers.inflating(b"zTXt", b"a\0\0", 1)] * 80), "corrupt"),
+)  # fmt: skip
+
+POLYGLOTS = (
+    Animal("a jpeg that is an archive", lambda: saved(varied()) + makers.archive(), Look("JPEG", (320, 240), lacks=b"evil.js")),
+    Animal("a png that is a page", lambda: saved(varied(), "PNG") + b"<script>alert(1)</script>", Look("PNG", (320, 240), lacks=b"script")),
+    Animal("a jpeg that is a program", lambda: makers.inserted(saved(varied()), (0xFE, b"<?php system($_GET[0]); ?>")), Look("JPEG", (320, 240), lacks=b"php")),
+    Animal("a png that is a page within", lambda: makers.with_chunks(saved(varied(), "PNG"), chunk(b"tEXt", b"Comment\0<script>alert(1)</script>")), Look("PNG", (320, 240), lacks=b"script")),
+    Animal("a webp that is a script", lambda: makers.patched(saved(varied(), "WEBP"), 4, b"/*AA"), "corrupt"),
+    Animal("a document with a jpeg in it", lambda: b"%PDF-1.7\n" + saved(varied()), "unsupported-format"),
+    Animal("a drawing with a jpeg in it", lambda: b"<svg><image/></svg>" + saved(varied()), "unsupported-format"),
+    Animal("a gif with a jpeg behind it", lambda: makers.gif(1, 1) + saved(varied()), Look("PNG", (1, 1))),
+    Animal("a jpeg called png", lambda: saved(varied()), GOOD, file_name="photo.png"),
+    Animal("a png called jpg", lambda: saved(varied(), "PNG"), Look("PNG", (320, 240)), file_name="photo.jpg"),
+    Animal("a webp called exe", lambda: saved(varied(), "WEBP"), Look("WEBP", (320, 240)), file_name="../photo.exe"),
+)  # fmt: skip
+
+COLOURS = (
+    Animal("a jpeg for print, inverted as Adobe does", lambda: makers.for_print((255, 0, 0, 0)), Look("JPEG", (64, 48), {(32, 24): (0, 255, 255)})),
+    Animal("a jpeg for print of pure black", lambda: makers.for_print((0, 0, 0, 255)), Look("JPEG", (64, 48), {(32, 24): (0, 0, 0)})),
+    Animal("a jpeg for print without a word of Adobe", lambda: makers.without_adobe(makers.for_print((255, 0, 0, 0))), Look("JPEG", (64, 48), {(32, 24): (0, 0, 0)})),
+    Animal("a jpeg for print in YCCK", lambda: makers.for_print((255, 0, 0, 0), transform=2), Look("JPEG", (64, 48))),
+    Animal("a png of one bit", lambda: saved(Image.new("1", (16, 16), 1), "PNG"), Look("PNG", (16, 16), {(8, 8): (255,)})),
+    Animal("a png of 16 bits of grey", lambda: makers.rows_png(16, 16, depth=16, colour=0, value=0x80), Look("PNG", (16, 16), {(8, 8): (128,)})),
+    Animal("a png of 48 bits of colour", lambda: makers.rows_png(16, 16, depth=16, colour=2, value=0x40), Look("PNG", (16, 16), {(8, 8): (64, 64, 64)})),
+    Animal("a png of grey and glass", lambda: makers.rows_png(16, 16, depth=8, colour=4, value=0x40), Look("PNG", (16, 16), {(8, 8): (64, 64, 64, 64)})),
+    Animal("a palette with glass", makers.glassy_palette, Look("PNG", (4, 1), {(0, 0): (*RED, 255), (1, 0): (*GREEN, 128), (2, 0): (*BLUE, 255), (3, 0): (*WHITE, 0)})),
+    Animal("a palette with glass, as a jpeg", makers.glassy_palette, Look("JPEG", (4, 1)), TO_JPEG),
+)  # fmt: skip
+
+NUMBERS = (
+    *(
+        Animal(
+            f"orientation {n} among rationals that are no numbers",
+            lambda n=n: makers.held(n, makers.no_numbers(n)),
+            Look("JPEG", (96, 64), UPRIGHT),
+        )
+        for n in range(1, 9)
+    ),
+    Animal("a date that is a rational", lambda: makers.held(1, makers.no_numbers()), "nothing-to-write", watermark(text="{exif.date}")),
+    Animal("an orientation that is a text", lambda: makers.held(1, makers.exif_of((0x0112, 2, 2, b"6\0"))), Look("JPEG", (96, 64), UPRIGHT)),
+    Animal("an orientation that is not a number", lambda: makers.held(1, makers.exif_of((0x0112, 5, 1, struct.pack("<II", 0, 0)))), Look("JPEG", (96, 64), UPRIGHT)),
+    Animal("an orientation of many", lambda: makers.held(1, makers.exif_of((0x0112, 3, 9000, b"\6\0" * 9000))), Look("JPEG", (64, 96))),
+    Animal("a directory that leads to itself", lambda: makers.held(1, makers.exif_of((0x8769, 4, 1, struct.pack("<I", 8)))), Look("JPEG", (96, 64), UPRIGHT)),
+)  # fmt: skip
+
+
+def _resized_jpeg(width: int, height: int) -> bytes:
+    data = makers.short("jpeg")
+    return makers.patched(data, makers.frame_header(data) + 1, struct.pack(">HH", height, width))
+
+
+def _precise_jpeg(bits: int) -> bytes:
+    data = makers.short("jpeg")
+    return makers.patched(data, makers.frame_header(data), bytes([bits]))
+
+
+def _without(jpeg: bytes, segment: str) -> bytes:
+    return b"".join(jpeg[begin:end] for name, begin, end in makers.segments(jpeg) if name != segment)
+
+
+_PARTS = {"jpeg": makers.segments, "png": makers.chunks, "webp": makers.riff_chunks}
+KINDS = ("jpeg", "progressive jpeg", "png", "palette png", "webp", "lossless webp", "webp with alpha")
+WHOLE_ENOUGH: Mapping[str, str | Look] = {
+    **{
+        f"a {kind} cut {where}": "unsupported-format"
+        for kind in ("jpeg", "progressive jpeg")
+        for where in ("within part 0, SOI", "before part 1, APP0")
+    },
+    **{
+        f"a {kind} cut {where} part {n}, IEND": Look("PNG", (48, 36))
+        for kind, n in (("png", 2), ("palette png", 4))
+        for where in ("before", "within")
+    },
+}
+"""What is cut off and comes to something else than damage, by the name of its row."""
+
+
+def truncations() -> Iterator[Animal]:
+    """Yield a small file of each kind, cut before, within and behind every part but the last."""
+    for kind in KINDS:
+        data = makers.short(kind)
+        parts = list(_PARTS[next(each for each in _PARTS if each in kind)](data))
+        for n, (part, begin, end) in enumerate(parts):
+            for where, at in (("before", begin), ("within", (begin + end) // 2)):
+                name = f"a {kind} cut {where} part {n}, {part}"
+                if at:
+                    yield Animal(name, lambda data=data, at=at: data[:at], WHOLE_ENOUGH.get(name, "corrupt"))
+
+
+TABLE = (*BOMBS, *SIZES, *LIARS, *FRAMES, *METADATA, *POLYGLOTS, *COLOURS, *NUMBERS, *truncations())
