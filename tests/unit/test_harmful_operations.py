@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from ebbmark.errors import LimitExceeded, Rejected
+from ebbmark.pool import ChildLost
 from ebbmark.settings import Settings, Worker
 from ebbmark.states import PhotoState
 from ebbmark.topics import DEAD_LETTERS
-from processors.pool import ChildLost, RenderPool
+from processors.pool import RenderPool
 from processors.renderer import Renderer
 from tests.people import photo
 from tests.unit.test_services_in_memory import World
