@@ -64,6 +64,8 @@ def _begin(data: bytes) -> tuple[_Layout, int]:
 
 
 def _read(data: bytes, layout: _Layout, at: int) -> Directory:
+    if at > len(data):
+        raise struct.error  # which `unpack_from` does not where the offset is one of 64 bits
     order = layout.order
     entry, (count,) = struct.Struct(order + layout.entry), struct.unpack_from(order + layout.length, data, at)
     if count > _MOST_TAGS:

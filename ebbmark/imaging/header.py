@@ -45,6 +45,8 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC9})
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_LEAST_HEADER = 8
+"""Bytes that the header of a frame or of a scan has at least: behind it a file that ends sooner has none."""
 # Within a scan FF is followed by 00 (stuffing), by a restart marker or by padding.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -108,7 +110,7 @@ def scans(data: bytes, at_most: int) -> int:
     while count <= at_most and (match := _NEXT_MARKER.search(data, at)):
         at = match.start() + 2
         marker = data[at - 1]
-        if marker == _END_OF_IMAGE:
+        if marker == _END_OF_IMAGE or at + _LEAST_HEADER > len(data):
             break
         if marker in _SEQUENTIAL_FRAME_MARKERS:
             components = data[at + 7]

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging.codec import Limits
-from ebbmark.imaging.header import PHOTOS
+from ebbmark.imaging.header import PHOTOS, scans
 from tests.unit.imaging.photos import (
     animation,
     chunk,
@@ -40,6 +40,8 @@ RARE |= {
     for file_format in ("GIF", "PNG", "WEBP")
 }
 MARK = watermark()
+FAR_TIFF = b"II+\0\x08\0\0\0" + b"\xff" * 8
+"""Its first directory begins where no file reaches."""
 
 
 def refusal(original: bytes, limits: Limits | None = None) -> Rejected:
@@ -187,7 +189,13 @@ def test_a_huge_colour_profile_is_not_carried_along() -> None:
 
 
 @pytest.mark.parametrize(
-    "block", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 60]
+    "block",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 60,
+        b"Exif\0\0" + FAR_TIFF,
+    ],
 )
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 def test_a_damaged_exif_block_fails_no_photo(block: bytes, file_format: str) -> None:
@@ -245,3 +253,14 @@ def test_a_jpeg_that_counts_more_colours_than_it_describes() -> None:
     at = data.index(b"\xff\xc0") + 2
     short = data[:at] + struct.pack(">H", 14) + data[at + 2 : at + 14] + data[at + 17 :]
     assert refusal(short).code == "corrupt"
+
+
+def test_a_tiff_whose_directory_is_further_away_than_any_file_is_long() -> None:
+    assert refusal(FAR_TIFF).code == "corrupt"
+
+
+@pytest.mark.parametrize("tail", [b"\xff\xc0", b"\xff\xc0\0\x11\x08", b"\xff\xda", b"\xff\xda\0"])
+def test_a_progressive_jpeg_that_ends_within_a_further_header(tail: bytes) -> None:
+    data = SMALL["progressive"].removesuffix(b"\xff\xd9") + tail
+    assert scans(data, 30) == scans(SMALL["progressive"], 30)
+    assert refusal(data).code == "corrupt"

@@ -148,7 +148,13 @@ def test_notes_of_the_maker_that_hold_a_picture_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "block", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 60]
+    "block",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * 60,
+        b"Exif\0\0II+\0\x08\0\0\0" + b"\xff" * 8,
+    ],
 )
 @pytest.mark.parametrize("privacy", ["private", "keep", "strip"])
 def test_a_damaged_block_fails_no_photo_whatever_is_kept(block: bytes, privacy: str) -> None:
