@@ -9,6 +9,7 @@ __all__ = ["brand_of", "is_sequence", "largest_picture"]
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis"})
 _MOST_BOXES = 10_000
+"""Of all that are looked at in a file."""
 
 
 class _Box(NamedTuple):
@@ -45,22 +46,23 @@ def largest_picture(data: bytes) -> tuple[int, int] | None:
 
     Raises `struct.error` where the data ends too early.
     """
+    left = iter(range(_MOST_BOXES))
     sizes = [
         struct.unpack_from(">II", data, size.start + 4)
-        for meta in _boxes(data, 0, len(data))
+        for meta in _boxes(data, 0, len(data), left)
         if meta.kind == b"meta"
-        for properties in _boxes(data, meta.start + 4, meta.end)
+        for properties in _boxes(data, meta.start + 4, meta.end, left)
         if properties.kind == b"iprp"
-        for container in _boxes(data, properties.start, properties.end)
+        for container in _boxes(data, properties.start, properties.end, left)
         if container.kind == b"ipco"
-        for size in _boxes(data, container.start, container.end)
+        for size in _boxes(data, container.start, container.end, left)
         if size.kind == b"ispe"
     ]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
-    for _ in range(_MOST_BOXES):
+def _boxes(data: bytes, at: int, end: int, left: Iterator[int]) -> Iterator[_Box]:
+    for _ in left:
         if at + 8 > end:
             return
         length, kind = struct.unpack_from(">I4s", data, at)

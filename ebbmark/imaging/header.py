@@ -1,6 +1,5 @@
 """What a file is and how large its frames will be is read from its first bytes, without a decoder."""
 
-import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
@@ -8,6 +7,14 @@ from typing import Final, Literal, NamedTuple
 from ebbmark.errors import Rejected
 from ebbmark.imaging import boxes
 from ebbmark.imaging.directories import directories, is_tiff
+from ebbmark.imaging.parts import (
+    GIF_FRAME,
+    START_OF_SCAN,
+    gif_parts,
+    jpeg_segments,
+    png_chunks,
+    webp_chunks,
+)
 
 __all__ = ["HEAD_BYTES", "PHOTOS", "Format", "Header", "inspect", "scans", "sniff"]
 
@@ -43,14 +50,9 @@ _STRANGERS = (
 # The frame headers (SOF0–SOF15) without the tables (DHT, JPG, DAC) that share their range.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC9})
-_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _LEAST_HEADER = 8
 """Bytes that the header of a frame or of a scan has at least: behind it a file that ends sooner has none."""
-# Within a scan FF is followed by 00 (stuffing), by a restart marker or by padding.
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
-_GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
 _WIDTH, _HEIGHT, _SUBFILE, _DNG_VERSION = 0x0100, 0x0101, 0x00FE, 0xC612
 _REDUCED = 1
 
@@ -106,20 +108,16 @@ def scans(data: bytes, at_most: int) -> int:
     Every scan costs a pass over the whole frame, so that a small file with hundreds of them takes
     seconds to decode. A file whose first scan is its only one is not searched to its end.
     """
-    count, at, components = 0, 2, 0
-    while count <= at_most and (match := _NEXT_MARKER.search(data, at)):
-        at = match.start() + 2
-        marker = data[at - 1]
-        if marker == _END_OF_IMAGE or at + _LEAST_HEADER > len(data):
+    count = components = 0
+    for marker, at in jpeg_segments(data):
+        if count > at_most or at + _LEAST_HEADER > len(data):
             break
         if marker in _SEQUENTIAL_FRAME_MARKERS:
             components = data[at + 7]
-        if marker == _START_OF_SCAN:
+        if marker == START_OF_SCAN:
             count += 1
             if components and data[at + 2] == components:
                 break
-        if marker not in _STANDALONE_MARKERS:
-            at += int.from_bytes(data[at : at + 2], "big")
     return count
 
 
@@ -143,30 +141,28 @@ def _strangers_sentence(data: bytes) -> str:
 
 
 def _jpeg(data: bytes) -> Header | None:
-    at = 2
-    while match := _NEXT_MARKER.search(data, at):
-        at = match.start() + 2
-        marker = data[at - 1]
-        if marker in _FRAME_MARKERS:
+    header = None
+    for marker, at in jpeg_segments(data):
+        if marker in _FRAME_MARKERS and header is None:
             height, width = struct.unpack_from(">HH", data, at + 3)
-            return Header("jpeg", width, height)
-        if marker in {_START_OF_SCAN, _END_OF_IMAGE}:
-            return None
-        if marker not in _STANDALONE_MARKERS:
-            (length,) = struct.unpack_from(">H", data, at)
-            at += length
-    return None
+            header = Header("jpeg", width, height)
+        if marker == START_OF_SCAN:
+            break
+    return header
 
 
 def _png(data: bytes) -> Header | None:
     if data[12:16] != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", data, 16)
-    at, frames = 33, 1
-    while data[at + 4 : at + 8] not in {b"IDAT", b"IEND", b""}:
-        if data[at + 4 : at + 8] == b"acTL":
-            frames = max(1, struct.unpack_from(">I", data, at + 8)[0])
-        at += 12 + struct.unpack_from(">I", data, at)[0]
+    frames, headers, pixels = 1, 0, False
+    for kind, at in png_chunks(data):
+        headers += kind == b"IHDR"
+        pixels = pixels or kind == b"IDAT"
+        if kind == b"acTL" and not pixels:
+            frames = max(1, struct.unpack_from(">I", data, at)[0])
+    if headers > 1:  # decoders believe the last one, and of frames one behind the pixels, too
+        raise Rejected("corrupt", "The file is damaged: it has two headers.")
     return Header("png", width, height, frames)
 
 
@@ -187,40 +183,19 @@ def _webp(data: bytes) -> Header | None:
 
 
 def _webp_frames(data: bytes) -> int:
-    at, frames = 12, 0
-    while at + 8 <= len(data):
-        frames += data[at : at + 4] == b"ANMF"
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + length + length % 2
-    return max(1, frames)
+    return max(1, sum(kind == b"ANMF" for kind, _ in webp_chunks(data)))
 
 
 def _gif(data: bytes) -> Header | None:
     width, height = struct.unpack_from("<HH", data, 6)
-    at, frames = 13 + _colours(data[10]), 0
-    while at < len(data) and data[at] != _GIF_END:
-        if data[at] == _GIF_EXTENSION:
-            at = _behind_blocks(data, at + 2)
-        elif data[at] == _GIF_FRAME:
-            left, top, across, down, flags = struct.unpack_from("<HHHHB", data, at + 1)
+    frames = 0
+    for kind, at in gif_parts(data):
+        if kind == GIF_FRAME:
+            left, top, across, down = struct.unpack_from("<HHHH", data, at)
             # A frame that reaches beyond the canvas makes the decoder enlarge it.
             width, height = max(width, left + across), max(height, top + down)
             frames += 1
-            at = _behind_blocks(data, at + 11 + _colours(flags))
-        else:
-            at += 1  # as decoders do
     return Header("gif", width, height, frames) if frames else None
-
-
-def _colours(flags: int) -> int:
-    """Return how many bytes of palette follow."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _behind_blocks(data: bytes, at: int) -> int:
-    while data[at]:
-        at += data[at] + 1
-    return at + 1
 
 
 def _tiff(data: bytes) -> Header:

@@ -150,12 +150,12 @@ def tiff(width: int, height: int) -> bytes:
     return b"II*\0" + struct.pack("<I", 12) + bytes(4) + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
 def branded(brand: bytes, width: int, height: int) -> bytes:
     """Return a file of the AVIF and HEIC family that has a size and no picture."""
-
-    def box(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", 8 + len(body)) + kind + body
-
     size = box(b"ispe", struct.pack(">III", 0, width, height))
     meta = bytes(4) + box(b"iprp", box(b"ipco", size))
     return box(b"ftyp", brand + bytes(4) + b"mif1" + brand) + box(b"meta", meta)
@@ -178,10 +178,56 @@ def apng(frames: int) -> bytes:
     return png_of(png_header(1, 1), *parts)
 
 
+def twice_headed(png: bytes, first: bytes) -> bytes:
+    """Put another header before that of a PNG; most decoders believe the last one."""
+    return png[:8] + chunk(b"IHDR", first) + png[8:]
+
+
 def moving_webp(frames: int) -> bytes:
     pixel = saved(flat((1, 1)), "WEBP", lossless=True)[12:]
     frame = bytes(6) + bytes(6) + (100).to_bytes(3, "little") + b"\0" + pixel
     return riff(vp8x(1, 1, 0x02), (b"ANIM", bytes(6)), *((b"ANMF", frame) for _ in range(frames)))
+
+
+# Parts without end
+
+
+def tiny_parts(kind: str, size: int) -> bytes:
+    """Return a header of so many bytes that is made of the smallest parts there are."""
+    gif_head = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0)
+    jpeg = short("jpeg")
+    scan = jpeg.index(b"\xff\xda")
+    begin, part, end = {
+        "jpeg of markers": (jpeg[:2], b"\xff\x01", jpeg[2:]),
+        "jpeg of markers before its scan": (jpeg[:scan], b"\xff\x01", jpeg[scan:]),
+        "jpeg of comments": (jpeg[:2], b"\xff\xfe\0\2", jpeg[2:]),
+        "jpeg of padding": (jpeg[:2], b"\xff", jpeg[2:]),
+        "png of chunks": (short("png")[:33], chunk(b"noTe", b""), short("png")[33:]),
+        "webp of chunks": (riff(vp8x(1, 1, 0x02)), b"noTe\0\0\0\0", b""),
+        "gif of nothing": (gif_head, b"\0", b""),
+        "gif of comments": (gif_head, b"\x21\xfe\0", b""),
+        "gif of blocks": (gif_head + b"\x21\xfe", b"\1x", b""),
+        "avif of boxes": (
+            b"\0\0\0\x10ftypavif\0\0\0\0",
+            box(b"meta", bytes(4) + box(b"free", b"") * 300),
+            b"",
+        ),
+    }[kind]
+    return begin + part * (size // len(part)) + end
+
+
+TINY_PARTS = (
+    "jpeg of markers",
+    "jpeg of markers before its scan",
+    "jpeg of comments",
+    "jpeg of padding",
+    "png of chunks",
+    "webp of chunks",
+    "gif of nothing",
+    "gif of comments",
+    "gif of blocks",
+    "avif of boxes",
+)
 
 
 # Metadata without end

@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from tests.unit.imaging.photos import chunk, flat, hollow_webp, png, recipe, saved, varied, watermark
+from tests.unit.imaging.photos import (
+    animation,
+    chunk,
+    flat,
+    hollow_webp,
+    png,
+    recipe,
+    saved,
+    varied,
+    watermark,
+)
 from tests.zoo import makers
 
 Colour = tuple[int, ...]
@@ -107,9 +117,22 @@ FRAMES = (
     Animal("an apng of ten thousand frames", lambda: makers.apng(10_000), "too-many-frames"),
     Animal("a webp of ten thousand frames", lambda: makers.moving_webp(10_000), "too-many-frames"),
     Animal("a gif of ten thousand frames", lambda: makers.gif(1, 1, 10_000), "too-many-frames"),
+    Animal(
+        "an apng of 72 MP that says 8 pixels first",
+        lambda: makers.twice_headed(
+            animation("PNG", [flat((3000, 3000), f"#{n}{n}{n}", "L") for n in range(8)]),
+            makers.png_header(1, 1, colour=0),
+        ),
+        "corrupt",
+    ),
     Animal("an apng of one frame", lambda: makers.apng(1), Look("PNG", (1, 1))),
     Animal("an apng of three frames as a jpeg", lambda: makers.apng(3), "animated", TO_JPEG),
     Animal("a thousand jpegs in one file", lambda: makers.short("jpeg") * 1000, SMALL),
+)
+
+PARTS = tuple(
+    Animal(f"a {kind}, 25 MB of them", lambda kind=kind: makers.tiny_parts(kind, 24_000_000), "corrupt")
+    for kind in makers.TINY_PARTS
 )
 
 METADATA = (
@@ -212,4 +235,4 @@ def truncations() -> Iterator[Animal]:
                     yield Animal(name, lambda data=data, at=at: data[:at], WHOLE_ENOUGH.get(name, "corrupt"))
 
 
-TABLE = (*BOMBS, *SIZES, *LIARS, *FRAMES, *METADATA, *POLYGLOTS, *COLOURS, *NUMBERS, *truncations())
+TABLE = (*BOMBS, *SIZES, *LIARS, *FRAMES, *PARTS, *METADATA, *POLYGLOTS, *COLOURS, *NUMBERS, *truncations())

@@ -6,6 +6,7 @@ import resource
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 
 import pytest
@@ -264,3 +265,22 @@ def test_a_progressive_jpeg_that_ends_within_a_further_header(tail: bytes) -> No
     data = SMALL["progressive"].removesuffix(b"\xff\xd9") + tail
     assert scans(data, 30) == scans(SMALL["progressive"], 30)
     assert refusal(data).code == "corrupt"
+
+
+@pytest.mark.parametrize("where", ["before the first", "behind the pixels"])
+def test_a_png_with_a_second_header(where: str) -> None:
+    moving = animation("PNG", [flat((30, 30), colour) for colour in ("red", "lime", "blue")])
+    twice = makers.twice_headed(moving, makers.png_header(1, 1))
+    if where == "behind the pixels":
+        at = moving.index(b"fcTL", moving.index(b"IDAT")) - 4
+        twice = moving[:at] + chunk(b"IHDR", makers.png_header(60_000, 60_000)) + moving[at:]
+    refused = refusal(twice, Limits(pixels=1_000))
+    assert (refused.code, refused.detail) == ("corrupt", "The file is damaged: it has two headers.")
+
+
+@pytest.mark.parametrize("kind", makers.TINY_PARTS)
+def test_a_header_of_nothing_but_tiny_parts_is_judged_at_once(kind: str) -> None:
+    data = makers.tiny_parts(kind, 25_000_000)
+    began = time.process_time()
+    assert refusal(data).code == "corrupt"
+    assert time.process_time() - began < 0.7
