@@ -4,11 +4,13 @@ from typing import Final
 
 from PIL import Image
 
+from ebbmark.imaging.operation import whole
+
 __all__ = ["GROUND", "Ink", "ground", "ink_of"]
 
 Ink = tuple[int, int, int]
 
-GROUND: Final = "^(transparent|#[0-9a-fA-F]{6})$"
+GROUND: Final = whole("transparent|#[0-9a-fA-F]{6}")
 """What may be told as the colour of a ground; formats without transparency have white for it."""
 
 

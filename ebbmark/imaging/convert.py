@@ -10,7 +10,7 @@ from msgspec import Meta
 from ebbmark.errors import Rejected
 from ebbmark.imaging.codec import Encoding
 from ebbmark.imaging.encoding import Chroma
-from ebbmark.imaging.operation import Context, Kind, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation, whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,7 +65,7 @@ class Convert(Operation, frozen=True):
         Meta(
             title="Background",
             description="Laid under transparent parts: auto for white where a format has none, or a colour.",
-            pattern="^(auto|#[0-9a-fA-F]{6})$",
+            pattern=whole("auto|#[0-9a-fA-F]{6}"),
             examples=["auto", "#ffffff"],
         ),
     ] = "auto"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta
 
 from ebbmark.imaging.gravity import Gravity, shift
-from ebbmark.imaging.operation import Context, Kind, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation, whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +28,7 @@ class Crop(Operation, frozen=True):
         Meta(
             title="Aspect",
             description="Width to height, such as 4:5, 16:9 or 1.91:1.",
-            pattern=f"^{_SIDE}:{_SIDE}$",
+            pattern=whole(f"{_SIDE}:{_SIDE}"),
             max_length=17,
             examples=["4:5", "16:9", "1.91:1"],
         ),

@@ -13,7 +13,7 @@ from ebbmark.errors import Rejected
 from ebbmark.imaging import codec, drawing, facts, fonts, layout, marks
 from ebbmark.imaging.colours import ink_of
 from ebbmark.imaging.layout import Measure, Position
-from ebbmark.imaging.operation import Context, Kind, Operation
+from ebbmark.imaging.operation import Context, Kind, Operation, whole
 
 if TYPE_CHECKING:
     from ebbmark.imaging.colours import Ink
@@ -120,7 +120,7 @@ class Watermark(Operation, frozen=True):
         Meta(
             title="Colour",
             description="auto for light or dark by what is below, or a colour such as #ff8800.",
-            pattern=f"^(auto|{_COLOUR})$",
+            pattern=whole(f"auto|{_COLOUR}"),
             examples=["auto", "#ff8800"],
         ),
     ] = "auto"
@@ -166,7 +166,7 @@ class Watermark(Operation, frozen=True):
         Meta(
             title="Plate",
             description="A ground below the mark: none, auto for the contrary of its ink, or a colour.",
-            pattern=f"^(none|auto|{_COLOUR})$",
+            pattern=whole(f"none|auto|{_COLOUR}"),
             examples=["none", "auto", "#003366"],
         ),
     ] = "none"

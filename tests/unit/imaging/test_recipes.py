@@ -346,6 +346,23 @@ def test_every_parameter_describes_itself_well_enough_for_a_form() -> None:
                 assert "maxLength" in parameter or "pattern" in parameter
 
 
+def test_nothing_is_accepted_with_a_line_feed_behind_it() -> None:
+    given = [
+        ({"operation": each["name"], **each["parameters"].get("examples", [{}])[0]}, name, schema)
+        for each in operations_schema()
+        for name, schema in parameters_of(each).items()
+        if "pattern" in schema
+    ]
+    assert given
+    for beside, name, schema in given:
+        validator = jsonschema_rs.validator_for(schema)
+        for value in schema["examples"]:
+            assert is_accepted({**beside, name: value})
+            assert not is_accepted({**beside, name: f"{value}\n"}), (beside, name)
+            assert validator.is_valid(value)
+            assert not validator.is_valid(f"{value}\n")
+
+
 def is_accepted(parameters: Mapping[str, object]) -> bool:
     try:
         return bool(parse_recipe(step(**parameters)))
