@@ -54,12 +54,19 @@ class Border(Operation, frozen=True):
 
     def edit(self, image: "Image", context: Context) -> "Image":
         """Return the frame with its border, which is equally wide on all sides."""
-        told = self.edge_pixels
-        edge = round(self.edge * min(image.size) if told is None else told * context.scale)
+        edge = self._edge(context.full(image.size))
         if not edge:
             return image
+        edge = max(1, round(edge * context.scale))  # of a small copy, too, it is to be seen
         size = image.width + 2 * edge, image.height + 2 * edge
         context.check(size)
         framed = ground(self.edge_color, size, image.mode)
         framed.paste(image, (edge, edge))
         return framed
+
+    def sized(self, size: tuple[int, int]) -> tuple[int, int]:
+        edge = self._edge(size)
+        return size[0] + 2 * edge, size[1] + 2 * edge
+
+    def _edge(self, size: tuple[int, int]) -> int:
+        return round(self.edge * min(size)) if self.edge_pixels is None else self.edge_pixels

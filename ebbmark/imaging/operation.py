@@ -150,10 +150,17 @@ class Operation(
 
         Then a later operation that throws detail away may let the decoder skip it, and a preview is drawn
         from a small copy. None, as here, says that every pixel of the original counts; one that changes the
-        size all the same is previewed in full size, which takes longer.
+        size all the same says so in `sized`.
         """
         del size
         return None
+
+    def sized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the frame made of one of `size`, whatever becomes of its pixels.
+
+        A preview of one that does not say so is made in full size, which takes longer.
+        """
+        return self.reshaped(size) or size
 
     def encoding(self, encoding: Encoding) -> Encoding:
         """Return how the result is to be written, given what was decided so far."""

@@ -103,7 +103,10 @@ class _Aim:
 
         What was small once and is enlarged later shows all the detail that it had.
         """
-        return min(1.0, self._edge / min(max(size) for size in self._recipe.sizes(photo)))
+        lengths = [max(size) for size in self._recipe.sizes(photo)]
+        # What is put around a photo ends between the pixels of a copy; of one twice as large nobody sees it.
+        edge = 2 * self._edge if lengths[-1] > min(lengths) else self._edge
+        return min(1.0, edge / min(lengths))
 
     def enough(self, photo: Size) -> Size | None:
         """Return what the decoder asks for."""

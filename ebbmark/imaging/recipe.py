@@ -79,7 +79,7 @@ class Recipe(msgspec.Struct, frozen=True):
         """Return the size of a photo before the first operation, and after each as far as they tell."""
         return tuple(
             itertools.accumulate(
-                self.operations, lambda size, operation: operation.reshaped(size) or size, initial=photo
+                self.operations, lambda size, operation: operation.sized(size), initial=photo
             )
         )
 

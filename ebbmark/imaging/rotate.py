@@ -61,7 +61,7 @@ class Rotate(Operation, frozen=True):
         quarter = self._quarter()
         if quarter is not None:
             return image.transpose(_QUARTERS[quarter]) if quarter else image
-        size = self._outer(image.size) if self.expand else image.size
+        size = self.sized(image.size)
         context.check(size)
         turned = _slanted(image, math.radians(self.degrees), size)
         if self.corners == "transparent":
@@ -78,6 +78,9 @@ class Rotate(Operation, frozen=True):
         if quarter is None:
             return None
         return (size[1], size[0]) if quarter % 180 else size
+
+    def sized(self, size: "Size") -> "Size":
+        return self.reshaped(size) or (self._outer(size) if self.expand else size)
 
     def _quarter(self) -> int | None:
         """Return 0, 90, 180 or 270, or None for a turn that is none of them."""

@@ -121,6 +121,33 @@ def test_a_preview_is_like_the_result(shape: str, by: str) -> None:
     assert likeness(saved(PHOTOS[shape], quality=90), RECIPES[by]) >= LIKE
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"operation": "border", "edge_pixels": 1},
+        {"operation": "border", "edge_pixels": 2},
+        {"operation": "border", "edge": 0.0005},
+        {"operation": "border", "edge": 0.0},
+        {"operation": "rotate", "degrees": 0.01},
+    ],
+)
+def test_a_preview_says_the_true_size_of_a_result_that_is_a_little_larger(
+    operation: Mapping[str, object],
+) -> None:
+    photo, by = saved(PHOTOS["landscape"]), recipe(operation)
+    shown, made = preview(photo, by, edge=EDGE), render(photo, by)
+    assert (shown.result_width, shown.result_height) == (made.width, made.height)
+
+
+def test_a_border_is_seen_however_narrow_it_is() -> None:
+    by = recipe({"operation": "border", "edge_pixels": 2, "edge_color": "#ff0000"})
+    shown = preview(None, by, edge=EDGE)
+    assert (shown.result_width, shown.result_height) == (4036, 3028)
+    sides = [(0, shown.height // 2), (shown.width // 2, 0), (shown.width - 1, 9), (9, shown.height - 1)]
+    for red, green, blue in (opened(shown.data).getpixel(side) for side in sides):
+        assert red > 150 > max(green, blue)
+
+
 @pytest.mark.parametrize("by", ["watermark", "resize to cover", "all in a row"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_preview_is_like_the_result_however_the_camera_was_held(orientation: int, by: str) -> None:
