@@ -121,6 +121,7 @@ def _decoded(
             image.load()  # its EXIF block may stand behind the pixels
         said = exif.read(image)
     _check_pixels(image.size, limits)
+    grey = image.mode in {"1", "L", "LA"} or image.mode.startswith("I")
     turn = None if header.format in _UPRIGHT_ALREADY else _TURNS.get(exif.orientation(said))
     subsampling, tables = -1, ()
     if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -151,7 +152,7 @@ def _decoded(
     return frames, Origin(
         format=header.format,
         size=frames[0].size,
-        icc=icc,
+        icc=icc if icc and profile_fits(icc, "L" if grey else "RGB") else None,
         exif=said,
         rights=names,
         subsampling=subsampling,

@@ -111,9 +111,10 @@ def encode(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin) ->
     frames = [laid(frame, encoding) for frame in frames]
     frames, icc = _coloured(frames, encoding, origin.icc)
     kept = privacy.kept(encoding.privacy, origin, first.size) if form != "gif" else {}
-    profile = {"icc_profile": icc} if icc else {}
-    data = _WRITERS[form](frames, encoding, origin, {**kept, **profile})
-    return Written(data, privacy.removed(origin.told, encoding.privacy, kept))
+    if icc:
+        kept["icc_profile"] = icc
+    data = _WRITERS[form](frames, encoding, origin, kept)
+    return Written(data, privacy.removed(origin.told, kept))
 
 
 def require_fits(form: Format, size: tuple[int, int], frames: int) -> None:
@@ -148,9 +149,10 @@ def _coloured(
     frames: Sequence[Image.Image], encoding: Encoding, icc: bytes | None
 ) -> tuple[Sequence[Image.Image], bytes | None]:
     """Return the frames in the colours asked for, and the profile that the result needs to show them."""
-    if icc is None or not profile_fits(icc, frames[0].mode):
+    if icc is None:
         return frames, None
-    if encoding.profile == "srgb" or encoding.privacy == "strip" or encoding.format == "gif":
+    plain = encoding.profile == "srgb" or encoding.privacy == "strip" or encoding.format == "gif"
+    if plain or not profile_fits(icc, frames[0].mode):
         return [srgb(frame, icc) for frame in frames], None
     return frames, icc
 

@@ -34,6 +34,7 @@ class Origin(NamedTuple):
     size: tuple[int, int]
     """Of the frame as it was decoded: upright, and smaller than the photo if less was enough."""
     icc: bytes | None = None
+    """The colour profile, if it fits the photo: a frame may have lost its colours since, or got some."""
     exif: Image.Exif | None = None
     """What the file said; how much of it is written to a result is a matter of privacy."""
     rights: bytes | None = None

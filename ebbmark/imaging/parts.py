@@ -16,6 +16,7 @@ __all__ = [
     "GIF_FRAME",
     "START_OF_SCAN",
     "gif_parts",
+    "has_profile",
     "jpeg_segments",
     "png_chunks",
     "webp_chunks",
@@ -97,6 +98,11 @@ def gif_parts(data: bytes) -> Iterator[tuple[int, int]]:
         at, left = at + 1, left - blocks
         if not left:
             raise _too_many()
+
+
+def has_profile(gif: bytes) -> bool:
+    """Tell whether a GIF has a colour profile, which hardly any reader looks at."""
+    return any(gif.startswith(b"\xff\x0bICCRGBG1012", at) for _, at in gif_parts(gif))
 
 
 def _colours(flags: int) -> int:

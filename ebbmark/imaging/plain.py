@@ -56,11 +56,16 @@ def is_srgb(icc: bytes) -> bool:
 
 
 def srgb(frame: Image.Image, icc: bytes) -> Image.Image:
-    """Return the frame in sRGB; one whose profile is of no use, or does not fit it, as it is."""
+    """Return the frame in sRGB, by the profile of the photo it was made of; as it is if that is of no use.
+
+    Of a frame that has lost its colours since, or got some, the profile tells how light each value is.
+    """
     from PIL import ImageCms  # noqa: PLC0415 - as above
 
-    if not profile_fits(icc, frame.mode) or is_srgb(icc):
+    if is_srgb(icc):
         return frame
+    if not profile_fits(icc, frame.mode):
+        return _lightened(frame, icc)
     colours = frame.convert("RGB") if frame.mode == "RGBA" else frame
     converted = _converted(colours, icc, ImageCms.createProfile("sRGB"))
     if converted is None:
@@ -68,6 +73,19 @@ def srgb(frame: Image.Image, icc: bytes) -> Image.Image:
     if frame.mode == "RGBA":
         converted.putalpha(frame.getchannel("A"))
     return converted.convert("L") if frame.mode == "L" else converted
+
+
+def _lightened(frame: Image.Image, icc: bytes) -> Image.Image:
+    from PIL import ImageCms  # noqa: PLC0415 - as above
+
+    greys = Image.linear_gradient("L").crop((0, 0, 1, 256))
+    told = _converted(
+        greys if frame.mode != "L" else greys.convert("RGB"), icc, ImageCms.createProfile("sRGB")
+    )
+    if told is None:
+        return frame
+    curve = list(told.convert("L").tobytes())
+    return frame.point(curve * min(3, len(frame.mode)) + list(range(256)) * (frame.mode == "RGBA"))
 
 
 def _scaled(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from ebbmark.imaging import exif
 from ebbmark.imaging.directories import Directory, directories, directory_at, is_tiff
 from ebbmark.imaging.origin import Origin
+from ebbmark.imaging.parts import has_profile
 
 __all__ = ["RIGHTS", "WORDS", "Privacy", "found", "found_in_texts", "kept", "removed"]
 
@@ -68,7 +69,7 @@ def found(
     """
     stored = original if is_tiff(original[:4]) else info.get("exif")
     told = _told_by_tags(stored, is_file=stored is original) if isinstance(stored, bytes) else set[str]()
-    if info.get("icc_profile"):
+    if info.get("icc_profile") or (original.startswith(b"GIF") and has_profile(original)):
         told.add(PROFILE)
     if info.get("comment"):
         told.add(COMMENTS)
@@ -105,12 +106,12 @@ def kept(privacy: Privacy, origin: Origin, size: tuple[int, int]) -> dict[str, b
     return told
 
 
-def removed(told: frozenset[str], privacy: Privacy, written: Mapping[str, bytes]) -> tuple[str, ...]:
+def removed(told: frozenset[str], written: Mapping[str, bytes]) -> tuple[str, ...]:
     """Return in words what a file told and its result does not, into which this was written."""
     still = _told_by_tags(written.get("exif", b""), is_file=False) | _told_by_xmp(written.get("xmp"))
     if "exif" in written:
         still.add(RIGHTS)
-    if privacy != "strip":
+    if "icc_profile" in written:
         still.add(PROFILE)
     return tuple(word for word in WORDS if word in told - still)
 

@@ -14,6 +14,7 @@ from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Encoding, Limits
 from ebbmark.imaging.encoding import WRITTEN_AS
 from ebbmark.imaging.operation import Context, Operation, blamed, name_of
+from ebbmark.imaging.plain import srgb
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 
 __all__ = ["Limits", "Rendered", "perform", "render", "thumbnail", "warm"]
@@ -158,6 +159,8 @@ def thumbnail(frame: Image.Image, icc: bytes | None, background: tuple[int, int,
     factor = math.ceil(max(frame.size) / THUMBNAIL_EDGE)
     small = codec.flatten(frame.reduce(factor) if factor > 1 else frame, background or codec.WHITE)
     fits = icc and len(icc) <= _SMALL_PROFILE and codec.profile_fits(icc, small.mode)
+    if icc and not fits:
+        small = srgb(small, icc)
     kept = {"icc_profile": icc} if fits else {}
     out = io.BytesIO()
     small.save(out, "JPEG", quality=THUMBNAIL_QUALITY, **kept)

@@ -181,6 +181,70 @@ def test_strip_leaves_the_picture_alone(form: str) -> None:
     assert changed(opened(photo), opened(made.data), by_more_than=24) is None
 
 
+# The colour profile
+
+
+def linear(profile: bytes) -> bytes:
+    """Return the profile of a screen of linear light: 128 of 255 is what others show as 188."""
+    made = bytearray(profile)
+    for name in (b"rTRC", b"gTRC", b"bTRC"):
+        at = made.index(name)
+        begin = int.from_bytes(made[at + 4 : at + 8], "big")
+        made[begin : begin + 12] = b"curv" + bytes(8)
+        made[at + 8 : at + 12] = (12).to_bytes(4, "big")
+    return bytes(made).replace(b"s\0R\0G\0B", b"o\0d\0d\0 ").replace(b"\0s\0R\0G\0B", b"\0o\0d\0d\0 ")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_grey_made_of_a_photo_with_a_profile_is_as_light_as_the_photo(form: str) -> None:
+    photo = saved(flat(), form, icc_profile=linear(SRGB))
+    made = result(photo, recipe({"operation": "grayscale"}))
+    assert "icc_profile" not in opened(made.data).info
+    assert made.removed == ("colour profile",)
+    for data in (made.data, made.thumbnail):
+        assert opened(data).getpixel((8, 8)) == pytest.approx(188, abs=2)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_a_coloured_mark_on_grey_with_a_profile_leaves_the_grey_as_light_as_it_was(mode: str) -> None:
+    photo = saved(flat(mode=mode), "PNG", icc_profile=grey_of(linear(SRGB)))
+    border = {"operation": "border", "edge_pixels": 4, "edge_color": "#ff0000"}
+    made = result(photo, recipe(border))
+    picture = opened(made.data)
+    assert picture.getpixel((0, 0))[:3] == (255, 0, 0)
+    assert picture.getpixel((99, 99)) == pytest.approx((188, 188, 188, 255)[: len(picture.mode)], abs=2)
+    assert made.removed == ("colour profile",)
+
+
+def grey_of(profile: bytes) -> bytes:
+    """Return the profile of a screen without colours."""
+    return profile[:16] + b"GRAY" + profile[20:].replace(b"rTRC", b"kTRC", 1)
+
+
+@pytest.mark.parametrize("profile", [grey_of(linear(SRGB)), b"\0" * 16 + b"CMYK" + bytes(200)])
+def test_a_profile_that_never_fitted_its_photo_changes_no_colour_and_goes(profile: bytes) -> None:
+    photo = saved(quarters(), "PNG", icc_profile=profile)
+    made = result(photo, keeping("private"))
+    assert changed(opened(photo), opened(made.data), by_more_than=0) is None
+    assert made.removed == ("colour profile",)
+
+
+def test_a_profile_that_is_not_in_the_result_is_told_whyever_that_is() -> None:
+    moving = animation("GIF", [flat((32, 32), colour) for colour in ("red", "blue")])
+    first = moving.index(b"\x21\xf9")
+    profile = b"\x21\xff\x0bICCRGBG1012" + bytes([200]) + SRGB[:200] + b"\0"  # which Pillow does not write
+    moving = moving[:first] + profile + moving[first:]
+    huge = saved(varied((48, 36)), icc_profile=b"\0" * 16 + b"RGB " + bytes(3_000_000))
+    for photo, by in (
+        (moving, keeping("private")),
+        (huge, keeping("private")),
+        (saved(flat(), icc_profile=SRGB), keeping("private", profile="srgb")),
+        (saved(flat(), icc_profile=SRGB), recipe({"operation": "grayscale"})),
+    ):
+        assert result(photo, by).removed == ("colour profile",)
+    assert result(saved(flat(), icc_profile=SRGB), keeping("private")).removed == ()
+
+
 def test_strip_converts_colours_that_are_not_srgb() -> None:
     from tests.unit.imaging.test_formats import swapped  # noqa: PLC0415 - the one odd profile there is
 
