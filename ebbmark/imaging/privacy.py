@@ -52,10 +52,15 @@ _XMP_SIGNS: Final = (
     (b"SerialNumber", SERIALS),
     (b"OwnerName", OWNER),
     (b":Thumbnails", THUMBNAIL),
+    (b"xmpGImg:image", THUMBNAIL),
+    (b"GImage:Data", PICTURES),
+    (b"GDepth:Data", PICTURES),
 )
 _LARGEST_XMP = 65_000
 _XMP_TURN = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)\d+")
-_XMP_THUMBNAILS = re.compile(rb"<(\w+:Thumbnails)\b.*?</\1\s*>", re.DOTALL)
+_XMP_PICTURE = rb"\w{1,40}:Thumbnails|G(?:Image|Depth):Data|xmpGImg:image"
+_XMP_BEGIN = re.compile(rb"<(%b)\b[^<>]*>" % _XMP_PICTURE)
+_XMP_ATTRIBUTE = re.compile(rb"\s(?:%b)\s*=\s*(?:\"[^\"]*\"|'[^']*')" % _XMP_PICTURE)
 _HEX_EXIF = "Raw profile type exif"
 """How ImageMagick wrote EXIF before PNG had a place for it."""
 
@@ -102,7 +107,7 @@ def kept(privacy: Privacy, origin: Origin, size: tuple[int, int]) -> dict[str, b
         if whole := exif.block(origin.exif, size):
             told["exif"] = whole
         if origin.xmp and len(origin.xmp) <= _LARGEST_XMP:
-            told["xmp"] = _XMP_THUMBNAILS.sub(b"", _XMP_TURN.sub(rb"\g<1>1", origin.xmp))
+            told["xmp"] = _without_pictures(_XMP_TURN.sub(rb"\g<1>1", origin.xmp))
     return told
 
 
@@ -114,6 +119,21 @@ def removed(told: frozenset[str], written: Mapping[str, bytes]) -> tuple[str, ..
     if "icc_profile" in written:
         still.add(PROFILE)
     return tuple(word for word in WORDS if word in told - still)
+
+
+def _without_pictures(xmp: bytes) -> bytes:
+    """Return XMP without the pictures that programs put there; what is not closed is cut to its end."""
+    kept: list[bytes] = []
+    at = 0
+    while begin := _XMP_BEGIN.search(xmp, at):
+        kept.append(xmp[at : begin.start()])
+        at = begin.end()
+        if not begin[0].endswith(b"/>"):
+            end = xmp.find(b"</" + begin[1], at)
+            behind = xmp.find(b">", end) + 1 if end >= 0 else 0
+            at = behind or len(xmp)
+    kept.append(xmp[at:])
+    return _XMP_ATTRIBUTE.sub(b"", b"".join(kept))
 
 
 def _told_by_xmp(xmp: object) -> set[str]:

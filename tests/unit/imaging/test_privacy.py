@@ -1,12 +1,14 @@
 """What a result tells of its photo is what was chosen, and what was removed is told in words."""
 
 import io
+import time
 
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from ebbmark.errors import Rejected
-from ebbmark.imaging.privacy import WORDS
+from ebbmark.imaging.origin import Origin
+from ebbmark.imaging.privacy import WORDS, kept
 from tests.unit.imaging.photos import (
     animation,
     changed,
@@ -137,6 +139,39 @@ def test_keep_keeps_xmp_without_its_turn_and_its_pictures(target: str) -> None:
     assert b'tiff:Orientation="1"' in xmp
     assert b"PICTURE" not in xmp
     assert made.removed == ("embedded thumbnail",)
+
+
+@pytest.mark.parametrize(
+    ("held", "word"),
+    [
+        (b' GImage:Mime="image/jpeg" GImage:Data="PICTURE" dc:title="KEPT"/>', "further pictures"),
+        (b" GImage:Data = 'PICTURE' dc:title='KEPT'/>", "further pictures"),
+        (b"><GImage:Data>PICTURE</GImage:Data>KEPT</rdf:Description>", "further pictures"),
+        (b' GDepth:Data="PICTURE">KEPT</rdf:Description>', "further pictures"),
+        (b">KEPT<xmp:Thumbnails>PICTURE</rdf:Description>", "embedded thumbnail"),
+        (
+            b"><xmp:Thumbnails/>KEPT<xmpGImg:image>PICTURE</xmpGImg:image></rdf:Description>",
+            "embedded thumbnail",
+        ),
+    ],
+)
+def test_no_picture_in_xmp_is_kept_wherever_a_program_puts_it(held: bytes, word: str) -> None:
+    xmp = b"<x:xmpmeta><rdf:Description" + held + b"</x:xmpmeta>"
+    made = result(saved(varied(), xmp=xmp), keeping("keep"))
+    kept = opened(made.data).info["xmp"]
+    assert b"KEPT" in kept
+    assert b"PICTURE" not in kept
+    assert made.removed == (word,)
+
+
+@pytest.mark.parametrize(
+    "part", [b"<a:Thumbnails", b"<a:Thumbnails>", b" GImage:Data=", b"<GImage:Data> ", b"w"]
+)
+def test_xmp_that_begins_pictures_without_end_costs_no_time(part: bytes) -> None:
+    origin = Origin(format="jpeg", size=(8, 8), xmp=part * (64_000 // len(part)))
+    began = time.process_time()
+    kept("keep", origin, (8, 8))
+    assert time.process_time() - began < 0.2
 
 
 def test_notes_of_the_maker_that_hold_a_picture_are_not_kept() -> None:
