@@ -280,7 +280,9 @@ def test_every_rule_asks_for_metrics_there_are() -> None:
     for rule in (rule for group in GROUPS for rule in group["rules"]):
         asked = set(re.findall(r"\bebbmark[_:][\w:]+", rule["expr"]))
         assert asked <= known, rule["expr"]
-        assert asked or re.match(r"up\b|node_|predict_linear\(node_|changes\(process_start_time_seconds", rule["expr"])
+        assert asked or re.match(
+            r"up\b|node_|predict_linear\(node_|changes\(process_start_time_seconds", rule["expr"]
+        )
 
 
 def test_the_limits_of_time_that_are_promised_are_bounds_of_their_histograms() -> None:
