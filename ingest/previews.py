@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path, PurePath
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, cast
 
 import msgspec
 import multipart
@@ -186,12 +186,16 @@ async def _bounded(body: AsyncIterator[bytes], most: int) -> AsyncGenerator[byte
 
 
 def _fields_of(body: bytes) -> Fields:
-    """Return what JSON says as the fields of a form: a recipe itself, or what a form would have."""
+    """Return what JSON says as the fields of a form: a recipe itself, or what a form would have.
+
+    A recipe's operations are objects, a form's are names.
+    """
     try:
         told = msgspec.json.decode(body, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise Rejected("invalid-recipe", "The body is not a recipe, or not JSON.") from exc
-    if told.keys() == {"operations"} and isinstance(told["operations"], list):
+    steps = told.get("operations")
+    if isinstance(steps, list) and any(isinstance(step, dict) for step in cast("list[object]", steps)):
         return Fields({"recipe": [body.decode()]})
     return Fields({name: texts(value) for name, value in told.items() if value is not None and value != []})
 

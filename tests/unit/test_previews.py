@@ -77,8 +77,11 @@ async def test_without_a_photo_one_of_ours_is_shown(pool: ChildPool) -> None:
     "body",
     [
         {"operations": [{"operation": "resize", "width": 100}]},
+        {"operations": [{"operation": "resize", "width": 100}], "name": "{stem}"},
         {"recipe": {"operations": [{"operation": "resize", "width": 100}]}},
         {"operations": "resize", "width": 100},
+        {"operations": ["resize", "grayscale"], "width": 100},
+        {"operations": ["resize"], "width": 100, "name": "{stem}"},
     ],
 )
 async def test_a_recipe_may_be_json_of_every_shape(pool: ChildPool, body: object) -> None:
@@ -137,6 +140,8 @@ async def test_what_is_wrong_is_told_with_the_code_that_it_would_have_in_a_job(
         (b"\xff", (422, "invalid-recipe")),
         (b"{}", (422, "no-operations")),
         (b'{"operations": []}', (422, "no-operations")),
+        (b'{"operations": [{"operation": "blur"}], "radius": 0.01}', (422, "invalid-recipe")),
+        (b'{"operations": [{"operation": "blur"}], "name": "a/b"}', (422, "invalid-name")),
         (b'{"operations": "blur", "radius": 7}', (422, "invalid-parameter")),
         (b" " * 70_000, (413, "body-too-large")),
     ],
