@@ -89,16 +89,24 @@ def result_names(photos: Iterable[tuple[int, str, str]]) -> dict[int, str]:
     The extension says what the result is; one that says so already is kept as it was written.
     """
     taken: set[str] = set()
+    last: dict[tuple[str, str], int] = {}  # all numbers up to it are taken: hundreds may be called alike
     names: dict[int, str] = {}
     for n, name, media_type in photos:
         stem, extension = _split(name, media_type)
-        candidate, count = stem + extension, 1
+        alike = stem.casefold(), extension.casefold()
+        count = last.get(alike, 1)
+        candidate = _numbered(stem, extension, count)
         while candidate.casefold() in taken:
             count += 1
-            candidate = f"{stem} ({count}){extension}"
+            candidate = _numbered(stem, extension, count)
+        last[alike] = count
         taken.add(candidate.casefold())
         names[n] = candidate
     return names
+
+
+def _numbered(stem: str, extension: str, count: int) -> str:
+    return stem + extension if count == 1 else f"{stem} ({count}){extension}"
 
 
 def content_disposition(name: str, instead: str = "photo") -> str:
