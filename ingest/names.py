@@ -9,6 +9,10 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from ebbmark.imaging.recipe import name_in
+from ebbmark.ledger import PhotoRow, Snapshot
+from ebbmark.states import PhotoState
+
 _LONGEST = 255  # bytes, what every file system of today takes
 _ROOM_FOR_A_NUMBER = 8
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -81,6 +85,29 @@ def expand(template: str, of: Named) -> str:
         return told[found[1]] if found[1] else str(of.n + 1).rjust(int(found[2] or 1), "0")
 
     return safe_name(_SIGN.sub(said, template))
+
+
+def file_names(snapshot: Snapshot) -> dict[int, str]:
+    """Return the file names of the results that are done: their originals', or by the recipe's template."""
+    done = [row for row in snapshot.photos if row.state is PhotoState.DONE]
+    template = name_in(snapshot.job.recipe)
+    if not template:
+        return result_names((row.n, row.name or "photo", row.result_type or "") for row in done)
+    sent_on = snapshot.job.created_at.date()
+    return result_names(
+        (row.n, expand(template, _named(row, sent_on)), row.result_type or "") for row in done
+    )
+
+
+def _named(row: PhotoRow, sent_on: date) -> Named:
+    return Named(
+        n=row.n,
+        name=row.name or "photo",
+        width=row.width or 0,
+        height=row.height or 0,
+        media_type=row.result_type or "",
+        sent_on=sent_on,
+    )
 
 
 def result_names(photos: Iterable[tuple[int, str, str]]) -> dict[int, str]:
