@@ -75,11 +75,13 @@ class Previews:
             wanted.per_minute,
             LimitExceeded("too-many-previews", "You ask for many previews; wait a moment."),
             clock=clock,
+            counted_in=metrics.PREVIEWS_REFUSED,
         )
         self._places = Places(
             wanted.at_once,
             wanted.per_client,
             Unavailable("previews-busy", "Many previews are being made; try again in a moment."),
+            counted_in=metrics.PREVIEWS_REFUSED,
         )
         # One waits in memory for each child to be free at once; the others wait on the disk.
         self._in_memory = asyncio.Semaphore(2 * max(1, wanted.children))
@@ -102,7 +104,7 @@ class Previews:
             if self._pool is None:
                 raise Unavailable("no-previews", "There are no previews here.")
             self._rate.spend(client)
-            require_disk(http)
+            require_disk(http, metrics.PREVIEWS_REFUSED)
             asked = await self._read(request, body, files)
             began = time.monotonic()
             async with self._in_memory:
