@@ -13,7 +13,7 @@ from ebbmark.states import JobState, PhotoState
 from ebbmark.store import ObjectStore, result_key
 from ingest.archive import Entry, archive, length, whole
 from ingest.names import content_disposition
-from ingest.schemas import told_apart
+from ingest.schemas import words_of
 from ingest.stream import Sight
 
 _LONGEST = 30 * 60.0
@@ -127,7 +127,7 @@ def _manifest(sight: Sight, saved: Mapping[int, str]) -> bytes:
             "width": row.width,
             "height": row.height,
             "bytes": row.result_size,
-            "removed": told_apart(row.removed),
+            "removed": words_of(row.removed),
             "original_bytes": row.size,
             "original_sha256": row.sha256.hex(),
         }

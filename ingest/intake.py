@@ -123,7 +123,7 @@ def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, 
     """
     called, whole = fields.first("name"), fields.first("recipe")
     if whole:
-        return _called(called, parse_recipe(whole))
+        return parse_recipe(whole).called(called)
     wanted = fields.first("preset")
     preset = named(presets, wanted).recipe if wanted else None
     operations = listed_names(fields.values.get("operations", []))
@@ -139,7 +139,7 @@ def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, 
         flat = {name: value for name, value in flat.items() if _is_of(name, takes)}
     if has_logo:
         flat |= _logo_of(operations, flat, preset, whole_form=whole_form)
-    return _called(called, recipe_from_form(operations, flat, preset))
+    return recipe_from_form(operations, flat, preset).called(called)
 
 
 def _is_of(field: str, takes: Mapping[str, type[Operation] | None]) -> bool:
@@ -166,7 +166,3 @@ def _logo_of(
 
 def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _called(name: str | None, recipe: Recipe) -> Recipe:
-    return msgspec.structs.replace(recipe, name=name) if name else recipe

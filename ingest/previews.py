@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, BinaryIO, cast
 
 import msgspec
@@ -22,6 +22,7 @@ from litestar.params import QueryParameter
 from ebbmark.errors import LimitExceeded, Rejected, Unavailable
 from ebbmark.imaging.codec import Limits
 from ebbmark.imaging.drawing import LOGO_LIMITS
+from ebbmark.imaging.facts import facts_of
 from ebbmark.imaging.preview import Preview, preview
 from ebbmark.imaging.recipe import Recipe
 from ebbmark.pool import ChildLost, ChildPool, Confines, PoolLost
@@ -202,15 +203,6 @@ def _fields_of(body: bytes) -> Fields:
     return Fields({name: texts(value) for name, value in told.items() if value is not None and value != []})
 
 
-def _facts(name: str, n: int, total: int | None) -> dict[str, str]:
-    known = {
-        "filename": PurePath(safe_name(name)).stem,
-        "n": str(n),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    return known if total is None else {**known, "total": str(total)}
-
-
 def largest_preview(settings: Settings) -> int:
     """Return the bytes of the largest photo that is previewed; 0 where there are no previews."""
     return min(settings.preview.bytes, settings.photo.bytes) if settings.preview.children else 0
@@ -259,7 +251,8 @@ async def show_preview(
     `X-Result-Width` and `X-Result-Height`. `n` and `total` are what a mark says of the photo's number and of
     how many there are. Nothing is kept.
     """
-    made = await previews.show(request, lambda name: _facts(name, n or 1, total))
+    today = datetime.now(UTC).date()
+    made = await previews.show(request, lambda name: facts_of(safe_name(name), (n or 1) - 1, total, today))
     return Response(
         made.data,
         status_code=200,

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import cast
+from typing import Self, cast
 
 import msgspec
 
@@ -65,6 +65,10 @@ class Recipe(msgspec.Struct, frozen=True):
                 f"A name has at most {LONGEST_NAME} characters and no slashes, such as {{stem}}-{{width}}."
             )
             raise Rejected("invalid-name", detail)
+
+    def called(self, name: str | None) -> Self:
+        """Return the recipe with another name for the results, if one is given."""
+        return msgspec.structs.replace(self, name=name) if name else self
 
     def to_json(self) -> bytes:
         """Return the recipe with every default spelt out; equal recipes give equal bytes."""
