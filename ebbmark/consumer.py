@@ -152,9 +152,9 @@ class Consumer:
                 ended = asyncio.ensure_future(self._app.wait_until_stopped())
                 aside.append(ended)
                 await asyncio.wait([told, ended, self._failure], return_when=asyncio.FIRST_COMPLETED)
+        finally:
             if ending is not None:
                 ending(0 if stop.is_set() else 1)
-        finally:
             for task in aside:
                 task.cancel()
             await self._leave(told_to=stop.is_set())

@@ -139,4 +139,4 @@ def mean(histogram: str, by: str) -> str:
 
 def or_zero(query: str) -> str:
     """Return the query, and 0 while it has no answer, as of what is counted by label and never was."""
-    return f"{query} or vector(0)"
+    return f"{query} or on () vector(0)"

@@ -58,11 +58,13 @@ def rules() -> Iterator[tuple[str, str]]:
     """Yield the name of each rule, and its expression, with an answer whether it holds or not."""
     for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"]:
         for rule in group["rules"]:
-            parts = re.split(r"(\{[^}]*\})", rule["expr"])  # labels are compared, too, within braces
-            yield (
-                f"rule {rule.get('alert') or rule['record']}",
-                "".join(p if p.startswith("{") else COMPARISON.sub(r"\g<0> bool ", p) for p in parts),
-            )
+            # What takes the other side away, when it has an answer, is asked for by itself.
+            for place, side in enumerate(re.split(r"\bunless on \([^)]*\)", rule["expr"])):
+                parts = re.split(r"(\{[^}]*\})", side)  # labels are compared, too, within braces
+                yield (
+                    f"rule {rule.get('alert') or rule['record']}, side {place}",
+                    "".join(p if p.startswith("{") else COMPARISON.sub(r"\g<0> bool ", p) for p in parts),
+                )
 
 
 def answered(client: httpx.Client, query: str) -> list[dict[str, Any]]:

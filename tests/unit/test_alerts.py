@@ -107,7 +107,10 @@ CASES = {
         {LAG: "4+0x30", HANDLED: "9+0x30"},
         {LAG: "4+0x30", HANDLED: "9+1x30"},
         20,
-        also_firing=({LAG: "4+0x30"},),
+        also_firing=(
+            {LAG: "4+0x30"},
+            {f'{LAG[:-1]},instance="a"}}': "4+0x30", f'{HANDLED[:-1]},instance="b"}}': "9+1x30"},
+        ),
         also_quiet=({LAG: "0+0x30", HANDLED: "9+0x30"},),
     ),
     "ConsumerBlind": Case(
@@ -146,6 +149,11 @@ CASES = {
             'up{job="node",process="node"}': "0+0x10",
         },
         5,
+    ),
+    "ProcessRestarts": Case(
+        {'process_start_time_seconds{job="worker",process="worker-1"}': "1 1 1 2 2 3 3 4 4 4 4 4 4"},
+        {'process_start_time_seconds{job="worker",process="worker-1"}': "1 1 1 2 2 3 3 3 3 3 3 3 3"},
+        10,
     ),
     "NoLeader": Case(
         {'ebbmark_janitor_leader{process="a"}': "0+0x10"},
@@ -272,7 +280,9 @@ def test_every_rule_asks_for_metrics_there_are() -> None:
     for rule in (rule for group in GROUPS for rule in group["rules"]):
         asked = set(re.findall(r"\bebbmark[_:][\w:]+", rule["expr"]))
         assert asked <= known, rule["expr"]
-        assert asked or re.match(r"up\b|node_|predict_linear\(node_", rule["expr"])
+        assert asked or re.match(
+            r"up\b|node_|predict_linear\(node_|changes\(process_start_time_seconds", rule["expr"]
+        )
 
 
 def test_the_limits_of_time_that_are_promised_are_bounds_of_their_histograms() -> None:
