@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-import msgspec
 from msgspec import Struct
 
 from ebbmark.errors import Rejected
@@ -35,14 +34,10 @@ def read_link(query: str, presets: Mapping[str, Preset]) -> Link | None:
     whole, preset = fields.pop("recipe", None), fields.pop("preset", None)
     called = fields.pop("name", None)
     if whole is not None:
-        return Link(_called(called, parse_recipe(whole)), None)
+        return Link(parse_recipe(whole).called(called), None)
     operations = [value for name, value in pairs if name == "operations"]
     if preset is None and not operations:
         return None
     fields.pop("operations", None)
     begun = None if preset is None else named(presets, preset).recipe
-    return Link(_called(called, recipe_from_form(operations, fields, begun)), preset)
-
-
-def _called(name: str | None, recipe: Recipe) -> Recipe:
-    return msgspec.structs.replace(recipe, name=name) if name else recipe
+    return Link(recipe_from_form(operations, fields, begun).called(called), preset)

@@ -32,6 +32,7 @@ _PR_SET_PDEATHSIG = 1
 _FILE_BYTES = 64 * 1024**2
 _OPEN_FILES = 64
 _LOOK_EVERY = 2.0
+_OUT = "out-of-memory"
 _TAKEN_WITHIN = 20.0
 """Seconds in which a child that has nothing to do takes up a call, even one that is only just starting."""
 
@@ -58,7 +59,7 @@ class Confines(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     """Bytes of address space."""
     calls: int
-    """A child is replaced after so many."""
+    """A child is replaced after so many, and sooner when it has run out of memory."""
 
 
 def _noop() -> None:
@@ -94,7 +95,7 @@ class ChildPool:
         metrics.POOLS_STARTED.inc()
         return pebble.ProcessPool(
             max_workers=self.children,
-            max_tasks=self._confines.calls,
+            max_tasks=_Calls(self._confines.calls),
             initializer=_confine,
             initargs=(self._confines.memory,),
             context=self._context,  # pyright: ignore[reportArgumentType] - typeshed spells Pipe differently
@@ -251,6 +252,20 @@ class _Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is the first of this child."""
 
 
+class _Calls(int):
+    """How many calls a child takes: no more once it has run out of memory.
+
+    A cache of an operation may hold what filled it, and then every photo after it would fail. pebble asks
+    before each call whether it is one too many, and tells the outcome of the last before it asks: no other
+    moment is between two calls.
+    """
+
+    def __gt__(self, done: int) -> bool:
+        return not _full and super().__gt__(done)
+
+
+_full: list[bool] = []
+"""Says in a child that it has run out of memory."""
 _new = [True]
 """Empty in a child that has said so; the fork server, which is never called, hands it on full."""
 
@@ -263,7 +278,11 @@ def _in_child(
     try:
         value = call(*args, **kwargs)
     except MemoryError:
-        raise LimitExceeded("out-of-memory", "The photo needs more memory than one photo may take.") from None
+        _full.append(True)
+        raise LimitExceeded(_OUT, "The photo needs more memory than one photo may take.") from None
+    except LimitExceeded as exc:
+        _full.extend([True] * (exc.code == _OUT))
+        raise
     first = bool(_new and _new.pop())
     return _Turn(value=value, cpu_seconds=time.process_time() - spent, first=first)
 

@@ -5,6 +5,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
+from prometheus_client import Counter
+
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import Ledger
 from ebbmark.settings import Http
@@ -16,14 +18,14 @@ _FAULT_GOOD_FOR = 1.0
 _UNKNOWN, _LONGEST = 30.0, 300.0
 
 
-def require_disk(http: Http) -> None:
-    """Return when the spool's disk has room to spare.
+def require_disk(http: Http, counted_in: Counter = metrics.UPLOADS_REFUSED) -> None:
+    """Return when the spool's disk has room to spare; count a refusal by its code.
 
     Raises:
         Unavailable: it has less than it should, code `storage-full`.
     """
     if free_bytes(http) < http.spool_free:
-        metrics.UPLOADS_REFUSED.labels("storage-full").inc()
+        counted_in.labels("storage-full").inc()
         raise Unavailable("storage-full", "There is no room for uploads just now; try again later.")
 
 

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from ipaddress import AddressValueError, IPv6Address
 from typing import TypeVar
 
+from prometheus_client import Counter as Counted
+
 from ebbmark.errors import LimitExceeded, Unavailable
 from observability import metrics
 
@@ -32,11 +34,19 @@ def client_key(host: str | None) -> str:
 class Places:
     """So many at once in this process, and so many of them for one client; remembers only who is there."""
 
-    def __init__(self, total: int, each: int, refusal: LimitExceeded | Unavailable) -> None:
-        """Raise `refusal` when there is no place."""
+    def __init__(
+        self,
+        total: int,
+        each: int,
+        refusal: LimitExceeded | Unavailable,
+        *,
+        counted_in: Counted = metrics.UPLOADS_REFUSED,
+    ) -> None:
+        """Raise `refusal` when there is no place, and count it by its code."""
         self._free = asyncio.Semaphore(total)
         self._each = each
         self._refusal = refusal
+        self._counted_in = counted_in
         self._held: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -69,19 +79,25 @@ class Places:
             raise self._refused() from exc
 
     def _refused(self) -> LimitExceeded | Unavailable:
-        return _counted(self._refusal, self._refusal.retry_after)
+        return _counted(self._refusal, self._refusal.retry_after, self._counted_in)
 
 
 class Rate:
     """So many in a minute for each client; a client that was quiet may have a minute's worth at once."""
 
     def __init__(
-        self, each: int, refusal: LimitExceeded, *, clock: Callable[[], float] = time.monotonic
+        self,
+        each: int,
+        refusal: LimitExceeded,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        counted_in: Counted = metrics.UPLOADS_REFUSED,
     ) -> None:
         """Let everybody have everything when `each` is 0."""
         self._each = each
         self._refusal = refusal
         self._clock = clock
+        self._counted_in = counted_in
         self._full_again: OrderedDict[str, float] = OrderedDict()
 
     def require(self, client: str) -> None:
@@ -111,10 +127,10 @@ class Rate:
         now, interval = self._clock(), _MINUTE / self._each
         full = max(now, self._full_again.get(client, now)) + interval
         if full - now > _MINUTE + interval / 2:
-            raise _counted(self._refusal, full - now - _MINUTE)
+            raise _counted(self._refusal, full - now - _MINUTE, self._counted_in)
         return full
 
 
-def _counted(refusal: R, retry_after: float | None) -> R:
-    metrics.UPLOADS_REFUSED.labels(refusal.code).inc()
+def _counted(refusal: R, retry_after: float | None, counted_in: Counted) -> R:
+    counted_in.labels(refusal.code).inc()
     return type(refusal)(refusal.code, refusal.detail, retry_after=retry_after)

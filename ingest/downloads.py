@@ -1,20 +1,19 @@
 """What may be downloaded: each knows its length, and asks the store for nothing before it is opened."""
 
-from collections.abc import AsyncGenerator, Callable
-from datetime import UTC, date, datetime
+from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
 from msgspec import Struct
 
 from ebbmark.errors import Rejected
-from ebbmark.imaging.recipe import name_in
 from ebbmark.ledger import PhotoRow
 from ebbmark.states import JobState, PhotoState
 from ebbmark.store import ObjectStore, result_key
 from ingest.archive import Entry, archive, length, whole
-from ingest.names import Named, content_disposition, expand, result_names
-from ingest.schemas import told_apart
+from ingest.names import content_disposition
+from ingest.schemas import words_of
 from ingest.stream import Sight
 
 _LONGEST = 30 * 60.0
@@ -51,7 +50,7 @@ def photo(sight: Sight, n: int, store: ObjectStore, *, grace: float) -> Download
         media_type=row.result_type or "",
         headers={
             "accept-ranges": "bytes",
-            "content-disposition": content_disposition(names(sight)[n], f"photo-{n}"),
+            "content-disposition": content_disposition(sight.file_names[n], f"photo-{n}"),
             "etag": f'"{row.epoch}-{n}"',
         },
         seconds=_seconds(sight, grace),
@@ -82,7 +81,7 @@ def everything(sight: Sight, store: ObjectStore, *, grace: float) -> Download:
     job = sight.snapshot.job
     if job.state is not JobState.COMPLETE:
         raise Rejected("job-not-complete", "The archive is there when every photo is done or failed.")
-    saved = names(sight)
+    saved = sight.file_names
     entries: list[Entry] = []
     for row in sight.snapshot.photos:
         if row.n in saved:
@@ -109,29 +108,6 @@ def _seconds(sight: Sight, grace: float) -> float:
     return min(_LONGEST, sight.left + grace)
 
 
-def names(sight: Sight) -> dict[int, str]:
-    """Return the file names of the results that are done: their originals', or by the recipe's template."""
-    done = [row for row in sight.snapshot.photos if row.state is PhotoState.DONE]
-    template = name_in(sight.snapshot.job.recipe)
-    if not template:
-        return result_names((row.n, row.name or "photo", row.result_type or "") for row in done)
-    sent_on = sight.snapshot.job.created_at.date()
-    return result_names(
-        (row.n, expand(template, _named(row, sent_on)), row.result_type or "") for row in done
-    )
-
-
-def _named(row: PhotoRow, sent_on: date) -> Named:
-    return Named(
-        n=row.n,
-        name=row.name or "photo",
-        width=row.width or 0,
-        height=row.height or 0,
-        media_type=row.result_type or "",
-        sent_on=sent_on,
-    )
-
-
 def _done(sight: Sight, n: int) -> PhotoRow:
     for row in sight.snapshot.photos:
         if row.n == n and row.state is PhotoState.DONE:
@@ -139,7 +115,7 @@ def _done(sight: Sight, n: int) -> PhotoRow:
     raise NoSuchPhoto
 
 
-def _manifest(sight: Sight, saved: dict[int, str]) -> bytes:
+def _manifest(sight: Sight, saved: Mapping[int, str]) -> bytes:
     photos = [
         {
             "n": row.n,
@@ -151,7 +127,7 @@ def _manifest(sight: Sight, saved: dict[int, str]) -> bytes:
             "width": row.width,
             "height": row.height,
             "bytes": row.result_size,
-            "removed": told_apart(row.removed),
+            "removed": words_of(row.removed),
             "original_bytes": row.size,
             "original_sha256": row.sha256.hex(),
         }

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ebbmark.errors import Rejected
-from ebbmark.imaging.operation import catalogue
+from ebbmark.imaging.operation import Operation, catalogue
 from ebbmark.imaging.recipe import (
     Recipe,
     arranged,
     labelled,
+    listed_names,
     operation_of,
     parse_recipe,
     recipe_from_form,
@@ -122,10 +123,10 @@ def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, 
     """
     called, whole = fields.first("name"), fields.first("recipe")
     if whole:
-        return _called(called, parse_recipe(whole))
+        return parse_recipe(whole).called(called)
     wanted = fields.first("preset")
     preset = named(presets, wanted).recipe if wanted else None
-    operations = [name for value in fields.values.get("operations", []) for name in _listed(value)]
+    operations = listed_names(fields.values.get("operations", []))
     flat = {
         name: values[-1]
         for name, values in fields.values.items()
@@ -134,18 +135,18 @@ def recipe_of(fields: Fields, presets: Mapping[str, Preset], *, has_logo: bool, 
     if whole_form:
         order = fields.first("order")
         operations = operations if order is None else arranged(operations, _listed(order))
-        flat = {name: value for name, value in flat.items() if _is_of(name, operations)}
+        takes = {label: catalogue().get(operation_of(label)) for label in operations}
+        flat = {name: value for name, value in flat.items() if _is_of(name, takes)}
     if has_logo:
         flat |= _logo_of(operations, flat, preset, whole_form=whole_form)
-    return _called(called, recipe_from_form(operations, flat, preset))
+    return recipe_from_form(operations, flat, preset).called(called)
 
 
-def _is_of(field: str, operations: Sequence[str]) -> bool:
+def _is_of(field: str, takes: Mapping[str, type[Operation] | None]) -> bool:
     label, _, parameter = field.rpartition(".")
     if label:
-        return label in operations
-    known = (catalogue().get(operation_of(each)) for each in operations)
-    return any(cls and parameter in cls.__struct_fields__ for cls in known)
+        return label in takes
+    return any(cls and parameter in cls.__struct_fields__ for cls in takes.values())
 
 
 def _logo_of(
@@ -165,7 +166,3 @@ def _logo_of(
 
 def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _called(name: str | None, recipe: Recipe) -> Recipe:
-    return msgspec.structs.replace(recipe, name=name) if name else recipe

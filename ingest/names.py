@@ -9,6 +9,10 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from ebbmark.imaging.recipe import name_in
+from ebbmark.ledger import PhotoRow, Snapshot
+from ebbmark.states import PhotoState
+
 _LONGEST = 255  # bytes, what every file system of today takes
 _ROOM_FOR_A_NUMBER = 8
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -83,22 +87,53 @@ def expand(template: str, of: Named) -> str:
     return safe_name(_SIGN.sub(said, template))
 
 
+def file_names(snapshot: Snapshot) -> dict[int, str]:
+    """Return the file names of the results that are done: their originals', or by the recipe's template."""
+    done = [row for row in snapshot.photos if row.state is PhotoState.DONE]
+    template = name_in(snapshot.job.recipe)
+    if not template:
+        return result_names((row.n, row.name or "photo", row.result_type or "") for row in done)
+    sent_on = snapshot.job.created_at.date()
+    return result_names(
+        (row.n, expand(template, _named(row, sent_on)), row.result_type or "") for row in done
+    )
+
+
+def _named(row: PhotoRow, sent_on: date) -> Named:
+    return Named(
+        n=row.n,
+        name=row.name or "photo",
+        width=row.width or 0,
+        height=row.height or 0,
+        media_type=row.result_type or "",
+        sent_on=sent_on,
+    )
+
+
 def result_names(photos: Iterable[tuple[int, str, str]]) -> dict[int, str]:
     """Return a file name for each result, given (n, name, media type); no two are alike.
 
     The extension says what the result is; one that says so already is kept as it was written.
     """
     taken: set[str] = set()
+    last: dict[tuple[str, str], int] = {}  # all numbers up to it are taken: hundreds may be called alike
     names: dict[int, str] = {}
     for n, name, media_type in photos:
         stem, extension = _split(name, media_type)
-        candidate, count = stem + extension, 1
+        alike = stem.casefold(), extension.casefold()
+        count = last.get(alike, 1)
+        candidate = _numbered(stem, extension, count)
         while candidate.casefold() in taken:
             count += 1
-            candidate = f"{stem} ({count}){extension}"
+            candidate = _numbered(stem, extension, count)
+        last[alike] = count
         taken.add(candidate.casefold())
         names[n] = candidate
     return names
+
+
+def _numbered(stem: str, extension: str, count: int) -> str:
+    return stem + extension if count == 1 else f"{stem} ({count}){extension}"
 
 
 def content_disposition(name: str, instead: str = "photo") -> str:

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path, PurePath
-from typing import Annotated, BinaryIO
+from pathlib import Path
+from typing import Annotated, BinaryIO, cast
 
 import msgspec
 import multipart
@@ -22,6 +22,7 @@ from litestar.params import QueryParameter
 from ebbmark.errors import LimitExceeded, Rejected, Unavailable
 from ebbmark.imaging.codec import Limits
 from ebbmark.imaging.drawing import LOGO_LIMITS
+from ebbmark.imaging.facts import facts_of
 from ebbmark.imaging.preview import Preview, preview
 from ebbmark.imaging.recipe import Recipe
 from ebbmark.pool import ChildLost, ChildPool, Confines, PoolLost
@@ -75,11 +76,13 @@ class Previews:
             wanted.per_minute,
             LimitExceeded("too-many-previews", "You ask for many previews; wait a moment."),
             clock=clock,
+            counted_in=metrics.PREVIEWS_REFUSED,
         )
         self._places = Places(
             wanted.at_once,
             wanted.per_client,
             Unavailable("previews-busy", "Many previews are being made; try again in a moment."),
+            counted_in=metrics.PREVIEWS_REFUSED,
         )
         # One waits in memory for each child to be free at once; the others wait on the disk.
         self._in_memory = asyncio.Semaphore(2 * max(1, wanted.children))
@@ -102,7 +105,7 @@ class Previews:
             if self._pool is None:
                 raise Unavailable("no-previews", "There are no previews here.")
             self._rate.spend(client)
-            require_disk(http)
+            require_disk(http, metrics.PREVIEWS_REFUSED)
             asked = await self._read(request, body, files)
             began = time.monotonic()
             async with self._in_memory:
@@ -186,23 +189,18 @@ async def _bounded(body: AsyncIterator[bytes], most: int) -> AsyncGenerator[byte
 
 
 def _fields_of(body: bytes) -> Fields:
-    """Return what JSON says as the fields of a form: a recipe itself, or what a form would have."""
+    """Return what JSON says as the fields of a form: a recipe itself, or what a form would have.
+
+    A recipe's operations are objects, a form's are names.
+    """
     try:
         told = msgspec.json.decode(body, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise Rejected("invalid-recipe", "The body is not a recipe, or not JSON.") from exc
-    if told.keys() == {"operations"} and isinstance(told["operations"], list):
+    steps = told.get("operations")
+    if isinstance(steps, list) and any(isinstance(step, dict) for step in cast("list[object]", steps)):
         return Fields({"recipe": [body.decode()]})
     return Fields({name: texts(value) for name, value in told.items() if value is not None and value != []})
-
-
-def _facts(name: str, n: int, total: int | None) -> dict[str, str]:
-    known = {
-        "filename": PurePath(safe_name(name)).stem,
-        "n": str(n),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    return known if total is None else {**known, "total": str(total)}
 
 
 def largest_preview(settings: Settings) -> int:
@@ -253,7 +251,8 @@ async def show_preview(
     `X-Result-Width` and `X-Result-Height`. `n` and `total` are what a mark says of the photo's number and of
     how many there are. Nothing is kept.
     """
-    made = await previews.show(request, lambda name: _facts(name, n or 1, total))
+    today = datetime.now(UTC).date()
+    made = await previews.show(request, lambda name: facts_of(safe_name(name), (n or 1) - 1, total, today))
     return Response(
         made.data,
         status_code=200,

@@ -283,7 +283,7 @@ def job(public_id: str, snapshot: Snapshot) -> Job:
     )
 
 
-def told_apart(removed: str | None) -> list[str]:
+def words_of(removed: str | None) -> list[str]:
     """Return the words of a row one by one."""
     return removed.split(", ") if removed else []
 
@@ -301,7 +301,7 @@ def _photo(url: str, row: PhotoRow) -> Photo:
         width=row.width,
         height=row.height,
         bytes=row.result_size,
-        removed=told_apart(row.removed),
+        removed=words_of(row.removed),
         url=f"{url}/photos/{row.n}" if done else None,
         thumbnail_url=f"{url}/photos/{row.n}/thumbnail" if done else None,
     )

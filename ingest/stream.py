@@ -8,9 +8,10 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, timedelta
+from functools import cached_property
 from itertools import chain
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from ebbmark.errors import Rejected, Unavailable
 from ebbmark.ledger import Hearing, Ledger, Snapshot
 from ebbmark.states import JobState
 from ingest import schemas
+from ingest.names import file_names
 from ingest.tokens import token_hash
 from observability import logs, metrics
 
@@ -54,7 +56,7 @@ class Expired(Rejected):
         super().__init__("job-expired", "The photos of this job were deleted, as promised.")
 
 
-class Sight(Struct, frozen=True, eq=False):
+class Sight(Struct, frozen=True, eq=False, dict=True):
     """A living job as of one moment, with its JSON."""
 
     snapshot: Snapshot
@@ -73,6 +75,11 @@ class Sight(Struct, frozen=True, eq=False):
     def etag(self) -> str:
         """Changes with everything but the server's time."""
         return f'W/"{self.view.version}-{self.digest}"'
+
+    @cached_property
+    def file_names(self) -> Mapping[int, str]:
+        """What each result that is done is saved as; told once, however many are downloaded."""
+        return file_names(self.snapshot)
 
     @property
     def restless(self) -> bool:

@@ -71,6 +71,12 @@ PREVIEW_SECONDS = Histogram(
     "or have fewer at once by EBBMARK_PREVIEW_AT_ONCE.",
     buckets=_FAST,
 )
+PREVIEWS_REFUSED = Counter(
+    "ebbmark_previews_refused_total",
+    "Previews refused for want of a place or of room on the disk, by code. Rising: raise "
+    "EBBMARK_PREVIEW_CHILDREN and EBBMARK_PREVIEW_AT_ONCE.",
+    ["code"],
+)
 WATCHERS = Gauge(
     "ebbmark_watchers", "Open event streams. Far above the number of users: a client reconnects in a loop."
 )

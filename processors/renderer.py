@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import PurePath
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -21,6 +20,7 @@ from ebbmark.errors import Rejected, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import PhotoFailed, PhotoRendered, RenderPhoto
 from ebbmark.guard import Braked, patiently
+from ebbmark.imaging.facts import facts_of
 from ebbmark.imaging.render import Rendered
 from ebbmark.ledger import Claim, Ledger, Wanted
 from ebbmark.pool import ChildLost, PoolLost
@@ -140,8 +140,9 @@ class Renderer:
             original = await self._store.get(original_key(claim.job, claim.n, claim.sha256))
             logo = await self._logo(claim)
         try:
+            facts = facts_of(claim.name, claim.n, claim.total, claim.sent_on)
             with _stage("render"):
-                rendered = await self._pool.render(original, claim.recipe, logo, _facts(claim))
+                rendered = await self._pool.render(original, claim.recipe, logo, facts)
                 tracing.steps(rendered.began, rendered.steps)
         except Rejected as exc:
             metrics.PHOTOS_FAILED.labels(exc.code).inc()
@@ -232,15 +233,6 @@ def _count(rendered: Rendered, original: int) -> None:
 
 def _size(pixels: int) -> str:
     return "small" if pixels <= _SMALL else "medium" if pixels <= _MEDIUM else "large"
-
-
-def _facts(claim: Claim) -> dict[str, str]:
-    known = {"filename": PurePath(claim.name).stem, "n": str(claim.n + 1)}
-    if claim.total is not None:
-        known["total"] = str(claim.total)
-    if claim.sent_on is not None:
-        known["date"] = claim.sent_on.isoformat()
-    return known
 
 
 def _describe(rendered: Rendered) -> dict[str, str]:

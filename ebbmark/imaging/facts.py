@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
+from pathlib import PurePath
 from typing import Final
 
 from ebbmark.imaging.bidi import FSI, PDI
 from ebbmark.imaging.fonts import legible
 
-__all__ = ["NAMES", "expand", "waits_for_total"]
+__all__ = ["NAMES", "expand", "facts_of", "waits_for_total"]
 
 NAMES: Final[Mapping[str, str]] = {
     "filename": "the name of the file, without its ending",
@@ -43,6 +45,16 @@ def expand(template: str, facts: Mapping[str, str]) -> str:
     text = _SIGN.sub(fact, template)
     lines = "\n".join(line.strip() for line in text.split("\n")).strip()
     return lines if len(lines) <= LONGEST_TEXT else _cut(lines)
+
+
+def facts_of(name: str, n: int, total: int | None, sent_on: date | None) -> dict[str, str]:
+    """Return what is known of a photo that its file does not say; `n` counts from 0, and in marks from 1."""
+    known = {"filename": PurePath(name).stem, "n": str(n + 1)}
+    if total is not None:
+        known["total"] = str(total)
+    if sent_on is not None:
+        known["date"] = sent_on.isoformat()
+    return known
 
 
 def waits_for_total(recipe: bytes) -> bool:

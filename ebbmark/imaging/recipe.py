@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import cast
+from typing import Self, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "arranged",
     "expected",
     "labelled",
+    "listed_names",
     "name_in",
     "operation_of",
     "parse_recipe",
@@ -64,6 +65,10 @@ class Recipe(msgspec.Struct, frozen=True):
                 f"A name has at most {LONGEST_NAME} characters and no slashes, such as {{stem}}-{{width}}."
             )
             raise Rejected("invalid-name", detail)
+
+    def called(self, name: str | None) -> Self:
+        """Return the recipe with another name for the results, if one is given."""
+        return msgspec.structs.replace(self, name=name) if name else self
 
     def to_json(self) -> bytes:
         """Return the recipe with every default spelt out; equal recipes give equal bytes."""
@@ -161,7 +166,7 @@ def recipe_from_form(
     where they are of use. Raises what `parse_recipe` raises.
     """
     given = dict(labelled(preset)) if preset else {}
-    names = [name for part in operations for name in re.split(r"[,\s]+", part) if name]
+    names = listed_names(operations)
     _check_count(len(names) or len(given))
     labels = arranged([*given, *names], listed=list(given)) if given else told_apart(names)
     _check_count(len(labels))
@@ -174,6 +179,17 @@ def recipe_from_form(
             steps[label][parameter] = _switch(value) if boolean else value
     called = preset.name if preset else ""
     return Recipe(tuple(_operation(step, strict=False) for step in steps.values()), called)
+
+
+def listed_names(operations: Iterable[str]) -> list[str]:
+    """Return the names that a short form lists, such as `resize,watermark`.
+
+    Raises:
+        Rejected: they are more than a recipe has, code `too-many-operations`; nothing was looked up yet.
+    """
+    names = [name for part in operations for name in re.split(r"[,\s]+", part) if name]
+    _check_most(len(names))
+    return names
 
 
 def labelled(recipe: Recipe) -> list[tuple[str, dict[str, object]]]:
@@ -189,9 +205,9 @@ def operation_of(label: str) -> str:
 
 
 def arranged(labels: Iterable[str], listed: Sequence[str] = ()) -> list[str]:
-    """Return the labels in an order that is of use; what is listed stays in the order of the list."""
+    """Return each label once, in an order that is of use; what is listed stays in the order of the list."""
     wanted = set(labels)
-    ordered = [label for label in listed if label in wanted]
+    ordered = [label for label in dict.fromkeys(listed) if label in wanted]
     for label in sorted(wanted - set(listed), key=lambda label: (_rank(label), label)):
         later = (place for place, other in enumerate(ordered) if _rank(other) > _rank(label))
         ordered.insert(next(later, len(ordered)), label)
@@ -211,6 +227,10 @@ _SHAPE = 'A recipe is JSON such as {"operations": [{"operation": "watermark", "t
 def _check_count(count: int) -> None:
     if not count:
         raise Rejected("no-operations", f"Choose at least one operation: {', '.join(catalogue())}.")
+    _check_most(count)
+
+
+def _check_most(count: int) -> None:
     if count > MOST_OPERATIONS:
         raise Rejected("too-many-operations", f"A recipe can have at most {MOST_OPERATIONS} operations.")
 
@@ -250,12 +270,8 @@ def _operation(step: Mapping[str, object], *, strict: bool) -> Operation:
 def _owner(field: str, takes: Mapping[str, Mapping[str, object]]) -> tuple[str, str]:
     owners = [(name, field) for name, parameters in takes.items() if field in parameters]
     if not owners:
-        owners = [
-            (name, parameter)
-            for name, parameters in takes.items()
-            for parameter in parameters
-            if field == f"{name}.{parameter}"
-        ]
+        label, _, parameter = field.rpartition(".")
+        owners = [(label, parameter)] if parameter in takes.get(label, ()) else []
     if len(owners) > 1:
         spelt = " or ".join(f"{name}.{parameter}" for name, parameter in owners)
         raise Rejected("invalid-parameter", f"{field} belongs to several operations; write {spelt}.")

@@ -97,7 +97,12 @@ class Resize(Operation, frozen=True):
         return image.resize(size, Image.Resampling.BICUBIC, box=part, reducing_gap=2.0)
 
     def enough(self, size: "Size") -> "Size | None":
-        """Return the size at which the part that is kept has as many pixels as the result."""
+        """Return the size at which the part that is kept has as many pixels as the result.
+
+        A share is one of the whole photo: of a smaller copy it would be less.
+        """
+        if self.percent is not None:
+            return None
         part, final = self._plan(size)
         scale = min((part[2] - part[0]) / final[0], (part[3] - part[1]) / final[1])
         return (round(size[0] / scale), round(size[1] / scale)) if scale > 1 else None

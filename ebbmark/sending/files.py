@@ -1,6 +1,7 @@
 """Photos are found and read here, and results saved: whole, and never over another file."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from ebbmark.sending.trouble import WRONG, RefusedError, SendError
 _EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif", ".tif", ".tiff", ".bmp",
 }  # fmt: skip
+_STEM = re.compile(r"\{\{|\{stem\}")  # two braces stand for one, and begin no sign
 _PIECE = 256 * 1024
 _LONGEST_SUFFIX = 16
 _NO_LINKS = {EPERM, ENOTSUP, EMLINK}  # a memory stick, say
@@ -144,7 +146,7 @@ def earlier_namesakes(photos: Sequence[Path], template: str = "") -> list[list[i
     Names look alike when they begin with the same letters: extensions change, and endings are cut. By a
     template without `{stem}` all results may be called alike.
     """
-    if template and "{stem}" not in template:
+    if template and "{stem}" not in _STEM.findall(template):
         return [list(range(n)) for n in range(len(photos))]
     seen: dict[str, list[int]] = {}
     earlier: list[list[int]] = []

@@ -4,7 +4,7 @@ import { sleep } from "./http.js";
 import { recipe } from "./recipe.js";
 
 const PAUSE = 0.35;
-const BUSY = new Set([429, 503]);
+const BUSY = new Set(["previews-busy", "too-many-previews"]);
 
 const form = document.getElementById("upload");
 const room = document.getElementById("preview");
@@ -62,11 +62,14 @@ async function ask(signal) {
   const answer = await fetch(`/preview?total=${total}`, { method: "POST", body: told, headers: { accept: "image/*" }, signal });
   if (answer.ok) {
     await show(answer, signal);
-  } else if (BUSY.has(answer.status)) {
+    return;
+  }
+  const { code, detail } = await answer.json();
+  if (BUSY.has(code)) {
     await sleep(Number(answer.headers.get("retry-after")) || 2);
     if (!signal.aborted) await ask(signal);
   } else {
-    say((await answer.json()).detail, { stale: true });
+    say(detail, { stale: true });
   }
 }
 

@@ -80,7 +80,9 @@ async def test_it_waits_when_it_is_told_to_and_asks_again(ann: Visit) -> None:
         nonlocal refusals
         refusals += 1
         if refusals == 1:
-            await route.fulfill(status=503, headers={"retry-after": "1"}, json={"detail": "Busy."})
+            await route.fulfill(
+                status=503, headers={"retry-after": "1"}, json={"code": "previews-busy", "detail": "Busy."}
+            )
         else:
             await route.continue_()
 
@@ -89,6 +91,25 @@ async def test_it_waits_when_it_is_told_to_and_asks_again(ann: Visit) -> None:
     await page.get_by_label("Text", exact=True).fill(MARK)
     await changed(page, before)
     assert refusals == 2
+    ann.assert_undisturbed(statuses=[503])
+
+
+async def test_where_there_are_none_just_now_it_says_so_and_sends_the_photo_once(ann: Visit) -> None:
+    page, asked = ann.page, 0
+    await shown(page, re.compile("a photo of ours"))
+
+    async def refuse(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        problem = {"code": "no-previews", "detail": "No previews can be made just now."}
+        await route.fulfill(status=503, headers={"retry-after": "1"}, json=problem)
+
+    await page.route(PATH, refuse)
+    await page.get_by_label("Text", exact=True).fill(MARK)
+    await expect(page.locator("#preview-says")).to_have_text("No previews can be made just now.")
+    await expect(figure(page)).to_have_attribute("aria-busy", "false")
+    await page.wait_for_timeout(1500)  # longer than it was told to wait
+    assert asked == 1
     ann.assert_undisturbed(statuses=[503])
 
 

@@ -1,5 +1,6 @@
 """A plugin that raises, hangs, eats memory or kills its child fails its photo only, in real children."""
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.pool import ChildLost
@@ -17,7 +19,8 @@ from ebbmark.states import PhotoState
 from ebbmark.topics import DEAD_LETTERS
 from processors.pool import RenderPool
 from processors.renderer import Renderer
-from tests.people import photo
+from tests.people import eventually, photo
+from tests.unit.test_pool import children, dead
 from tests.unit.test_services_in_memory import World
 
 HARM = """
@@ -57,6 +60,13 @@ class Greedy(Harmful, frozen=True):
         while True:
             held.append(bytes(64 * 1024**2))
 
+class Hoarder(Harmful, frozen=True):
+    held: ClassVar[list[bytes]] = []
+
+    def harm(self, image):
+        while True:
+            self.held.append(bytes(4 * 1024**2))
+
 class Deadly(Harmful, frozen=True):
     def harm(self, image):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -74,7 +84,7 @@ class Slower(Harmful, frozen=True):
     def harm(self, image):
         time.sleep(60)
 """
-NAMES = ("Fault", "Nothing", "Palette", "Hang", "Spin", "Greedy", "Deadly", "Slow", "Slower")
+NAMES = ("Fault", "Nothing", "Palette", "Hang", "Spin", "Greedy", "Hoarder", "Deadly", "Slow", "Slower")
 SETTINGS = msgspec.structs.replace(
     Settings(), worker=Worker(children=2, child_timeout=timedelta(seconds=3), child_memory=1024**3)
 )
@@ -135,6 +145,19 @@ async def test_an_operation_that_eats_memory_fails_its_photo_at_once(pool: Rende
     assert failed.value.code == "out-of-memory"
     assert failed.value.detail == "The photo needs more memory than one photo may take."
     assert await width(pool, GOOD, "greedy") == 320
+
+
+async def test_what_an_operation_hoards_ends_with_its_child_and_no_photo_is_lost_by_that(
+    pool: RenderPool,
+) -> None:
+    assert await width(pool, GOOD, "hoarder") == 320
+    lost = REGISTRY.get_sample_value("ebbmark_children_lost_total", {"reason": "died"})
+    before = children()
+    with pytest.raises(LimitExceeded, match="out-of-memory"):
+        await width(pool, BAD, "hoarder")
+    assert await asyncio.gather(*(width(pool, GOOD, "hoarder") for _ in range(8))) == [320] * 8
+    eventually(lambda: sum(map(dead, before)), lambda ended: ended == 1)
+    assert REGISTRY.get_sample_value("ebbmark_children_lost_total", {"reason": "died"}) == lost
 
 
 @pytest.mark.parametrize(("name", "reason"), [("deadly", "died"), ("hang", "timeout"), ("spin", "timeout")])

@@ -1,5 +1,6 @@
 """Names that people gave their files."""
 
+import time
 import unicodedata
 from datetime import date
 from typing import Any
@@ -57,6 +58,29 @@ def test_results_with_equal_names_are_told_apart_without_regard_to_case() -> Non
         [(0, "a.jpg", "image/jpeg"), (1, "A.JPG", "image/jpeg"), (2, "a (2).jpg", "image/jpeg")]
     )
     assert names == {0: "a.jpg", 1: "A (2).JPG", 2: "a (2) (2).jpg"}
+
+
+STEMS = st.sampled_from(["a", "A", "a (2)", "a (3)", "a (2) (2)", "ß", "SS", "b"])
+ENDINGS = st.sampled_from([".jpg", ".JPG", ".jpeg", ".png", ""])
+
+
+@given(st.lists(st.tuples(STEMS, ENDINGS, st.sampled_from(["image/jpeg", "image/png"])), max_size=30))
+def test_each_name_has_the_least_number_that_is_free(photos: list[tuple[str, str, str]]) -> None:
+    taken: set[str] = set()
+    given_names = [(n, stem + ending, kind) for n, (stem, ending, kind) in enumerate(photos)]
+    for n, name in result_names(given_names).items():
+        (alone,) = result_names([given_names[n]]).values()
+        stem, dot, ending = alone.rpartition(".")
+        free = (alone if count == 1 else f"{stem} ({count}){dot}{ending}" for count in range(1, 40))
+        assert name == next(each for each in free if each.casefold() not in taken)
+        taken.add(name.casefold())
+
+
+def test_thousands_of_results_that_are_called_alike_are_told_apart_at_once() -> None:
+    began = time.process_time()
+    names = result_names((n, "proof.jpg", "image/jpeg") for n in range(5000))
+    assert time.process_time() - began < 0.5
+    assert (names[0], names[1], names[4999]) == ("proof.jpg", "proof (2).jpg", "proof (5000).jpg")
 
 
 def test_the_extension_says_what_the_result_is() -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from prometheus_client import REGISTRY
 
+from ebbmark.errors import LimitExceeded
 from ebbmark.imaging.recipe import parse_recipe
 from ebbmark.pipes import RoomyContext
 from ebbmark.pool import ChildLost
@@ -72,6 +73,26 @@ async def test_a_child_that_dies_under_its_photo_costs_that_photo_only(pool: Ren
         async with asyncio.timeout(60):
             await pool._run(os.abort, within=30)  # noqa: SLF001 - no photo is known that does this
     assert await render(pool) == 320
+
+
+async def test_a_child_that_runs_out_of_memory_tells_it_and_is_replaced_without_a_loss(
+    pool: RenderPool,
+) -> None:
+    assert await render(pool) == 320
+    before, lost = children(), lost_children()
+    for _ in range(2):
+        with pytest.raises(LimitExceeded, match="out-of-memory"):
+            await pool.run(bytes, 2**50)
+        assert await asyncio.gather(*(render(pool, seed) for seed in range(4))) == [320] * 4
+    eventually(lambda: any(map(dead, before)), bool)
+    assert lost_children() == lost
+
+
+def lost_children() -> dict[str, float | None]:
+    reasons = ("timeout", "died", "failed", "broken")
+    return {
+        each: REGISTRY.get_sample_value("ebbmark_children_lost_total", {"reason": each}) for each in reasons
+    }
 
 
 async def test_a_child_that_hangs_is_killed(pool: RenderPool) -> None:

@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from ebbmark.pool import ChildPool, Confines
-from ebbmark.settings import Photo, Preview, Settings
+from ebbmark.settings import Http, Photo, Preview, Settings
 from ingest.previews import previewing
+from observability import metrics
 from tests.people import opened, photo
 from tests.unit.visits import END, FORM, House, Visit, field, file
 
@@ -77,8 +78,11 @@ async def test_without_a_photo_one_of_ours_is_shown(pool: ChildPool) -> None:
     "body",
     [
         {"operations": [{"operation": "resize", "width": 100}]},
+        {"operations": [{"operation": "resize", "width": 100}], "name": "{stem}"},
         {"recipe": {"operations": [{"operation": "resize", "width": 100}]}},
         {"operations": "resize", "width": 100},
+        {"operations": ["resize", "grayscale"], "width": 100},
+        {"operations": ["resize"], "width": 100, "name": "{stem}"},
     ],
 )
 async def test_a_recipe_may_be_json_of_every_shape(pool: ChildPool, body: object) -> None:
@@ -137,6 +141,8 @@ async def test_what_is_wrong_is_told_with_the_code_that_it_would_have_in_a_job(
         (b"\xff", (422, "invalid-recipe")),
         (b"{}", (422, "no-operations")),
         (b'{"operations": []}', (422, "no-operations")),
+        (b'{"operations": [{"operation": "blur"}], "radius": 0.01}', (422, "invalid-recipe")),
+        (b'{"operations": [{"operation": "blur"}], "name": "a/b"}', (422, "invalid-name")),
         (b'{"operations": "blur", "radius": 7}', (422, "invalid-parameter")),
         (b" " * 70_000, (413, "body-too-large")),
     ],
@@ -177,6 +183,24 @@ async def test_who_holds_many_places_is_refused_more_and_all_together_have_so_ma
     for each in (*slow, third):
         assert (await each.send(END).end().answer()).status == 200
     assert (await ask(at, GREY, END).answer()).status == 200
+
+
+async def test_a_preview_that_is_refused_is_no_upload_that_is_refused(pool: ChildPool) -> None:
+    at = house(pool, msgspec.structs.replace(LIMITS, per_minute=1, at_once=1))
+    full = House(msgspec.structs.replace(Settings(), preview=LIMITS, http=Http(spool_free=2**60)), pool=pool)
+    before = refused_uploads()
+    slow = ask(at, GREY)
+    await slow.settled()
+    assert (await ask(at, GREY, END, client="192.0.2.2").answer()).told == (503, "previews-busy")
+    assert (await slow.send(END).end().answer()).status == 200
+    assert (await ask(at, GREY, END).answer()).told == (429, "too-many-previews")
+    assert (await ask(full, GREY, END).answer()).told == (503, "storage-full")
+    assert refused_uploads() == before
+
+
+def refused_uploads() -> dict[str, float]:
+    (counter,) = metrics.UPLOADS_REFUSED.collect()
+    return {each.labels["code"]: each.value for each in counter.samples if each.name.endswith("_total")}
 
 
 async def test_without_children_there_are_no_previews_and_the_page_shows_none() -> None:

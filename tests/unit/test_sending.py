@@ -258,7 +258,9 @@ def test_whoever_decides_on_a_photo_s_number_is_its_namesake(earlier: str, later
 def test_by_a_template_without_their_stems_all_results_may_want_one_name() -> None:
     photos = [Path("a.jpg"), Path("b.jpg"), Path("A.png")]
     assert earlier_namesakes(photos, "{stem}-{width}") == earlier_namesakes(photos) == [[], [], [0]]
-    assert earlier_namesakes(photos, "holiday-{width}") == [[], [0], [0, 1]]
+    assert earlier_namesakes(photos, "{{{stem}}}") == [[], [], [0]]
+    for alike in ("holiday-{width}", "{{stem}}", "{{{{stem}", "stem"):
+        assert earlier_namesakes(photos, alike) == [[], [0], [0, 1]]
 
 
 def test_a_name_for_the_results_goes_with_flags_and_with_a_recipe() -> None:

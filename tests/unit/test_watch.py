@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from litestar.response.sse import ServerSentEventMessage
 
-from ebbmark.ledger import Claim, NewJob, NewPhoto, Snapshot, Wanted
+from ebbmark.ledger import Claim, NewJob, NewPhoto, Outcome, Snapshot, Wanted
 from ebbmark.testing import MemoryLedger
 from ingest import stream
 from ingest.stream import Expired, Unknown, Watch
@@ -89,6 +89,20 @@ async def test_looking_at_a_job_is_one_question_and_looking_again_is_none(
     assert ledger.asked == ["snapshot_by_token"]
     assert await watch.look(public_id) is first
     assert ledger.asked == ["snapshot_by_token"]
+
+
+async def test_the_names_of_results_are_told_once_for_all_who_download_them(
+    ledger: CountingLedger, watch: Watch
+) -> None:
+    job, public_id = await opened(ledger, photos=2)
+    assert (await watch.look(public_id)).file_names == {}
+    claim = await claimed(ledger, job, 0)
+    done = Outcome(job=job, n=0, epoch=0, fence=claim.fence, size=1, media_type="image/jpeg")
+    await ledger.finish([done], ttl=LIFE)
+    await until(lambda: ledger.heard)
+    names = (await watch.look(public_id)).file_names
+    assert names == {0: "0.jpg"}
+    assert (await watch.look(public_id)).file_names is names
 
 
 async def test_a_job_that_never_was_and_one_that_dies_are_told_apart(

@@ -1,11 +1,13 @@
 """Names in braces stand for facts; nothing a file or its sender says is ever read as a template."""
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbmark.imaging.bidi import FSI, PDI
-from ebbmark.imaging.facts import LONGEST_FACT, LONGEST_TEXT, NAMES, expand, waits_for_total
+from ebbmark.imaging.facts import LONGEST_FACT, LONGEST_TEXT, NAMES, expand, facts_of, waits_for_total
 from ebbmark.imaging.recipe import parse_recipe
 
 EVERY = {name: f"<{name}>" for name in NAMES}
@@ -15,6 +17,16 @@ def words(template: str, **facts: str) -> str:
     """The text without the signs that keep a fact's direction to itself."""
     known = {name.replace("_", "."): value for name, value in facts.items()}
     return expand(template, known).translate({ord(FSI): None, ord(PDI): None})
+
+
+def test_what_its_file_does_not_say_is_known_by_the_same_names_to_jobs_and_previews() -> None:
+    assert facts_of("sea.at.dawn.jpg", 0, 9, date(2026, 5, 1)) == {
+        "filename": "sea.at.dawn",
+        "n": "1",
+        "total": "9",
+        "date": "2026-05-01",
+    }
+    assert facts_of("sea", 8, None, None) == {"filename": "sea", "n": "9"}
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))

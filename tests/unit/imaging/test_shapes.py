@@ -101,6 +101,13 @@ def test_a_photo_is_sized_by_percent_or_by_its_long_edge(
     assert made.size == (expected if upright else expected[::-1])
 
 
+@pytest.mark.parametrize("share", [50, 37, 25, 12.5, 5])
+def test_a_share_is_one_of_the_whole_photo_however_much_of_it_is_decoded(share: float) -> None:
+    photo = saved(quarters((1600, 1200)))  # a JPEG, of which less may be decoded
+    made = rendered(photo, recipe({"operation": "resize", "percent": share}))
+    assert made.size == (round(16 * share), round(12 * share))
+
+
 @pytest.mark.parametrize(
     "operation",
     [
@@ -326,6 +333,9 @@ def least_of(*operations: Operation, size: tuple[int, int] = (4000, 3000)) -> tu
         ((Flip(), Grayscale(), Crop(aspect="4:5"), Resize(long_edge=750)), (1000, 750)),
         ((Resize(width=8000), Resize(width=400)), (400, 300)),
         ((Crop(aspect="1:1"),), None),
+        ((Resize(percent=25),), None),
+        ((Crop(aspect="1:1"), Resize(percent=25)), None),
+        ((Resize(percent=50), Resize(width=400)), (800, 600)),
         ((Watermark(text="x"), Resize(width=600)), None),
         ((Rotate(degrees=10), Resize(width=600)), None),
         ((Border(), Resize(width=600)), None),
