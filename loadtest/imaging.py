@@ -175,9 +175,10 @@ def _bare(recipe: Recipe, content: bytes, ready: Stamp) -> Way:
 
 async def peak_megabytes(recipe: Recipe, content: bytes) -> float:
     """Return the most memory that a child of its own had while it rendered one photo."""
+    before = set(psutil.Process().children(recursive=True))
     async with RenderPool(_settings()) as pool:
         await pool.render(content, asked(recipe), None, {})
-        return max(_peak(child) for child in psutil.Process().children(recursive=True))
+        return max(_peak(child) for child in set(psutil.Process().children(recursive=True)) - before)
 
 
 def _settings() -> Settings:
