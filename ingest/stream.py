@@ -35,6 +35,9 @@ _PING = 15.0
 _SHORTEST_PAUSE = 0.25
 _AGAIN = 2.0
 """Seconds after which a job that renders is read again: claims are not told."""
+_READ_AGAIN = 50
+"""At most so many of them are read again in a second: a thousand that wait would take the database from those
+that render."""
 _STAMP = b'"server_time":"'
 
 _encoder = msgspec.json.Encoder()
@@ -190,7 +193,9 @@ class Watch:
             self._hashes.pop(sight.snapshot.job.id, None)
 
     async def look(self, public_id: str) -> Sight:
-        """Return the job as it is now; what claims change may be seen two seconds late.
+        """Return the job as it is now.
+
+        What claims change may be seen two seconds late, and up to 15 while hundreds of jobs are watched.
 
         Raises:
             Unknown: there is none.
@@ -198,7 +203,7 @@ class Watch:
         """
         hashed = token_hash(public_id)
         sight = self._sights.get(hashed)
-        if sight is not None and sight.left > 0 and (sight.age < _AGAIN or not sight.restless):
+        if sight is not None and sight.left > 0 and (sight.age < self._again or not sight.restless):
             self._sights.move_to_end(hashed)
             return sight
         reading = self._readings.get(hashed)
@@ -283,7 +288,11 @@ class Watch:
 
     def _pause(self, sight: Sight) -> float:
         """Return how long to wait for word of a change; without a connection none comes, and asking costs."""
-        return _AGAIN if self._listening and sight.restless else _PING
+        return self._again if self._listening and sight.restless else _PING
+
+    @property
+    def _again(self) -> float:
+        return min(_PING, max(_AGAIN, len(self._waiting) / _READ_AGAIN))
 
 
 def _sight(public_id: str, snapshot: Snapshot, asked_at: int) -> Sight:

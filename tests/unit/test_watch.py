@@ -231,6 +231,27 @@ async def test_ten_watchers_of_a_job_that_renders_ask_as_often_as_one(
         await each.aclose()
 
 
+async def test_many_jobs_that_wait_are_read_again_no_faster_than_few(
+    watch: Watch, ledger: CountingLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "_AGAIN", 0.02)
+    monkeypatch.setattr(stream, "_SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(stream, "_READ_AGAIN", 40)
+    jobs = [await opened(ledger, photos=1) for _ in range(80)]
+    streams = [asyncio.create_task(_drain(watch, public_id)) for _, public_id in jobs]
+    await until(lambda: len(watch._waiting) == len(jobs))  # noqa: SLF001 - as many as watch
+    asked = len(ledger.asked)
+    await asyncio.sleep(1)  # two seconds from reading to reading: in this one few are due
+    assert len(ledger.asked) - asked <= len(jobs)
+    watch.close()
+    await asyncio.gather(*streams)
+
+
+async def _drain(watch: Watch, public_id: str) -> None:
+    async for _ in watch.events(public_id, 0):
+        pass
+
+
 async def test_a_client_that_comes_back_sees_what_its_version_does_not_tell_and_never_an_earlier_one(
     ledger: CountingLedger, watch: Watch
 ) -> None:
