@@ -17,7 +17,7 @@ _COLUMNS = (
     "accept p95",
     "status p95",
     "upload → result p95",
-    "failed",
+    "refused or failed",
     "wrong",
     "verdict",
 )
