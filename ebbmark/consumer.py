@@ -50,6 +50,9 @@ _ANEW = 5.0
 """Seconds to see which topics were made anew, and to commit their beginning."""
 _GONE = 28.0
 """Seconds after which a process whose consumers end is gone, whatever of it still waits."""
+_REBALANCE = 30.0
+"""Seconds that a group waits for a member to join it again."""
+_ADMITTED = _REBALANCE + 5.0
 _LOOK_EVERY = 5.0
 _ANSWER_WITHIN = 3.0
 _LOOKS = 6
@@ -95,7 +98,7 @@ class Consumer:
             broker_commit_interval=1.0,
             broker_session_timeout=10.0,
             broker_heartbeat_interval=2.0,
-            broker_rebalance_timeout=30.0,
+            broker_rebalance_timeout=_REBALANCE,
             consumer_max_fetch_size=262_144,
             # Topics that were wiped and made anew are found only when it looks; by default every 5 min.
             consumer_metadata_max_age_ms=10_000,
@@ -169,7 +172,9 @@ class Consumer:
         anew under it (Faust drops messages with offsets that it has seen before), and when Kafka does not
         answer its connection, or does not admit it to its group, while another connection is answered.
         """
-        stall, blindness = Stall(self._patience, time.monotonic), Blindness(self._patience, time.monotonic)
+        stall = Stall(self._patience, time.monotonic)
+        # To be admitted it waits for the others, who may take as long as a rebalance.
+        blindness = Blindness(max(self._patience, _ADMITTED), time.monotonic)
         blind, read = False, positions(self._app.consumer)
         while True:
             await asyncio.sleep(min(_LOOK_EVERY, self._patience / _LOOKS))
@@ -191,7 +196,7 @@ class Consumer:
                     self._fail(Stopped(f"the consumer {self.name} gets no answer, and others do"))
                 continue
             blind = False
-            blindness.forget()
+            blindness = Blindness(self._patience, time.monotonic)
             metrics.CONSUMER_BLIND.labels(self.name).set(0)
             for name in self._topics:
                 behind = sum(each.lag for (topic, _), each in places.items() if topic == self._prefix + name)
