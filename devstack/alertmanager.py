@@ -3,12 +3,10 @@
 import json
 import os
 import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from devstack.halt import Halt
-from devstack.ports import HOST
+from devstack.ports import HOST, serves
 from devstack.process import DevstackError, Process
 
 PORTS = ("alertmanager",)
@@ -72,8 +70,4 @@ def prepare(
 
 def ready(ports: dict[str, int]) -> bool:
     """Return whether it answers."""
-    try:
-        with urllib.request.urlopen(f"http://{HOST}:{ports['alertmanager']}/-/ready", timeout=1) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+    return serves(ports["alertmanager"], "/-/ready")

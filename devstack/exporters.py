@@ -2,12 +2,10 @@
 
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from devstack.ports import HOST
+from devstack.ports import HOST, serves
 from devstack.process import DevstackError, Process
 
 NODE, POSTGRES = "node-exporter", "postgres-exporter"
@@ -47,11 +45,7 @@ def prepare(name: str, log: Path, ports: Mapping[str, int]) -> Process:
 
 def ready(name: str, ports: Mapping[str, int]) -> bool:
     """Return whether it answers."""
-    try:
-        with urllib.request.urlopen(f"http://{HOST}:{ports[name]}/", timeout=1) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+    return serves(ports[name], "/")
 
 
 def _program(name: str) -> str | None:

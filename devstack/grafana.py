@@ -2,12 +2,10 @@
 
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from devstack.ports import HOST
+from devstack.ports import HOST, serves
 from devstack.process import DevstackError, Process
 
 PORTS = ("grafana",)
@@ -67,11 +65,7 @@ def prepare(data: Path, log: Path, ports: Mapping[str, int], *, config: Path) ->
 
 def ready(ports: Mapping[str, int]) -> bool:
     """Return whether it answers, and has its database."""
-    try:
-        with urllib.request.urlopen(f"http://{HOST}:{ports['grafana']}/api/health", timeout=1) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+    return serves(ports["grafana"], "/api/health")
 
 
 def _program() -> tuple[str, Path] | None:

@@ -2,11 +2,21 @@
 
 import random
 import socket
+import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 HOST = "127.0.0.1"
 _LOWEST = 20_000
+
+
+def serves(port: int, path: str) -> bool:
+    """Return whether what listens there answers 200 under this path, within a second."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def is_free(port: int) -> bool:

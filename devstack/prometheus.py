@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 from devstack import records
 from devstack.halt import Halt
-from devstack.ports import HOST
+from devstack.ports import HOST, serves
 from devstack.process import DevstackError, Process
 
 PORTS = ("prometheus",)
@@ -67,8 +65,4 @@ def write_targets(data: Path, targets: Mapping[str, str]) -> None:
 
 def ready(ports: dict[str, int]) -> bool:
     """Return whether it answers."""
-    try:
-        with urllib.request.urlopen(f"http://{HOST}:{ports['prometheus']}/-/ready", timeout=1) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
+    return serves(ports["prometheus"], "/-/ready")

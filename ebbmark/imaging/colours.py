@@ -6,11 +6,12 @@ from PIL import Image
 
 from ebbmark.imaging.operation import whole
 
-__all__ = ["GROUND", "Ink", "ground", "ink_of"]
+__all__ = ["COLOUR", "GROUND", "Ink", "ground", "ink_of"]
 
 Ink = tuple[int, int, int]
 
-GROUND: Final = whole("transparent|#[0-9a-fA-F]{6}")
+COLOUR: Final = "#[0-9a-fA-F]{6}"
+GROUND: Final = whole(f"transparent|{COLOUR}")
 """What may be told as the colour of a ground; formats without transparency have white for it."""
 
 

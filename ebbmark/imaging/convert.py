@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging.codec import Encoding
+from ebbmark.imaging.colours import COLOUR, ink_of
 from ebbmark.imaging.encoding import Chroma
 from ebbmark.imaging.operation import Context, Kind, Operation, whole
 
@@ -65,7 +66,7 @@ class Convert(Operation, frozen=True):
         Meta(
             title="Background",
             description="Laid under transparent parts: auto for white where a format has none, or a colour.",
-            pattern=whole("auto|#[0-9a-fA-F]{6}"),
+            pattern=whole(f"auto|{COLOUR}"),
             examples=["auto", "#ffffff"],
         ),
     ] = "auto"
@@ -97,10 +98,6 @@ class Convert(Operation, frozen=True):
             progressive=self.progressive,
             chroma=self.chroma,
             lossless=self.lossless,
-            background=None if self.background == "auto" else _rgb(self.background),
+            background=None if self.background == "auto" else ink_of(self.background),
             profile=self.profile,
         )
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

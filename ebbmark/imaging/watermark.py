@@ -11,7 +11,7 @@ from PIL import Image, ImageStat
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging import codec, drawing, facts, fonts, layout, marks
-from ebbmark.imaging.colours import ink_of
+from ebbmark.imaging.colours import COLOUR, ink_of
 from ebbmark.imaging.layout import Measure, Position
 from ebbmark.imaging.operation import Context, Kind, Operation, whole
 
@@ -25,7 +25,6 @@ TILED_ANGLE = -30.0
 LARGEST_EM = 4096
 _BRIGHT = 150
 _SAMPLES = (64, 64)
-_COLOUR = "#[0-9a-fA-F]{6}"
 
 Pixels = Annotated[int, Meta(ge=1, le=LARGEST_EM)]
 
@@ -120,7 +119,7 @@ class Watermark(Operation, frozen=True):
         Meta(
             title="Colour",
             description="auto for light or dark by what is below, or a colour such as #ff8800.",
-            pattern=whole(f"auto|{_COLOUR}"),
+            pattern=whole(f"auto|{COLOUR}"),
             examples=["auto", "#ff8800"],
         ),
     ] = "auto"
@@ -166,7 +165,7 @@ class Watermark(Operation, frozen=True):
         Meta(
             title="Plate",
             description="A ground below the mark: none, auto for the contrary of its ink, or a colour.",
-            pattern=whole(f"none|auto|{_COLOUR}"),
+            pattern=whole(f"none|auto|{COLOUR}"),
             examples=["none", "auto", "#003366"],
         ),
     ] = "none"
