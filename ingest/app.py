@@ -211,7 +211,9 @@ def create_app(
             settings.http.uploads_per_client,
             LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
         ),
-        backlog=Backlog(ledger, settings.http.backlog, clock=clock),
+        backlog=Backlog(
+            ledger, most=settings.http.backlog, express=settings.http.backlog_express, clock=clock
+        ),
         jobs=Rate(
             settings.http.jobs_per_minute,
             LimitExceeded("too-many-jobs", "You open many jobs; send more photos in each, or wait a moment."),

@@ -13,9 +13,10 @@ from ebbmark.settings import Http
 from ingest.asked import Asked
 from observability import metrics
 
-_GOOD_FOR = 3.0
+_GOOD_FOR = 1.0
 _FAULT_GOOD_FOR = 1.0
-_UNKNOWN, _LONGEST = 30.0, 300.0
+_UNKNOWN, _EXPRESS_UNKNOWN, _LONGEST = 30.0, 5.0, 300.0
+"""Seconds to wait when nothing gets less; first photos are soon done, or nothing is."""
 
 
 def require_disk(http: Http, counted_in: Counter = metrics.UPLOADS_REFUSED) -> None:
@@ -44,41 +45,69 @@ def show_disk(http: Http) -> None:
 
 
 class Backlog:
-    """How many accepted photos wait for their end, as of some seconds ago, and how fast they get fewer."""
+    """What was accepted and waits for its end, as of a second ago, and how fast it gets less."""
 
-    def __init__(self, ledger: Ledger, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Let everything in when `most` is 0."""
+    def __init__(
+        self, ledger: Ledger, *, most: int, express: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Bound all that waits, and the first photos of jobs; 0 bounds nothing."""
         self._ledger = ledger
-        self._most = most
         self._clock = clock
         self._asked = Asked(self._count, good_for=_GOOD_FOR, fault_good_for=_FAULT_GOOD_FOR, clock=clock)
-        self._seen: tuple[float, int] | None = None
-        self._rate: float | None = None
+        self._all = _Room(most, unknown=_UNKNOWN)
+        self._express = _Room(express, unknown=_EXPRESS_UNKNOWN)
 
-    async def require_room(self) -> None:
+    async def require_room(self, *, new_job: bool) -> None:
         """Return when fewer photos wait than may. Who asks while they are counted shares the answer or fault.
+
+        A new job's first photos stand before all others, so everybody waits as long as they do: once that is
+        too long, what is taken in only takes from rendering. Jobs that were let in may be filled.
 
         Raises:
             Unavailable: too many do, code `backlog-full`; says when there should be room, if that is known.
                 Or the ledger does not answer.
         """
-        if not self._most:
+        if not (self._all.most or self._express.most):
             return
-        waiting = await self._asked()
-        if waiting < self._most:
-            return
-        metrics.UPLOADS_REFUSED.labels("backlog-full").inc()
-        over = waiting - self._most + 1
-        wait = min(over / self._rate, _LONGEST) if self._rate else _UNKNOWN
-        raise Unavailable(
-            "backlog-full", "Very many photos wait to be rendered; try again later.", retry_after=wait
-        )
+        await self._asked()
+        for room in (self._all, self._express) if new_job else (self._all,):
+            if room.full:
+                metrics.UPLOADS_REFUSED.labels("backlog-full").inc()
+                problem = "Very many photos wait to be rendered; try again later."
+                raise Unavailable("backlog-full", problem, retry_after=room.wait)
+        if new_job:
+            self._express.let_in += 1
 
-    async def _count(self) -> int:
+    async def _count(self) -> None:
         now = self._clock()
         waiting = await self._ledger.backlog()
+        self._all.see(now, waiting.photos)
+        self._express.see(now, waiting.express)
+
+
+class _Room:
+    def __init__(self, most: int, *, unknown: float) -> None:
+        self.most = most
+        self.let_in = 0
+        """Since the count, which knows nothing of them."""
+        self._unknown = unknown
+        self._seen: tuple[float, int] | None = None
+        self._rate: float | None = None
+
+    def see(self, now: float, waiting: int) -> None:
         if self._seen is not None:
             fewer = self._seen[1] - waiting
             self._rate = fewer / (now - self._seen[0]) if fewer > 0 else None
-        self._seen = now, waiting
-        return waiting
+        self._seen, self.let_in = (now, waiting), 0
+
+    @property
+    def _over(self) -> int:
+        return (self._seen[1] if self._seen else 0) + self.let_in - self.most + 1
+
+    @property
+    def full(self) -> bool:
+        return bool(self.most) and self._over > 0
+
+    @property
+    def wait(self) -> float:
+        return min(self._over / self._rate, _LONGEST) if self._rate else self._unknown

@@ -58,7 +58,7 @@ async def create_job(
     """
     intake = Intake(services.door, idempotency_key)
     page = wants_page(request)
-    async with services.taking_in(request, services.settings.job.upload_deadline) as body:
+    async with services.taking_in(request, services.settings.job.upload_deadline, new_job=True) as body:
         services.jobs.spend(client_of(request))
         try:
             fields = await read_form(request, body, services.settings, intake.on_file)

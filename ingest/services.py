@@ -47,7 +47,9 @@ class Services(msgspec.Struct, frozen=True):
     downloads: Places
 
     @asynccontextmanager
-    async def taking_in(self, request: AnyRequest, whole: timedelta) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def taking_in(
+        self, request: AnyRequest, whole: timedelta, *, new_job: bool = False
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Hold one of the places for uploads under way, and yield the body, which ends within `whole`.
 
         A client that is refused is heard out when the place is free again.
@@ -64,7 +66,7 @@ class Services(msgspec.Struct, frozen=True):
             self.uploads.take(client_of(request), wait=_UPLOAD_WAIT),
         ):
             require_disk(http)
-            await self.backlog.require_room()
+            await self.backlog.require_room(new_job=new_job)
             with metrics.UPLOADS_OPEN.track_inprogress():
                 yield body
 

@@ -129,6 +129,14 @@ class Times(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
 
 
+class Waiting(Struct, frozen=True, kw_only=True):
+    """How many accepted photos have not ended yet."""
+
+    photos: int
+    express: int
+    """Those among them that are the first of their jobs, and are rendered before all others."""
+
+
 class Wanted(Struct, frozen=True, kw_only=True):
     """The photo an order speaks of."""
 
@@ -306,7 +314,7 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    async def backlog(self) -> int:
+    async def backlog(self) -> Waiting:
         """Return how many accepted photos have not ended yet, those of deleted jobs left out."""
 
     @abstractmethod

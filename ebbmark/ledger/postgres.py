@@ -37,6 +37,7 @@ from ebbmark.ledger import (
     Place,
     Snapshot,
     Times,
+    Waiting,
     Wanted,
 )
 from ebbmark.ledger.deliveries import Deliveries
@@ -48,6 +49,7 @@ from ebbmark.ledger.proofs import Proofs
 from ebbmark.ledger.roles import grant
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
+from ebbmark.topics import EXPRESS_PHOTOS
 from observability import metrics
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -278,8 +280,8 @@ class PostgresLedger(Ledger):
         ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 
-    async def backlog(self) -> int:
-        return (await self._run("backlog"))[0]["photos"]
+    async def backlog(self) -> Waiting:
+        return _as(Waiting, (await self._run("backlog", express=EXPRESS_PHOTOS))[0])
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         return await self._snapshot(id=job, token_hash=None)

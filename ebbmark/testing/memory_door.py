@@ -7,10 +7,11 @@ from uuid import UUID
 
 import msgspec
 
-from ebbmark.ledger import JobRow, NewJob, NewPhoto, PhotoRow, Place, Snapshot, Times
+from ebbmark.ledger import JobRow, NewJob, NewPhoto, PhotoRow, Place, Snapshot, Times, Waiting
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_rows import DYING, WAITING, Job, Photo, as_
 from ebbmark.testing.memory_tables import Tables
+from ebbmark.topics import EXPRESS_PHOTOS
 
 
 class MemoryDoor(Tables):
@@ -112,13 +113,15 @@ class MemoryDoor(Tables):
             self._changed(row)
         return self._row(row)
 
-    async def backlog(self) -> int:
+    async def backlog(self) -> Waiting:
         self._answer()
-        return sum(
-            photo.dispatch_at is not None if photo.state in WAITING else photo.lease_until is not None
+        waiting = [
+            photo.n < EXPRESS_PHOTOS
             for _, photo in self._photos()
             if photo.state not in TERMINAL_PHOTO_STATES
-        )
+            and (photo.dispatch_at if photo.state in WAITING else photo.lease_until) is not None
+        ]
+        return Waiting(photos=len(waiting), express=sum(waiting))
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         self._answer()

@@ -87,7 +87,7 @@ def test_a_shape_is_run_judged_and_shown_to_prometheus_while_it_runs(
     (kept,) = (tmp_path / "kept").glob("*.json")
     found = json.loads(kept.read_text("utf-8"))
     counts = found["counts"]
-    assert (counts["asked"], counts["served"], counts["wrong"]) == (24, 24, 0)
+    assert (counts["asked"], counts["served"], counts["wrong"]) == (24, 24, 0), (found["failures"], said)
     assert found["steps"]["accept"]["count"] == 24
     assert found["steps"]["done"]["p95"] >= found["steps"]["accept"]["p50"] > 0
     assert found["not_served"] == found["lost"] == 0

@@ -73,12 +73,12 @@ async def test_what_a_worker_says_of_a_cancelled_photo_changes_nothing(bench: Be
 
 async def test_a_cancelled_photo_is_neither_claimed_nor_dispatched_nor_waited_for(bench: Bench) -> None:
     job = await sealed_with(bench.ledger, 1)
-    assert await bench.ledger.backlog() == 1
+    assert (await bench.ledger.backlog()).photos == 1
     await bench.ledger.cancel(job, ttl=TTL)
     assert await claim(bench.ledger, job, 0) == []
     await bench.advance(10 * LEASE)
     assert await redispatch(bench.ledger) == []
-    assert await bench.ledger.backlog() == 0
+    assert (await bench.ledger.backlog()).photos == 0
 
 
 async def test_what_has_ended_is_not_cancelled(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ebbmark.ledger import Hearing, JobRow, Ledger, NewPhoto
+from ebbmark.ledger import Hearing, JobRow, Ledger, NewPhoto, Waiting
 from ebbmark.states import JobState, PhotoState
 from tests.contract.benches import Bench
 from tests.contract.histories import check
@@ -151,18 +151,25 @@ async def test_a_watcher_hears_of_it(ledger: Ledger) -> None:
             assert await anext(changes) == job
 
 
+async def test_the_first_photos_that_wait_are_told_apart(ledger: Ledger) -> None:
+    job = await sealed_with(ledger, 18)
+    assert await ledger.backlog() == Waiting(photos=18, express=16)
+    await finish(ledger, *map(done, await claim(ledger, job, 0, 17)))
+    assert await ledger.backlog() == Waiting(photos=16, express=15)
+
+
 async def test_the_backlog_is_what_has_not_ended_of_jobs_that_live(bench: Bench) -> None:
     ledger = bench.ledger
-    assert await ledger.backlog() == 0
+    assert (await ledger.backlog()).photos == 0
     job = await open_with(ledger, 0)
     await submit(ledger, job, [new_photo(0), new_photo(1), new_photo(2), refused_photo(3)])
-    assert await ledger.backlog() == 3
+    assert (await ledger.backlog()).photos == 3
     (first, second) = await claim(ledger, job, 0, 1)
     await ledger.release(first, strikes=0, retry_after=MOMENT)
-    assert await ledger.backlog() == 3
+    assert (await ledger.backlog()).photos == 3
     await finish(ledger, done(second))
-    assert await ledger.backlog() == 2
+    assert (await ledger.backlog()).photos == 2
     await claim(ledger, await sealed_with(ledger, 1), 0)
-    assert await ledger.backlog() == 3
+    assert (await ledger.backlog()).photos == 3
     await delete_fully(bench, job)
-    assert await ledger.backlog() == 1
+    assert (await ledger.backlog()).photos == 1

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from ebbmark.errors import LimitExceeded, Unavailable
+from ebbmark.ledger import Waiting
 from ebbmark.testing import MemoryLedger
 from ingest.backlog import Backlog
 from ingest.clients import Rate, client_key
@@ -25,24 +26,51 @@ REFUSAL = LimitExceeded("too-many", "Too many.")
 
 async def wait_told(backlog: Backlog) -> float | None:
     with pytest.raises(Unavailable, match="backlog-full") as refused:
-        await backlog.require_room()
+        await backlog.require_room(new_job=True)
     return refused.value.retry_after
 
 
 async def test_a_full_backlog_says_how_long_it_takes_at_the_pace_that_was_seen() -> None:
     clock, ledger = Clock(), MemoryLedger()
-    backlog = Backlog(ledger, 10, clock=clock)
+    backlog = Backlog(ledger, most=10, express=0, clock=clock)
     job = await sealed_with(ledger, 49)
     assert await wait_told(backlog) == 30
     await finish(ledger, *map(done, await claim(ledger, job, *range(20))))
-    assert await wait_told(backlog) == 30  # what was seen is good for some seconds
+    assert await wait_told(backlog) == 30  # what was seen is good for a second
     clock.now += 10
     assert await wait_told(backlog) == pytest.approx((29 - 9) / 2)
     clock.now += 10
     assert await wait_told(backlog) == 30  # nothing moves
     await finish(ledger, *map(done, await claim(ledger, job, *range(20, 40))))
     clock.now += 10
-    await backlog.require_room()
+    await backlog.require_room(new_job=True)
+
+
+async def test_first_photos_that_wait_keep_new_jobs_out_and_nobody_who_is_in() -> None:
+    clock, ledger = Clock(), MemoryLedger()
+    backlog = Backlog(ledger, most=100, express=20, clock=clock)
+    long = await sealed_with(ledger, 60)  # however many: 16 of them are its first
+    await backlog.require_room(new_job=True)
+    other = await sealed_with(ledger, 4)
+    clock.now += 2
+    assert await wait_told(backlog) == 5
+    await backlog.require_room(new_job=False)
+    await finish(ledger, *map(done, await claim(ledger, long, *range(20, 40))))
+    clock.now += 2
+    assert await wait_told(backlog) == 5  # what was done was none of those
+    await finish(ledger, *map(done, await claim(ledger, other, 0, 1)))
+    clock.now += 2
+    await backlog.require_room(new_job=True)
+
+
+async def test_who_was_let_in_since_the_count_is_counted() -> None:
+    clock = Clock()
+    backlog = Backlog(MemoryLedger(), most=100, express=20, clock=clock)
+    for _ in range(20):
+        await backlog.require_room(new_job=True)
+    assert await wait_told(backlog) == 5
+    clock.now += 2  # by then the ledger would know, had they sent anything
+    await backlog.require_room(new_job=True)
 
 
 class SlowLedger(MemoryLedger):
@@ -53,7 +81,7 @@ class SlowLedger(MemoryLedger):
         self.asked = 0
         self.gate = asyncio.Event()
 
-    async def backlog(self) -> int:
+    async def backlog(self) -> Waiting:
         self.asked += 1
         await self.gate.wait()
         raise Unavailable("ledger-unavailable", "The ledger does not answer.")
@@ -61,8 +89,8 @@ class SlowLedger(MemoryLedger):
 
 async def test_who_asks_of_a_ledger_that_is_away_shares_one_question_and_its_fault() -> None:
     clock, ledger = Clock(), SlowLedger()
-    backlog = Backlog(ledger, 10, clock=clock)
-    asking = [asyncio.create_task(backlog.require_room()) for _ in range(20)]
+    backlog = Backlog(ledger, most=10, express=0, clock=clock)
+    asking = [asyncio.create_task(backlog.require_room(new_job=True)) for _ in range(20)]
     await asyncio.sleep(0)
     asking[0].cancel()  # who goes away takes nothing from the others
     await asyncio.sleep(0)
@@ -70,18 +98,18 @@ async def test_who_asks_of_a_ledger_that_is_away_shares_one_question_and_its_fau
     answers = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(answer) for answer in answers[1:]] == [Unavailable] * 19
     with pytest.raises(Unavailable):
-        await backlog.require_room()
+        await backlog.require_room(new_job=True)
     assert ledger.asked == 1
     clock.now += 2
     with pytest.raises(Unavailable):
-        await backlog.require_room()
+        await backlog.require_room(new_job=True)
     assert ledger.asked == 2
 
 
 async def test_a_backlog_without_a_limit_asks_nobody() -> None:
     ledger = MemoryLedger()
     ledger.down = True
-    await Backlog(ledger, 0).require_room()
+    await Backlog(ledger, most=0, express=0).require_room(new_job=True)
 
 
 def spent(rate: Rate, client: str, most: int = 1000) -> int:
