@@ -67,7 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEMPLATE",
         help="what results are called, such as {stem}-{width}; else like the photos",
     )
-    parser.add_argument("--logo", type=Path, metavar="FILE", help="image for the watermark, or the first one")
+    parser.add_argument(
+        "--logo",
+        type=Path,
+        metavar="FILE",
+        help="image for the watermark; of several, for the first, or those with --watermark.2.logo and so on",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON summary on standard output")
     parser.add_argument("--no-wait", action="store_true", help="send, print where the job is, and leave")
     groups = {

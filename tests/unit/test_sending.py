@@ -173,7 +173,8 @@ def test_the_help_says_once_that_there_may_be_several_marks() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     told = " ".join(parser.format_help().split())
-    assert told.count("watermark.2") == told.count("watermark.16") == 1
+    assert told.count("watermark.2.X") == told.count("watermark.16") == 1
+    assert "--watermark.2.text" not in told
     assert "the second has --watermark.2.X for each --watermark.X, and so on to --watermark.16.X." in told
     assert "resize.2" not in told
 
