@@ -129,6 +129,12 @@ FRAMES = (
     ),
     Animal("an apng of one frame", lambda: makers.apng(1), Look("PNG", (1, 1))),
     Animal("an apng of three frames as a jpeg", lambda: makers.apng(3), "animated", TO_JPEG),
+    Animal(
+        "an apng that rests for five hours, as a webp",
+        lambda: animation("PNG", [flat((8, 8)), flat((8, 8), "red")], 20_000_000),
+        "too-long-for-format",
+        recipe({"operation": "convert", "format": "webp"}),
+    ),
     Animal("a thousand jpegs in one file", lambda: makers.short("jpeg") * 1000, SMALL),
 )
 
