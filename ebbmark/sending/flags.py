@@ -23,8 +23,6 @@ _OWN_FLAGS = {
     "wait",
     "no-wait",
 }
-_REPEATED = "mark"
-"""The kind of operations that have flags for more than one: of any other, one is enough for a recipe."""
 
 
 class Flag(NamedTuple):
@@ -86,10 +84,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _summary(operation: Mapping[str, object]) -> str:
     """Return what an operation does, and how to say another one where several are of use."""
     name, summary = str(operation["name"]), str(operation["summary"])
-    if operation.get("kind") != _REPEATED:
+    if not _several(operation):
         return summary
     second, *_, last = further_labels(name)
     return f"{summary} Of several, the second has --{second}.X for each --{name}.X, and so on to --{last}.X."
+
+
+def _several(operation: Mapping[str, object]) -> bool:
+    """Tell whether a recipe may well have more than one: a mark, of which no two need be alike."""
+    return operation.get("kind") == "mark" and bool(_properties(operation))
+
+
+def _properties(operation: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+    return cast("dict[str, Any]", operation["parameters"])["properties"]
 
 
 def _taken(flag: Flag) -> dict[str, Any]:
@@ -123,15 +130,15 @@ def flags(operations: Iterable[Mapping[str, object]] | None = None) -> list[Flag
     repeated: set[str] = set()
     for operation in operations_schema() if operations is None else operations:
         name = str(operation["name"])
-        properties = cast("dict[str, Any]", operation["parameters"])["properties"]
-        found += [(name, parameter, schema) for parameter, schema in properties.items()] or [(name, "", {})]
-        repeated |= {name} if operation.get("kind") == _REPEATED else set()
+        parameters = _properties(operation).items()
+        found += [(name, parameter, schema) for parameter, schema in parameters] or [(name, "", {})]
+        repeated |= {name} if _several(operation) else set()
     spelt = Counter(parameter or name for name, parameter, _ in found)
     return [
         Flag(label, parameter, schema, _options(label, parameter or name, clear=clear and label == name))
         for name, parameter, schema in found
         for clear in (spelt[parameter or name] == 1 and (parameter or name) not in _OWN_FLAGS,)
-        for label in (name, *(further_labels(name) if parameter and name in repeated else ()))
+        for label in (name, *(further_labels(name) if name in repeated else ()))
     ]
 
 
