@@ -9,6 +9,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from ebbmark.monitoring.tick import DELETION_LATE
 from observability import metrics
 from tests.watchtower import legible, scaled
 
@@ -26,7 +27,7 @@ ACCEPTS, AT_ONCE = "ebbmark_accept_seconds_count", 'ebbmark_accept_seconds_bucke
 ALL, SOON = "ebbmark_photo_seconds_count", 'ebbmark_photo_seconds_bucket{le="30.0"}'
 ACCEPTED, RENDERED = "ebbmark_photos_accepted_total", "ebbmark_photos_rendered_total"
 APPLIED = "ebbmark_outcomes_applied_total"
-OVERDUE = "ebbmark_expiry_overdue_seconds"
+OVERDUE, LATE = "ebbmark_expiry_overdue_seconds", "ebbmark:deletion_late"
 LAG = 'ebbmark_consumer_lag{{agent="planner",topic="uploads",instance="{}"}}'
 HANDLED = 'ebbmark_messages_total{{topic="uploads",outcome="handled",instance="{}"}}'
 LAG_OF_A, HANDLED_BY_A, HANDLED_BY_B = LAG.format("a:1"), HANDLED.format("a:1"), HANDLED.format("b:1")
@@ -319,6 +320,11 @@ def test_a_recorded_ratio_is_of_the_window_in_its_name() -> None:
     for rule in records:
         window = rule["record"].partition(":ratio")[2]
         assert set(re.findall(r"\[(\w+)\]", rule["expr"])) == {window}
+
+
+def test_the_monitor_calls_a_deletion_late_when_the_alerts_do() -> None:
+    (late,) = (rule for group in GROUPS for rule in group["rules"] if rule.get("record") == LATE)
+    assert re.findall(r"- (\d+)", late["expr"]) == [f"{DELETION_LATE:g}"]
 
 
 def test_every_rule_asks_for_metrics_there_are() -> None:
