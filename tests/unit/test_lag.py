@@ -17,7 +17,7 @@ def at(committed: int, end: int, *, begin: int = 0, place: Place = PLACE) -> dic
 
 
 class Log:
-    """One place's events, by the moments at which they came, as Kafka would answer for them by their stamps."""
+    """One place's events, by the moments at which they came; Kafka answers for them by their stamps."""
 
     def __init__(self, *came: float, stamps: Sequence[float] = ()) -> None:
         self.came = came
