@@ -55,7 +55,7 @@ _PREPARE: Mapping[str, Callable[[Path, Path, dict[str, int], Halt], Process]] = 
     "seaweedfs": seaweedfs.prepare,
 }
 _READY_WITHIN = 60.0
-_WATCHERS_WITHIN = 10.0
+_ONLOOKERS_WITHIN = 10.0
 """Seconds that those who only watch get once the servers serve: Grafana's first start may take longer."""
 
 
@@ -218,15 +218,15 @@ class Stack:
             for name, server in self._servers.items():
                 if name in self._needed:
                     server.wait()
-            self._wait_for_watchers()
+            self._wait_for_onlookers()
         except BaseException:
             self.stop()
             raise
         records.write(self.data / "endpoints.json", asdict(self.endpoints))
 
-    def _wait_for_watchers(self) -> None:
+    def _wait_for_onlookers(self) -> None:
         """Give them a moment, together; leave out who has ended, and name who does not serve yet."""
-        deadline = time.monotonic() + _WATCHERS_WITHIN
+        deadline = time.monotonic() + _ONLOOKERS_WITHIN
         waiting = {name: server for name, server in self._servers.items() if name not in self._needed}
         while waiting and time.monotonic() < deadline:
             for name, server in list(waiting.items()):
@@ -236,11 +236,12 @@ class Stack:
                     del waiting[name], self._servers[name], self._processes[name]
                     log = self.data / "logs" / f"{name}.log"
                     self.left_out[name] = f"it ended with {server.process.exit_code}, see {log}"
+                    say(f"{name} is left out: {self.left_out[name]}")
             if self._halt.wait(0.03):
                 raise Halted
         self.note_processes()
         for name in waiting:
-            say(f"{name} does not answer after {_WATCHERS_WITHIN:g} s; the rest goes on without it")
+            say(f"{name} does not answer after {_ONLOOKERS_WITHIN:g} s; the rest goes on without it")
 
     def stop(self) -> None:
         """Stop all servers, together, and give the data folder back."""

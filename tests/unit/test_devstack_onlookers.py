@@ -28,7 +28,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installing:
     monkeypatch.setenv("PATH", str(programs))
     for named in ("EBBMARK_PROMETHEUS_BIN", "EBBMARK_ALERTMANAGER_BIN"):
         monkeypatch.delenv(named, raising=False)
-    monkeypatch.setattr(supervisor, "_WATCHERS_WITHIN", 2.0)
+    monkeypatch.setattr(supervisor, "_ONLOOKERS_WITHIN", 2.0)
     monkeypatch.setattr(supervisor, "_READY_WITHIN", 0.2)
 
     def install(name: str, code: str) -> None:
@@ -57,7 +57,9 @@ def test_a_stack_is_up_while_they_do_not_answer_and_they_go_on(
         assert f"{name} does not answer after 2 s; the rest goes on without it" in said
 
 
-def test_one_that_ends_is_left_out_and_it_is_known_why(install: Installing, tmp_path: Path) -> None:
+def test_one_that_ends_is_left_out_and_it_is_said_why(
+    install: Installing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     install("prometheus", NEVER_ANSWERS)
     install("grafana", ENDS)
     with Stack(tmp_path / "data", services=[], config=CONFIG) as stack:
@@ -66,6 +68,7 @@ def test_one_that_ends_is_left_out_and_it_is_known_why(install: Installing, tmp_
         log = stack.data / "logs" / "grafana.log"
         assert stack.left_out == {"grafana": f"it ended with 3, see {log}"}
         assert log.read_text("utf-8") == "no such plugin\n"
+        assert f"grafana is left out: it ended with 3, see {log}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("code", [NEVER_ANSWERS, ENDS])
