@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 import msgspec
 import pebble
 
-from ebbmark.errors import EbbmarkError, LimitExceeded
+from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.pipes import RoomyContext
 from ebbmark.usage import Usage
 from observability import metrics
@@ -54,7 +54,7 @@ class ChildLost(Exception):
 
 
 class PoolLost(Exception):
-    """No child can be started any more."""
+    """No child can be started any more, or none that can do what it is for."""
 
 
 class Confines(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,9 +127,15 @@ class ChildPool:
     async def warm(self, question: Callable[[], Any] = _noop) -> Any:  # noqa: ANN401 - whatever is asked
         """Have the first children start now, not under the first photo, and return what one of them answers.
 
-        Raises what `run` raises.
+        Raises:
+            ChildLost: a child died or hung.
+            PoolLost: none can be started, or the question raised something, which is told.
         """
-        return (await asyncio.gather(*(self._run(question, within=60) for _ in range(self.children))))[0]
+        asked = (self._run(_asked, question, within=60) for _ in range(self.children))
+        answer: _Answer = (await asyncio.gather(*asked))[0]
+        if answer.fault:
+            raise PoolLost(answer.fault)
+        return answer.value
 
     @property
     def busy(self) -> int:
@@ -139,10 +145,11 @@ class ChildPool:
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what `call` returns in a child; it, its arguments and its outcome are pickled.
 
-        It may be begun twice. Errors of ours that it raises are raised here.
+        It may be begun twice.
 
         Raises:
-            LimitExceeded: it took more memory than it may, code `out-of-memory`.
+            Rejected: it raised one of this code and with this sentence, of whatever class.
+            LimitExceeded: as above; or it took more memory than it may, code `out-of-memory`.
             ChildLost: the child died, hung, or failed for a reason nobody foresaw.
             PoolLost: there are no children any more, and there will be none.
         """
@@ -201,9 +208,12 @@ class ChildPool:
         except (pebble.ProcessExpired, FutureCancelled) as exc:
             metrics.CHILDREN_LOST.labels("died").inc()
             raise ChildLost("died") from exc
-        except (EbbmarkError, _Broken, asyncio.CancelledError):
+        except (Rejected, _Broken, asyncio.CancelledError):
             raise
-        except Exception as exc:  # an operation's own bug; what it says may quote the photo
+        except _Fault as exc:
+            metrics.CHILDREN_LOST.labels("failed").inc()
+            raise ChildLost(exc.kind) from exc
+        except Exception as exc:  # what crosses between the processes is at fault; its words may quote the photo
             metrics.CHILDREN_LOST.labels("failed").inc()
             raise ChildLost(type(exc).__name__) from exc
         finally:
@@ -260,6 +270,22 @@ class _Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is the first of this child."""
 
 
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child answers to a question, or what was raised when it tried to."""
+
+    value: object = None
+    fault: str = ""
+
+
+class _Fault(Exception):
+    """A child could not do what it should, for a reason nobody foresaw."""
+
+    def __init__(self, kind: str) -> None:
+        """`kind` is the name of what was raised."""
+        super().__init__(kind)
+        self.kind = kind
+
+
 class _Calls(int):
     """How many calls a child takes: no more once it has run out of memory.
 
@@ -288,11 +314,23 @@ def _in_child(
     except MemoryError:
         _full.append(True)
         raise LimitExceeded(_OUT, "The photo needs more memory than one photo may take.") from None
-    except LimitExceeded as exc:
+    except Rejected as exc:
         _full.extend([True] * (exc.code == _OUT))
-        raise
+        # An operation may have a class of its own: one that the parent cannot make anew breaks the pool.
+        kind = LimitExceeded if isinstance(exc, LimitExceeded) else Rejected
+        raise kind(exc.code, exc.detail) from exc
+    except BaseException as exc:
+        # The same goes for whatever this is; and a SystemExit would be the parent's.
+        raise _Fault(type(exc).__name__) from exc
     first = bool(_new and _new.pop())
     return _Turn(value=value, cpu_seconds=time.process_time() - spent, first=first)
+
+
+def _asked(question: Callable[[], object]) -> _Answer:
+    try:
+        return _Answer(value=question())
+    except Exception as exc:  # noqa: BLE001 - it is no photo's, and told in full
+        return _Answer(fault=f"{type(exc).__name__}: {exc}")
 
 
 def _confine(memory: int) -> None:

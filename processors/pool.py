@@ -36,7 +36,11 @@ class RenderPool(ChildPool):
         metrics.CHILDREN.set(self.children)
         metrics.CHILDREN_BUSY.set_function(lambda: self.busy)
         await super().__aenter__()
-        self._seconds = await self.warm(_own_seconds)
+        try:
+            self._seconds = await self.warm(_own_seconds)
+        except BaseException:
+            await self.__aexit__(None, None, None)  # whoever enters in vain leaves nothing behind
+            raise
         return self
 
     async def render(

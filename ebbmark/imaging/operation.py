@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, get_arg
 
 import msgspec
 
-from ebbmark.errors import EbbmarkError, LimitExceeded, Rejected
+from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging.codec import MEGA, Encoding, Limits
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def catalogue() -> dict[str, type[Operation]]:
     for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
         try:
             loaded = cast("object", entry_point.load())
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             message = f"entry point {entry_point.name} = {entry_point.value} cannot be loaded: {exc!r}"
             raise TypeError(message) from exc
         if not (isinstance(loaded, type) and issubclass(loaded, Operation)):
@@ -203,14 +203,15 @@ def catalogue() -> dict[str, type[Operation]]:
 def blamed(operation: Operation) -> Generator[None]:
     """Turn what nobody foresaw into a failure of the photo: equal input would raise it at each retry.
 
-    What was raised is named by its kind alone, since its words may quote the photo. Raises `Rejected`, code
-    `operation-failed`.
+    That goes for an `Unavailable`, too, which an operation has no reason to raise, and for what would end the
+    process. What was raised is named by its kind alone, since its words may quote the photo. Raises
+    `Rejected`, code `operation-failed`.
     """
     try:
         yield
-    except (EbbmarkError, MemoryError):
+    except (Rejected, MemoryError):
         raise
-    except Exception as exc:
+    except BaseException as exc:
         detail = f"The operation {name_of(operation)} is at fault: it ended with {type(exc).__name__}."
         raise Rejected("operation-failed", detail) from exc
 

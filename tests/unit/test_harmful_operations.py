@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ebbmark.errors import LimitExceeded, Rejected
-from ebbmark.pool import ChildLost
+from ebbmark.pool import ChildLost, PoolLost
 from ebbmark.settings import Settings, Worker
 from ebbmark.states import PhotoState
 from ebbmark.topics import DEAD_LETTERS
@@ -24,8 +24,9 @@ from tests.unit.test_pool import children, dead
 from tests.unit.test_services_in_memory import World
 
 HARM = """
-import os, signal, time
+import asyncio, os, signal, sys, time
 from typing import ClassVar
+from ebbmark.errors import LimitExceeded, Rejected, Unavailable
 from ebbmark.imaging.operation import Operation
 
 class Harmful(Operation, frozen=True):
@@ -35,6 +36,42 @@ class Harmful(Operation, frozen=True):
 class Fault(Harmful, frozen=True):
     def harm(self, image):
         raise ValueError(f"the words of {image}")
+
+class Exit(Harmful, frozen=True):
+    def harm(self, image):
+        sys.exit("good bye")
+
+class Interrupt(Harmful, frozen=True):
+    def harm(self, image):
+        raise KeyboardInterrupt
+
+class Cancel(Harmful, frozen=True):
+    def harm(self, image):
+        raise asyncio.CancelledError
+
+class Away(Harmful, frozen=True):
+    def harm(self, image):
+        raise Unavailable("elsewhere", "The server of colours does not answer.")
+
+class Sized(Rejected):
+    def __init__(self, width, *, least):
+        super().__init__("photo-too-small", f"The photo has {width} pixels and needs {least}.")
+
+class Measured(LimitExceeded):
+    def __init__(self, width, *, most):
+        super().__init__("photo-too-large", f"The photo has {width} pixels and may have {most}.")
+
+class Small(Harmful, frozen=True):
+    def harm(self, image):
+        raise Sized(image.width, least=400)
+
+class Large(Harmful, frozen=True):
+    def harm(self, image):
+        raise Measured(image.width, most=200)
+
+class Early(Harmful, frozen=True):
+    def __post_init__(self):
+        sys.exit("good bye")
 
 class Nothing(Harmful, frozen=True):
     def harm(self, image):
@@ -84,7 +121,10 @@ class Slower(Harmful, frozen=True):
     def harm(self, image):
         time.sleep(60)
 """
-NAMES = ("Fault", "Nothing", "Palette", "Hang", "Spin", "Greedy", "Hoarder", "Deadly", "Slow", "Slower")
+NAMES = (
+    "Fault", "Exit", "Interrupt", "Cancel", "Away", "Small", "Large", "Early", "Nothing", "Palette", "Hang",
+    "Spin", "Greedy", "Hoarder", "Deadly", "Slow", "Slower",
+)  # fmt: skip
 SETTINGS = msgspec.structs.replace(
     Settings(), worker=Worker(children=2, child_timeout=timedelta(seconds=3), child_memory=1024**3)
 )
@@ -126,6 +166,10 @@ async def width(pool: RenderPool, original: bytes, name: str) -> int:
     ("name", "detail"),
     [
         ("fault", "The operation fault is at fault: it ended with ValueError."),
+        ("exit", "The operation exit is at fault: it ended with SystemExit."),
+        ("interrupt", "The operation interrupt is at fault: it ended with KeyboardInterrupt."),
+        ("cancel", "The operation cancel is at fault: it ended with CancelledError."),
+        ("away", "The operation away is at fault: it ended with Unavailable."),
         ("nothing", "The operation nothing is at fault: it returned NoneType."),
         ("palette", "The operation palette is at fault: it returned a frame of mode P."),
     ],
@@ -137,6 +181,47 @@ async def test_an_operation_with_a_fault_fails_its_photo_at_once(
         await width(pool, BAD, name)
     assert (failed.value.code, failed.value.detail) == ("operation-failed", detail)
     assert await width(pool, GOOD, name) == 320
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code", "detail"),
+    [
+        ("small", Rejected, "photo-too-small", "The photo has 333 pixels and needs 400."),
+        ("large", LimitExceeded, "photo-too-large", "The photo has 333 pixels and may have 200."),
+    ],
+)
+async def test_a_refusal_of_an_operation_s_own_class_is_told_by_its_code_and_its_sentence(
+    pool: RenderPool, name: str, kind: type[Rejected], code: str, detail: str
+) -> None:
+    pools = REGISTRY.get_sample_value("ebbmark_pools_started_total")
+    with pytest.raises(Rejected) as failed:
+        await width(pool, BAD, name)
+    assert (type(failed.value), failed.value.code, failed.value.detail) == (kind, code, detail)
+    assert await width(pool, GOOD, name) == 320
+    assert REGISTRY.get_sample_value("ebbmark_pools_started_total") == pools
+
+
+async def test_an_operation_that_ends_its_process_while_its_step_is_read_ends_no_other(
+    pool: RenderPool,
+) -> None:
+    with pytest.raises(ChildLost, match="SystemExit"):
+        await width(pool, BAD, "early")
+    assert await width(pool, GOOD, "fault") == 320
+
+
+@pytest.mark.parametrize(
+    ("line", "raised"),
+    [("import nowhere", "ModuleNotFoundError"), ("import sys; sys.exit(3)", "SystemExit")],
+)
+async def test_a_package_that_cannot_be_imported_is_told_when_a_worker_starts(
+    site: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, raised: str
+) -> None:
+    del site
+    monkeypatch.syspath_prepend(tmp_path)  # as if it were installed: a child looks where its parent does
+    (tmp_path / "ebbmark_harm.py").write_text(f"{line}\n")
+    with pytest.raises(PoolLost, match=rf"entry point away = ebbmark_harm:Away cannot be loaded: {raised}\("):
+        async with RenderPool(SETTINGS):
+            pass
 
 
 async def test_an_operation_that_eats_memory_fails_its_photo_at_once(pool: RenderPool) -> None:
@@ -185,6 +270,9 @@ async def test_a_recipe_may_take_what_its_operations_ask_for_together(pool: Rend
     ("name", "code", "detail"),
     [
         ("fault", "operation-failed", "The operation fault is at fault: it ended with ValueError."),
+        ("exit", "operation-failed", "The operation exit is at fault: it ended with SystemExit."),
+        ("away", "operation-failed", "The operation away is at fault: it ended with Unavailable."),
+        ("small", "photo-too-small", "The photo has 333 pixels and needs 400."),
         ("greedy", "out-of-memory", "The photo needs more memory than one photo may take."),
         ("deadly", "poison", POISON),
         ("hang", "poison", POISON),
