@@ -4,9 +4,10 @@ python docs/contact_sheet.py
 """  # noqa: INP001 - a script, not a package
 
 import argparse
+import itertools
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -262,22 +263,32 @@ def logo() -> bytes:
 
 def sheet() -> Image.Image:
     """Return the whole sheet."""
-    widths = [shown[0] for _, _, shown in PHOTOS.values()]
-    width = 2 * _EDGE + _LABEL + sum(widths) + _GAP * (len(widths) - 1)
+    columns = _columns()
     height = _EDGE + _HEAD + len(MARKS) * (_ROW + _GAP) + _EDGE - _GAP
-    canvas = Image.new("RGB", (width, height), _GROUND)
+    canvas = Image.new("RGB", (columns["end"] - _GAP + _EDGE, height), _GROUND)
     _write(canvas, "Every mark, over every photo", (_EDGE, _EDGE), 34, _INK)
-    left = _EDGE + _LABEL
-    for name, (make, size, shown) in PHOTOS.items():
-        _write(canvas, name, (left, _EDGE + _HEAD - 30), 15, _SOFT)
-        photo = make(size)
-        for row, (style, marks) in enumerate(MARKS.items()):
-            top = _EDGE + _HEAD + row * (_ROW + _GAP)
-            if left == _EDGE + _LABEL:
-                _write(canvas, style, (_EDGE, top + _ROW // 2 - 9), 18, _INK)
-            canvas.paste(_shown(photo, marks, shown), (left, top + (_ROW - shown[1]) // 2))
-        left += shown[0] + _GAP
+    for row, style in enumerate(MARKS):
+        _write(canvas, style, (_EDGE, _EDGE + _HEAD + row * (_ROW + _GAP) + _ROW // 2 - 9), 18, _INK)
+    for name in PHOTOS:
+        _write(canvas, name, (columns[name], _EDGE + _HEAD - 30), 15, _SOFT)
+        for at, picture in column(name):
+            canvas.paste(picture, at)
     return canvas
+
+
+def column(name: str) -> Iterator[tuple[tuple[int, int], Image.Image]]:
+    """Yield a photo with each of the marks, and where on the sheet that is."""
+    make, size, shown = PHOTOS[name]
+    photo, left = make(size), _columns()[name]
+    for row, marks in enumerate(MARKS.values()):
+        top = _EDGE + _HEAD + row * (_ROW + _GAP)
+        yield (left, top + (_ROW - shown[1]) // 2), _shown(photo, marks, shown)
+
+
+def _columns() -> dict[str, int]:
+    """Return where the column of each photo begins, and where the next would."""
+    widths = [shown[0] + _GAP for _, _, shown in PHOTOS.values()]
+    return dict(zip([*PHOTOS, "end"], itertools.accumulate(widths, initial=_EDGE + _LABEL), strict=True))
 
 
 def _shown(photo: Image.Image, marks: tuple[Watermark, ...], size: Size) -> Image.Image:

@@ -45,7 +45,11 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(
             True,
         ),
         "invalid-name": Remedy("The workers do not take the name of the results.", _OUR_FAULT, True),
-        "invalid-parameter": Remedy("The workers do not know one of the parameters.", _OUR_FAULT, True),
+        "invalid-parameter": Remedy(
+            "A parameter does not go with this photo, or the workers do not know it.",
+            "Retry with other options, or once the operator has given all workers the same version.",
+            True,
+        ),
         "invalid-recipe": Remedy("The workers cannot read the recipe.", _OUR_FAULT, True),
         "missing-glyph": Remedy(
             "The text has a character that no font of the workers has.", "Retry with another text.", True

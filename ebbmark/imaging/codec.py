@@ -18,7 +18,7 @@ from ebbmark.imaging.encoding import DEFAULT_QUALITY, WHITE, Encoding, encode, f
 from ebbmark.imaging.exif import DAMAGE, facts
 from ebbmark.imaging.header import Format, Header, inspect, scans, sniff
 from ebbmark.imaging.origin import MEGA, Limits, Origin, Table
-from ebbmark.imaging.plain import alike, plain, profile_fits
+from ebbmark.imaging.plain import alike, plain, profile_fits, srgb
 from ebbmark.imaging.readers import load_plugin
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "facts",
     "flatten",
     "inspect",
+    "most_pixels",
     "profile_fits",
     "sniff",
 ]
@@ -55,7 +56,8 @@ _TURNS = {
 _SIDEWAYS = frozenset({_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]})
 _UPRIGHT_ALREADY = frozenset({"tiff", "heic"})
 """Formats whose readers turn the picture themselves."""
-_LARGEST_PROFILE = 1 << 20
+_LARGEST_PROFILE, _LARGEST_CARRIED = 8 << 20, 1 << 20
+"""Bytes of a colour profile that is used, and of one that goes with the result."""
 
 
 def decode(
@@ -75,7 +77,8 @@ def decode(
     `unsupported-format`, `heic-not-installed`, `corrupt`, `animated` or `too-many-scans`, and `MemoryError`.
     """
     header = _judged(original, limits)
-    frames, origin = _decoded(original, header._replace(frames=1), limits, enough, luma=luma)
+    with most_pixels(limits.pixels):
+        frames, origin = _decoded(original, header._replace(frames=1), limits, enough, luma=luma)
     return frames[0], origin
 
 
@@ -97,7 +100,22 @@ def decode_all(
     if header.pixels > limits.pixels:
         held = f"{header.frames} frames have {header.pixels / MEGA:.0f} megapixels together"
         raise LimitExceeded("too-many-pixels", f"The {held}; the limit is {limits.pixels / MEGA:.0f}.")
-    return _decoded(original, header, limits, enough, luma=luma)
+    with most_pixels(limits.pixels):
+        return _decoded(original, header, limits, enough, luma=luma)
+
+
+@contextlib.contextmanager
+def most_pixels(count: int) -> Generator[None]:
+    """Have Pillow refuse larger pictures for as long as this lasts, and then as before.
+
+    It has no limit per call, only a variable of its module, which counts for what is cut out, too.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = count
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _judged(original: bytes, limits: Limits) -> Header:
@@ -113,8 +131,6 @@ def _decoded(
     original: bytes, header: Header, limits: Limits, enough: Enough | None, *, luma: bool
 ) -> tuple[list[Image.Image], Origin]:
     known = load_plugin(header.format)
-    # Pillow has no limit per call, only this module variable.
-    Image.MAX_IMAGE_PIXELS = limits.pixels
     with _damage_refused():
         image = Image.open(io.BytesIO(original), formats=(known,))
         if header.format == "png":
@@ -145,6 +161,11 @@ def _decoded(
         else:
             plays = _plays(header.format, image)
             frames, durations = _moving(image, header, icc)
+    profile = icc if icc and profile_fits(icc, "L" if grey else "RGB") else None
+    if profile and len(profile) > _LARGEST_CARRIED:
+        for at, frame in enumerate(frames):
+            frames[at] = srgb(frame, profile)
+        profile = None
     if turn is not None:
         frames = [frame.transpose(turn) for frame in frames]
     for frame in frames:
@@ -152,7 +173,7 @@ def _decoded(
     return frames, Origin(
         format=header.format,
         size=frames[0].size,
-        icc=icc if icc and profile_fits(icc, "L" if grey else "RGB") else None,
+        icc=profile,
         exif=said,
         rights=names,
         subsampling=subsampling,

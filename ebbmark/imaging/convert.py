@@ -10,7 +10,7 @@ from msgspec import Meta
 from ebbmark.errors import Rejected
 from ebbmark.imaging.codec import Encoding
 from ebbmark.imaging.colours import COLOUR, ink_of
-from ebbmark.imaging.encoding import Chroma
+from ebbmark.imaging.encoding import LOSSLESS, Chroma
 from ebbmark.imaging.operation import Context, Kind, Operation
 from ebbmark.patterns import whole
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Convert"]
 
-_LOSSLESS = frozenset({"original", "png", "webp"})
+_MAYBE_LOSSLESS = LOSSLESS | {"original"}
+"""Whether an original's own format has such a kind shows when it is written."""
 
 
 class Convert(Operation, frozen=True):
@@ -60,7 +61,11 @@ class Convert(Operation, frozen=True):
         ),
     ] = "auto"
     lossless: Annotated[
-        bool, Meta(title="Lossless", description="WebP without any loss; PNG never has one.")
+        bool,
+        Meta(
+            title="Lossless",
+            description="WebP without any loss; PNG never has one. What would be another format fails.",
+        ),
     ] = False
     background: Annotated[
         str,
@@ -81,7 +86,7 @@ class Convert(Operation, frozen=True):
     ] = "keep"
 
     def __post_init__(self) -> None:
-        if self.lossless and self.format not in _LOSSLESS:
+        if self.lossless and self.format not in _MAYBE_LOSSLESS:
             detail = f"convert: lossless is for WebP and PNG; {self.format.upper()} has no such kind."
             raise Rejected("invalid-parameter", detail)
 

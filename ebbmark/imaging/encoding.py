@@ -19,6 +19,7 @@ from ebbmark.imaging.readers import load_plugin
 __all__ = [
     "ANIMATED",
     "DEFAULT_QUALITY",
+    "LOSSLESS",
     "WRITTEN_AS",
     "Chroma",
     "Encoding",
@@ -26,7 +27,7 @@ __all__ = [
     "encode",
     "flatten",
     "laid",
-    "require_fits",
+    "require_written",
 ]
 
 Chroma = Literal["auto", "4:4:4", "4:2:2", "4:2:0"]
@@ -45,6 +46,7 @@ WRITTEN_AS: Final[Mapping[Format, Format]] = {
 }
 """What a result is that keeps the format of its still original, as far as that can be written."""
 ANIMATED: Final = frozenset({"gif", "png", "webp"})
+LOSSLESS: Final = frozenset({"png", "webp"})
 
 DEFAULT_QUALITY: Final[Mapping[Format, int]] = {"jpeg": 88, "webp": 80, "avif": 68}
 LONGEST_EDGE: Final[Mapping[Format, int]] = {
@@ -61,7 +63,7 @@ AVIF_SPEED = 9
 LARGE_GIF = 4 * MEGA
 WHITE: Colour = (255, 255, 255)
 
-_WEBP_ALPHA = 0x10
+_WEBP_MOVES, _WEBP_ALPHA = 0x02, 0x10
 _HALVED: Final[Mapping[Chroma, int]] = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 _TRANSPARENT: Final = frozenset({"png", "webp", "avif", "gif"})
 
@@ -80,6 +82,11 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True):
     """What is laid under transparent parts; None for white where the format has no transparency."""
     profile: Literal["keep", "srgb"] = "keep"
     privacy: Privacy = "private"
+
+    @property
+    def carries_profile(self) -> bool:
+        """Whether a colour profile may go with the result; without one its colours are sRGB."""
+        return self.profile == "keep" and self.privacy != "strip" and self.format != "gif"
 
     @property
     def media_type(self) -> str:
@@ -106,24 +113,31 @@ def encode(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin) ->
     operation touched then stays as it was to within rounding (46–75 dB, against 36–46 dB at a fixed
     quality), and the result is as large as the original.
 
-    Raises `Rejected` with `too-large-for-format`, `too-long-for-format` or `animated`, and `MemoryError`.
+    Raises `Rejected` with `too-large-for-format`, `too-long-for-format`, `animated` or `invalid-parameter`,
+    and `MemoryError`.
     """
     form, first = encoding.format, frames[0]
-    require_fits(form, first.size, len(frames))
+    require_written(encoding, first.size, len(frames))
     frames = [laid(frame, encoding) for frame in frames]
     frames, icc = _coloured(frames, encoding, origin.icc)
     kept = privacy.kept(encoding.privacy, origin, first.size) if form != "gif" else {}
     if icc:
         kept["icc_profile"] = icc
     data = _WRITERS[form](frames, encoding, origin, kept)
-    return Written(data, privacy.removed(origin.told, kept))
+    return Written(data, privacy.removed(origin, kept))
 
 
-def require_fits(form: Format, size: tuple[int, int], frames: int) -> None:
-    """Return when a format can hold so many frames of this size.
+def require_written(encoding: Encoding, size: tuple[int, int], frames: int) -> None:
+    """Return when so many frames of this size can be written as it is asked for.
 
-    Raises `Rejected` with `too-large-for-format` or `animated`.
+    Raises `Rejected` with `too-large-for-format`, `animated` or `invalid-parameter`.
     """
+    form = encoding.format
+    if encoding.lossless and form not in LOSSLESS:
+        # Of a photo that keeps its format this is known only here. To lose a little all the same would break
+        # the one thing that was asked for, and nobody would see it.
+        detail = f"convert: lossless is for WebP and PNG, and this result would be a {form.upper()}."
+        raise Rejected("invalid-parameter", detail)
     if max(size) > LONGEST_EDGE[form]:
         detail = f"A {form.upper()} can be at most {LONGEST_EDGE[form]} pixels long."
         raise Rejected("too-large-for-format", detail)
@@ -153,8 +167,7 @@ def _coloured(
     """Return the frames in the colours asked for, and the profile that the result needs to show them."""
     if icc is None:
         return frames, None
-    plain = encoding.profile == "srgb" or encoding.privacy == "strip" or encoding.format == "gif"
-    if plain or not profile_fits(icc, frames[0].mode):
+    if not (encoding.carries_profile and profile_fits(icc, frames[0].mode)):
         return [srgb(frame, icc) for frame in frames], None
     return frames, icc
 
@@ -203,8 +216,9 @@ def _webp(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kep
         data = _saved("WEBP", frames, origin, options)
     except ValueError as exc:  # Pillow says no more than libwebp's number
         raise MemoryError from exc
-    if len(frames) > 1 and frames[0].mode == "RGBA":
-        # Frames that are opaque where they are not empty libwebp takes for opaque everywhere.
+    if frames[0].mode == "RGBA" and data[12:16] == b"VP8X" and data[20] & _WEBP_MOVES:
+        # Frames that are opaque where they are not empty libwebp takes for opaque everywhere. Of frames that
+        # are all alike it makes a still, which may have no such header.
         data = data[:20] + bytes([data[20] | _WEBP_ALPHA]) + data[21:]
     return data
 

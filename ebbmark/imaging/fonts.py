@@ -22,7 +22,7 @@ from ebbmark.imaging.bidi import FSI, PDI
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Face", "Part", "check_text", "faces", "hb", "legible", "parts"]
+__all__ = ["Face", "Part", "check_text", "drawn", "faces", "hb", "legible", "parts"]
 
 hb: Any = uharfbuzz
 """HarfBuzz, whose wheel has no types."""
@@ -135,25 +135,35 @@ def legible(text: str) -> str:
     """Return words nobody can be asked about as something that can be drawn, in one line.
 
     What turns the direction of writing is left out, what controls anything else is a blank, and `_` stands
-    for every character that no font has.
+    for every letter that no font has, as in `drawn`.
     """
     plain = "".join(letter for letter in unicodedata.normalize("NFC", text) if letter not in _TURNING)
-    return "".join(
-        " "
-        if letter not in _UNDRAWN and unicodedata.category(letter) in {"Cc", "Cf", "Zl", "Zp", "Zs"}
-        else letter
-        if _drawable(letter)
-        else "_"
-        for letter in plain
+    return drawn(
+        "".join(
+            " "
+            if letter not in _UNDRAWN and unicodedata.category(letter) in {"Cc", "Cf", "Zl", "Zp", "Zs"}
+            else letter
+            for letter in plain
+        )
     )
 
 
+def drawn(line: str) -> str:
+    """Return a line with `_` in place of every letter that no font has with all that is joined to it."""
+    return "".join(cluster if _drawable(cluster) else "_" for cluster in _clusters(line))
+
+
 def _clusters(line: str) -> Iterator[str]:
-    """Split a line into letters, each with the marks on it and what is joined to it."""
+    """Split a line into letters, each with the marks on it and what is joined to it.
+
+    A sign that isolates stands alone: what it encloses is joined to nothing around it.
+    """
     cluster = ""
     for letter in line:
         joins = letter in _JOINING or unicodedata.category(letter).startswith("M")
-        if cluster and not joins and not (cluster[-1] == _JOINER and not letter.isspace()):
+        joined = cluster[-1:] == _JOINER and not letter.isspace()
+        apart = letter in _ISOLATING or cluster in _ISOLATING
+        if cluster and (apart or not (joins or joined)):
             yield cluster
             cluster = ""
         cluster += letter
@@ -173,8 +183,8 @@ def _face_for(cluster: str) -> Face:
 
 
 @functools.lru_cache(maxsize=4096)
-def _drawable(letter: str) -> bool:
-    return any(face.has(letter) for face in faces())
+def _drawable(cluster: str) -> bool:
+    return any(face.has(cluster) for face in faces())
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,14 +1,26 @@
 """Whatever a file holds becomes a frame of mode RGB, RGBA or L here, and a frame's colours become sRGB."""
 
+import functools
 import io
+from typing import TYPE_CHECKING, cast
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ebbmark.errors import Rejected
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsTransform
 
 __all__ = ["alike", "is_srgb", "plain", "profile_fits", "srgb"]
 
 _SIXTEEN_BITS = 65_535
+_NEAR = 2
+_STEPS = range(0, 256, 51)
+_SAMPLES = bytes(
+    [channel for grey in range(256) for channel in (grey, grey, grey)]
+    + [channel for red in _STEPS for green in _STEPS for blue in _STEPS for channel in (red, green, blue)]
+)
+"""Every grey, and 216 colours."""
 
 
 def plain(image: Image.Image, icc: bytes | None) -> Image.Image:
@@ -44,15 +56,18 @@ def profile_fits(icc: bytes, mode: str) -> bool:
     return icc[16:20] == (b"GRAY" if mode == "L" else b"RGB ")
 
 
+@functools.lru_cache(maxsize=4)
 def is_srgb(icc: bytes) -> bool:
-    """Tell whether a profile calls itself sRGB, so that a frame without it looks the same."""
-    from PIL import ImageCms  # noqa: PLC0415 - 10 ms that only few photos are worth
+    """Tell whether a frame without this profile looks the same, to within rounding.
 
-    try:
-        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc)))
-    except (ImageCms.PyCMSError, OSError):
+    What a profile calls itself does not say so: some named sRGB are of linear light.
+    """
+    samples = Image.frombytes("RGB", (len(_SAMPLES) // 3, 1), _SAMPLES)
+    seen = _converted(samples, icc) if profile_fits(icc, "RGB") else None
+    if seen is None:
         return False
-    return name.lower().startswith("srgb")
+    extrema = ImageChops.difference(samples, seen).getextrema()
+    return all(most <= _NEAR for _, most in cast("tuple[tuple[int, int], ...]", extrema))
 
 
 def srgb(frame: Image.Image, icc: bytes) -> Image.Image:
@@ -60,14 +75,12 @@ def srgb(frame: Image.Image, icc: bytes) -> Image.Image:
 
     Of a frame that has lost its colours since, or got some, the profile tells how light each value is.
     """
-    from PIL import ImageCms  # noqa: PLC0415 - as above
-
     if is_srgb(icc):
         return frame
     if not profile_fits(icc, frame.mode):
         return _lightened(frame, icc)
     colours = frame.convert("RGB") if frame.mode == "RGBA" else frame
-    converted = _converted(colours, icc, ImageCms.createProfile("sRGB"))
+    converted = _converted(colours, icc)
     if converted is None:
         return frame
     if frame.mode == "RGBA":
@@ -76,12 +89,8 @@ def srgb(frame: Image.Image, icc: bytes) -> Image.Image:
 
 
 def _lightened(frame: Image.Image, icc: bytes) -> Image.Image:
-    from PIL import ImageCms  # noqa: PLC0415 - as above
-
     greys = Image.linear_gradient("L").crop((0, 0, 1, 256))
-    told = _converted(
-        greys if frame.mode != "L" else greys.convert("RGB"), icc, ImageCms.createProfile("sRGB")
-    )
+    told = _converted(greys if frame.mode != "L" else greys.convert("RGB"), icc)
     if told is None:
         return frame
     curve = list(told.convert("L").tobytes())
@@ -95,7 +104,7 @@ def _scaled(image: Image.Image) -> Image.Image:
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms  # noqa: PLC0415 - as above
+    from PIL import ImageCms  # noqa: PLC0415 - 10 ms that only few photos are worth
 
     lab, screen = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     return ImageCms.profileToProfile(image, lab, screen, outputMode="RGB") or image.convert("RGB")
@@ -103,19 +112,32 @@ def _from_lab(image: Image.Image) -> Image.Image:
 
 def _from_print(image: Image.Image, icc: bytes) -> Image.Image:
     """Convert CMYK to sRGB by its profile, or plainly when the profile is of no use."""
+    return _converted(image, icc) or image.convert("RGB")
+
+
+def _converted(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """Return an image in sRGB, of mode RGB; None when the profile is of no use for it."""
     from PIL import ImageCms  # noqa: PLC0415 - as above
 
-    return _converted(image, icc, ImageCms.createProfile("sRGB")) or image.convert("RGB")
-
-
-def _converted(image: Image.Image, icc: bytes, target: object) -> Image.Image | None:
-    from PIL import ImageCms  # noqa: PLC0415 - as above
-
+    transform = _to_srgb(icc, image.mode)
+    if transform is None:
+        return None
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        converted = ImageCms.profileToProfile(image, profile, target, outputMode="RGB")  # pyright: ignore[reportArgumentType] - Pillow names its class nowhere
+        converted = ImageCms.applyTransform(image, transform)
     except (ImageCms.PyCMSError, OSError):
         return None
     if converted is not None:
         converted.info = {}  # which says that it is sRGB, in a profile
     return converted
+
+
+@functools.lru_cache(maxsize=2)
+def _to_srgb(icc: bytes, mode: str) -> "ImageCmsTransform | None":
+    """Return what converts images of a mode; every frame of an animation has the same profile."""
+    from PIL import ImageCms  # noqa: PLC0415 - as above
+
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")  # pyright: ignore[reportArgumentType] - Pillow names its class nowhere
+    except (ImageCms.PyCMSError, OSError):
+        return None

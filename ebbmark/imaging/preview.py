@@ -14,7 +14,7 @@ from PIL import Image
 
 from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Encoding, Limits, Origin
-from ebbmark.imaging.encoding import WRITTEN_AS, laid, require_fits
+from ebbmark.imaging.encoding import WRITTEN_AS, laid, require_written
 from ebbmark.imaging.operation import Context
 from ebbmark.imaging.recipe import Recipe, parse_recipe
 from ebbmark.imaging.render import perform
@@ -54,8 +54,20 @@ def preview(
 
     Raises `Rejected` and `LimitExceeded` as `render` does, by limits of its own, and `MemoryError`.
     """
-    wanted, told = parse_recipe(recipe), facts or {}
     photo, admitted = (stock_photo(), Limits()) if original is None else (original, limits)
+    with codec.most_pixels(admitted.pixels):
+        return _seen(photo, admitted, parse_recipe(recipe), logo, limits, facts or {}, edge)
+
+
+def _seen(
+    photo: bytes,
+    admitted: Limits,
+    wanted: Recipe,
+    logo: bytes | None,
+    limits: Limits,
+    told: Mapping[str, str],
+    edge: int,
+) -> Preview:
     aim = _Aim(wanted, edge)
     frames, origin = codec.decode_all(photo, admitted, aim.enough, luma=wanted.luma_only())
     count = len(frames)
@@ -75,7 +87,7 @@ def preview(
         seen = [_scaled(frames[0], _times(full, context.scale))]
         small = perform(seen, wanted, encoding, context)
         if _alike(seen[0].size, _times(expected, context.scale)):
-            require_fits(small.format, expected, count)
+            require_written(small, expected, count)
             return _shown(_fitting(seen[0], edge), small, origin, expected)
         # An operation changed the size and had not said so: what it does at another scale is not known.
         frames, origin = codec.decode_all(photo, admitted, wanted.enough, luma=wanted.luma_only())
@@ -83,7 +95,7 @@ def preview(
     frames = frames[:1]
     encoding = perform(frames, wanted, encoding, context)
     frame = frames[0]
-    require_fits(encoding.format, frame.size, count)
+    require_written(encoding, frame.size, count)
     if count > 1 or max(frame.size) > edge:
         return _shown(_fitting(frame, edge), encoding, origin, frame.size)
     return _preview(codec.encode(frames, encoding, origin).data, encoding, frame.size, frame.size)

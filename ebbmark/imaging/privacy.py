@@ -3,7 +3,7 @@
 import re
 import struct
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from ebbmark.imaging import exif
 from ebbmark.imaging.directories import Directory, directories, directory_at, is_tiff
@@ -18,6 +18,7 @@ LOCATION, SERIALS, OWNER, NOTES = "location", "serial numbers", "owner's name", 
 THUMBNAIL, PICTURES, CAMERA = "embedded thumbnail", "further pictures", "dates and camera settings"
 CAPTIONS, COMMENTS, IPTC, XMP = "captions", "comments", "IPTC", "XMP"
 RIGHTS, PROFILE = "artist and copyright", "colour profile"
+"""Rights are kept where EXIF names them; where XMP, IPTC or the texts of a PNG do it is told that they went."""
 
 WORDS: Final = (
     LOCATION, SERIALS, OWNER, NOTES, THUMBNAIL, PICTURES, CAMERA, CAPTIONS, COMMENTS, IPTC, XMP, RIGHTS,
@@ -45,7 +46,8 @@ _PLAIN: Final = frozenset(
 )  # fmt: skip
 """Tags that tell of nothing but the picture, and the two of the rights, which may be there and empty."""
 
-_RESOURCES: Final[Mapping[int, str]] = {0x0404: IPTC, 0x0409: THUMBNAIL, 0x040C: THUMBNAIL}
+_IPTC = 0x0404
+_RESOURCES: Final[Mapping[int, str]] = {_IPTC: IPTC, 0x0409: THUMBNAIL, 0x040C: THUMBNAIL}
 """What Photoshop puts beside a picture."""
 _XMP_SIGNS: Final = (
     (b"GPSLatitude", LOCATION),
@@ -55,7 +57,11 @@ _XMP_SIGNS: Final = (
     (b"xmpGImg:image", THUMBNAIL),
     (b"GImage:Data", PICTURES),
     (b"GDepth:Data", PICTURES),
+    *((sign, RIGHTS) for sign in (b"dc:creator", b"dc:rights", b"tiff:Artist", b"tiff:Copyright")),
 )
+_IPTC_RIGHTS: Final = (b"\x1c\x02\x50", b"\x1c\x02\x74")
+"""How a by-line and a notice of copyright begin in IPTC."""
+_TEXT_RIGHTS: Final = frozenset({"artist", "author", "copyright", "creator"})
 _LARGEST_XMP = 65_000
 _XMP_TURN = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)\d+")
 _XMP_PICTURE = rb"\w{1,40}:Thumbnails|G(?:Image|Depth):Data|xmpGImg:image"
@@ -83,12 +89,17 @@ def found(
     resources = info.get("photoshop")
     if isinstance(resources, Mapping):
         told |= {word for number, word in _RESOURCES.items() if number in resources}
+        iptc = cast("Mapping[int, object]", resources).get(_IPTC)
+        if isinstance(iptc, bytes) and any(sign in iptc for sign in _IPTC_RIGHTS):
+            told.add(RIGHTS)
     return frozenset(told | _told_by_xmp(info.get("xmp")))
 
 
 def found_in_texts(texts: Mapping[str, str]) -> frozenset[str]:
     """Return what the texts of a PNG tell."""
     told = {COMMENTS} if texts.keys() - {_HEX_EXIF, "XML:com.adobe.xmp"} else set[str]()
+    if any(name.lower() in _TEXT_RIGHTS for name in texts):
+        told.add(RIGHTS)
     if _HEX_EXIF in texts:
         try:
             block = bytes.fromhex("".join(texts[_HEX_EXIF].split("\n")[3:]))
@@ -111,14 +122,14 @@ def kept(privacy: Privacy, origin: Origin, size: tuple[int, int]) -> dict[str, b
     return told
 
 
-def removed(told: frozenset[str], written: Mapping[str, bytes]) -> tuple[str, ...]:
+def removed(origin: Origin, written: Mapping[str, bytes]) -> tuple[str, ...]:
     """Return in words what a file told and its result does not, into which this was written."""
     still = _told_by_tags(written.get("exif", b""), is_file=False) | _told_by_xmp(written.get("xmp"))
-    if "exif" in written:
+    if "exif" in written and origin.rights:
         still.add(RIGHTS)
     if "icc_profile" in written:
         still.add(PROFILE)
-    return tuple(word for word in WORDS if word in told - still)
+    return tuple(word for word in WORDS if word in origin.told - still)
 
 
 def _without_pictures(xmp: bytes) -> bytes:

@@ -60,7 +60,8 @@ def render(
     a limit; repeating the call cannot help in either case.
     """
     try:
-        return _render(original, _parsed(recipe), logo, limits, facts or {})
+        with codec.most_pixels(limits.pixels):
+            return _render(original, _parsed(recipe), logo, limits, facts or {})
     except MemoryError as exc:
         detail = "The photo needs more memory than one photo may take."
         raise LimitExceeded("out-of-memory", detail) from exc
@@ -81,7 +82,7 @@ def _render(
     encoding = perform(frames, recipe, encoding, context, clock.note)
     written = codec.encode(frames, encoding, origin)
     clock.note("encode")
-    small = thumbnail(frames[0], origin.icc, encoding.background)
+    small = thumbnail(frames[0], origin.icc, encoding)
     clock.note("thumbnail")
     return Rendered(
         data=written.data,
@@ -154,14 +155,18 @@ def warm() -> None:
         render(original.getvalue(), b'{"operations": [{"operation": "watermark", "text": "x"}]}')
 
 
-def thumbnail(frame: Image.Image, icc: bytes | None, background: tuple[int, int, int] | None = None) -> bytes:
-    """Return a small JPEG of a frame, averaged over whole blocks; a small colour profile goes with it."""
+def thumbnail(frame: Image.Image, icc: bytes | None, encoding: Encoding) -> bytes:
+    """Return a small JPEG of a frame, averaged over whole blocks.
+
+    A small colour profile goes with it where one may go with the result, whose `encoding` this is.
+    """
     factor = math.ceil(max(frame.size) / THUMBNAIL_EDGE)
-    small = codec.flatten(frame.reduce(factor) if factor > 1 else frame, background or codec.WHITE)
+    small = codec.flatten(frame.reduce(factor) if factor > 1 else frame, encoding.background or codec.WHITE)
     fits = icc and len(icc) <= _SMALL_PROFILE and codec.profile_fits(icc, small.mode)
-    if icc and not fits:
+    carried = fits and encoding.carries_profile
+    if icc and not carried:
         small = srgb(small, icc)
-    kept = {"icc_profile": icc} if fits else {}
+    kept = {"icc_profile": icc} if carried else {}
     out = io.BytesIO()
     small.save(out, "JPEG", quality=THUMBNAIL_QUALITY, **kept)
     return out.getvalue()

@@ -221,7 +221,8 @@ class Watermark(Operation, frozen=True):
         words = facts.expand(self.text, context.facts())
         if not (words or self.logo):
             raise Rejected("nothing-to-write", "The photo does not say what the mark should name.")
-        return words
+        # Where nothing is known, what stood around it is side by side, and may want two fonts.
+        return "\n".join(map(fonts.drawn, words.split("\n")))
 
     def _logo(self, context: Context) -> bytes:
         if not self.logo:

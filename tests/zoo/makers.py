@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from PIL import ExifTags, Image
 
-from tests.unit.imaging.photos import animation, chunk, flat, heic, quarters, saved, varied
+from tests.unit.imaging.photos import animation, chunk, flat, green_profile, heic, quarters, saved, varied
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _STANDALONE = {0x01, *range(0xD0, 0xDA)}
@@ -150,6 +150,63 @@ def tiff(width: int, height: int) -> bytes:
     return b"II*\0" + struct.pack("<I", 12) + bytes(4) + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
+def one_colour_gif(frames: int, width: int, height: int) -> bytes:
+    """Return a GIF whose every pixel is there; of several frames each has another colour than the last."""
+    packed = _one_colour_lzw(width * height)
+    blocks = b"".join(bytes([len(part)]) + part for part in _sliced(packed, 255))
+    place = b"," + struct.pack("<HHHHB", 0, 0, width, height, 0x81)
+    parts = [b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0)]
+    for n in range(frames):
+        palette = bytes([60 + n % 2 * 120, 90, 120]) * 4
+        parts += [b"\x21\xf9\x04\0\x0a\0\0\0", place, palette, b"\2", blocks, b"\0"]
+    return b"".join((*parts, b";"))
+
+
+def _one_colour_lzw(pixels: int) -> bytes:
+    """Return so many pixels of colour 0 in LZW: each code stands for one pixel more than the one before."""
+    clear, end, free, most = 4, 5, 6, 4096
+    bits, filled, out = clear | 0 << 3, 6, bytearray()
+    left = pixels - 1
+    while True:
+        many = min(left, min(free, most - 1) - clear)
+        code = end if not left else many + clear if many > 1 else 0
+        bits |= code << filled
+        filled += min(12, max(3, free.bit_length()))
+        while filled >= 8:
+            out.append(bits & 0xFF)
+            bits, filled = bits >> 8, filled - 8
+        if not left:
+            return bytes(out) + bytes([bits])
+        left -= many
+        free = min(most, free + 1)
+
+
+def _sliced(data: bytes, length: int) -> Iterator[bytes]:
+    return (data[at : at + length] for at in range(0, len(data), length))
+
+
+def one_colour_bmp(width: int, height: int) -> bytes:
+    """Return a BMP in runs whose every pixel is there."""
+    row = b"\xff\0" * (width // 255) + bytes([width % 255, 0]) * (width % 255 > 0) + b"\0\0"
+    body = row * height + b"\0\1"
+    header = (40, width, height, 1, 8, 1, len(body), 0, 0, 2, 0)
+    start = struct.pack("<IHHI", 62 + len(body), 0, 0, 62) + struct.pack("<IiiHHIIiiII", *header)
+    return b"BM" + start + b"\x40\x80\xc0\0" * 2 + body
+
+
+def one_colour_tiff(width: int, height: int) -> bytes:
+    """Return a TIFF of one bit a pixel, in PackBits, whose every pixel is there."""
+    length = (width + 7) // 8
+    row = b"\x81\0" * (length // 128) + (bytes([257 - length % 128, 0]) if length % 128 > 1 else b"")
+    row += b"\0\0" * (length % 128 == 1)
+    values = {
+        256: width, 257: height, 258: 1, 259: 32_773, 262: 1, 273: 122, 277: 1, 278: height,
+        279: len(row) * height,
+    }  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + row * height
+
+
 def box(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", 8 + len(body)) + kind + body
 
@@ -164,18 +221,18 @@ def branded(brand: bytes, width: int, height: int) -> bytes:
 # Frames without end
 
 
-def apng(frames: int) -> bytes:
-    """Return an APNG whose frames of one pixel are all there."""
-    pixel = zlib.compress(b"\0\xff\0\0")
+def apng(frames: int, width: int = 1, height: int = 1) -> bytes:
+    """Return an APNG whose frames are all there, each of another colour than the last."""
+    pixels = [zlib.compress((b"\0" + bytes([red, 90, 120]) * width) * height) for red in (60, 180)]
     parts = [chunk(b"acTL", struct.pack(">II", frames, 0))]
     number = 0
     for n in range(frames):
-        parts.append(chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 1, 1, 0, 0, 1, 100, 0, 0)))
+        parts.append(chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, width, height, 0, 0, 1, 100, 0, 0)))
         parts.append(
-            chunk(b"IDAT", pixel) if n == 0 else chunk(b"fdAT", struct.pack(">I", number + 1) + pixel)
+            chunk(b"fdAT", struct.pack(">I", number + 1) + pixels[n % 2]) if n else chunk(b"IDAT", pixels[0])
         )
-        number += 1 if n == 0 else 2
-    return png_of(png_header(1, 1), *parts)
+        number += 2 if n else 1
+    return png_of(png_header(width, height), *parts)
 
 
 def twice_headed(png: bytes, first: bytes) -> bytes:
@@ -183,10 +240,16 @@ def twice_headed(png: bytes, first: bytes) -> bytes:
     return png[:8] + chunk(b"IHDR", first) + png[8:]
 
 
-def moving_webp(frames: int) -> bytes:
-    pixel = saved(flat((1, 1)), "WEBP", lossless=True)[12:]
-    frame = bytes(6) + bytes(6) + (100).to_bytes(3, "little") + b"\0" + pixel
-    return riff(vp8x(1, 1, 0x02), (b"ANIM", bytes(6)), *((b"ANMF", frame) for _ in range(frames)))
+def moving_webp(frames: int, width: int = 1, height: int = 1) -> bytes:
+    """Return a WebP whose frames are all there, each of another colour than the last."""
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    place = bytes(6) + size + (100).to_bytes(3, "little") + b"\0"
+    pictures = [
+        place + saved(flat((width, height), colour), "WEBP", lossless=True)[12:]
+        for colour in ("#3c5a78", "#b45a78")
+    ]
+    moments = ((b"ANMF", pictures[n % 2]) for n in range(frames))
+    return riff(vp8x(width, height, 0x02), (b"ANIM", bytes(6)), *moments)
 
 
 # Parts without end
@@ -242,6 +305,12 @@ def jpeg_with_profile(size: int) -> bytes:
         saved(varied()),
         *((0xE2, b"ICC_PROFILE\0" + bytes([n, count]) + piece) for n, piece in enumerate(pieces, 1)),
     )
+
+
+def jpeg_with_table(space: bytes, points: int) -> bytes:
+    """Return a JPEG whose colours a profile tells by a table of so many points for each ink or lamp."""
+    mode = "CMYK" if space == b"CMYK" else "RGB"
+    return saved(varied().convert(mode), icc_profile=green_profile(space, points))
 
 
 def jpeg_with_xmp(pieces: int) -> bytes:

@@ -54,9 +54,7 @@ async def rendered(pool: RenderPool, animal: Animal, original: bytes) -> Rendere
     """Return the result, or the code of the refusal; fail when this process grows meanwhile."""
     parent = psutil.Process()
     before = parent.memory_info().rss
-    rendering = asyncio.ensure_future(
-        pool.render(original, animal.recipe, None, {"filename": animal.file_name})
-    )
+    rendering = asyncio.ensure_future(pool.render(original, animal.recipe, None, {}))
     most = before
     while not (await asyncio.wait([rendering], timeout=0.005))[0]:
         most = max(most, parent.memory_info().rss)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging import codec
-from ebbmark.imaging.codec import Limits
+from ebbmark.imaging.codec import Encoding, Limits, Origin
 from tests.unit.imaging.photos import (
     animation,
     changed,
@@ -166,6 +166,19 @@ def test_frames_of_a_gif_that_change_only_a_part_are_whole() -> None:
     for made, frame in zip(moments(result(animation("GIF", frames), MARK).data), frames, strict=True):
         top = (0, 0, 160, 80)
         assert likeness(made.crop(top), frame.crop(top)) > 30
+
+
+@pytest.mark.parametrize("opacity", [255, 128])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_frames_that_come_out_alike_are_a_still_webp_that_can_be_read(opacity: int, *, lossless: bool) -> None:
+    frame = flat((32, 32), "#c03030")
+    frame.putalpha(opacity)
+    origin = Origin(format="png", size=frame.size, durations=(100, 200))
+    encoding = Encoding(format="webp", lossless=lossless)
+    made = opened(codec.encode([frame, frame.copy()], encoding, origin).data)
+    assert (made.format, getattr(made, "n_frames", 1)) == ("WEBP", 1)
+    seen = made.convert("RGBA").getpixel((16, 16))
+    assert seen == pytest.approx((0xC0, 0x30, 0x30, opacity), abs=6)
 
 
 def test_the_picture_a_png_shows_where_nothing_moves_is_no_frame() -> None:

@@ -10,11 +10,18 @@ from PIL import ExifTags, Image, ImageCms
 
 from ebbmark.errors import LimitExceeded, Rejected
 from ebbmark.imaging import codec
+from ebbmark.imaging.plain import is_srgb
+from ebbmark.imaging.preview import preview
 from tests.unit.imaging.photos import (
+    animation,
+    called_odd,
     changed,
     flat,
+    green_profile,
     heic,
     likeness,
+    linear,
+    moments,
     opened,
     quarters,
     recipe,
@@ -39,7 +46,7 @@ def swapped(profile: bytes) -> bytes:
     red, green = profile.index(b"rXYZ") + 4, profile.index(b"gXYZ") + 4
     made = bytearray(profile)
     made[red : red + 8], made[green : green + 8] = profile[green : green + 8], profile[red : red + 8]
-    return bytes(made).replace(b"s\0R\0G\0B", b"o\0d\0d\0 ").replace(b"\0s\0R\0G\0B", b"\0o\0d\0d\0 ")
+    return called_odd(bytes(made))
 
 
 # In
@@ -312,6 +319,35 @@ def test_lossless_is_refused_where_there_is_none(target: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("form", "becomes"),
+    [("JPEG", "JPEG"), ("AVIF", "AVIF"), ("PNG", ""), ("WEBP", ""), ("TIFF", ""), ("GIF", "")],
+)
+@pytest.mark.parametrize("size", [(320, 240), (2000, 40)])
+def test_what_keeps_its_format_is_without_loss_or_refused_and_a_preview_says_so(
+    form: str, becomes: str, size: tuple[int, int]
+) -> None:
+    photo = saved(flat(size), form)
+    by = recipe({"operation": "convert", "lossless": True})
+    for made in (result, preview):
+        if not becomes:
+            assert made(photo, by).width > 0
+            continue
+        with pytest.raises(Rejected) as refused:
+            made(photo, by)
+        assert refused.value.code == "invalid-parameter"
+        assert refused.value.detail == (
+            f"convert: lossless is for WebP and PNG, and this result would be a {becomes}."
+        )
+
+
+def test_a_gif_that_moves_has_no_kind_without_loss() -> None:
+    photo = animation("GIF", [flat((16, 16), colour) for colour in ("red", "blue")])
+    with pytest.raises(Rejected, match="this result would be a GIF"):
+        converted(photo, lossless=True)
+    assert moments(converted(photo, format="webp", lossless=True))[1].getpixel((8, 8))[:3] == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
     ("parameters", "expected"),
     [
         ({"format": "jpeg"}, (255, 255, 255)),
@@ -347,6 +383,41 @@ def test_colours_that_are_srgb_already_stay_as_they_are() -> None:
     made = opened(converted(photo, format="png", profile="srgb"))
     assert "icc_profile" not in made.info
     assert likeness(made, varied()) == 99
+
+
+@pytest.mark.parametrize(("mode", "space", "points"), [("CMYK", b"CMYK", 25), ("RGB", b"RGB ", 71)])
+def test_a_profile_too_large_to_go_with_the_result_says_what_its_colours_are(
+    mode: str, space: bytes, points: int
+) -> None:
+    profile = green_profile(space, points)
+    assert len(profile) > 1 << 20
+    made = result(saved(flat(colour="#c02020").convert(mode), icc_profile=profile), NOTHING)
+    assert made.removed == ("colour profile",)
+    for data in (made.data, made.thumbnail):
+        assert "icc_profile" not in opened(data).info
+        red, green, blue = opened(data).getpixel((8, 8))
+        assert green > max(red, blue) + 60
+
+
+def test_frames_that_move_are_shown_by_a_profile_too_large_to_go_along() -> None:
+    frames = [flat((16, 16), colour) for colour in ("red", "blue")]
+    photo = animation("WEBP", frames, icc_profile=green_profile(b"RGB ", 71))
+    made = result(photo, recipe({"operation": "convert", "format": "png"}))
+    assert made.removed == ("colour profile",)
+    for frame in moments(made.data):
+        red, green, blue, _ = frame.getpixel((8, 8))
+        assert green > max(red, blue) + 60
+
+
+def test_a_profile_is_srgb_by_its_colours_and_not_by_its_name() -> None:
+    assert called_odd(SRGB) != SRGB
+    assert is_srgb(SRGB)
+    assert is_srgb(called_odd(SRGB))
+    assert not is_srgb(linear(SRGB, renamed=False))
+    assert not is_srgb(b"nonsense")
+    photo = saved(flat(), "PNG", icc_profile=linear(SRGB, renamed=False))
+    made = result(photo, recipe({"operation": "convert", "profile": "srgb"}))
+    assert opened(made.data).getpixel((8, 8)) == pytest.approx((188, 188, 188), abs=2)
 
 
 def test_a_mark_lies_on_rare_formats_as_on_others() -> None:

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from ebbmark.errors import LimitExceeded, Rejected
+from ebbmark.imaging import codec
 from ebbmark.imaging.codec import Limits
+from ebbmark.imaging.drawing import LOGO_LIMITS
 from ebbmark.imaging.header import PHOTOS, scans
 from tests.unit.imaging.photos import (
     animation,
@@ -25,6 +27,7 @@ from tests.unit.imaging.photos import (
     many_scans,
     opened,
     png,
+    recipe,
     rendered,
     result,
     saved,
@@ -144,6 +147,23 @@ def test_as_many_pixels_as_allowed_are_allowed() -> None:
     data = saved(flat((100, 100)), "PNG")
     assert result(data, MARK, limits=Limits(pixels=10_000)).width == 100
     assert refusal(data, Limits(pixels=9_999)).code == "too-many-pixels"
+
+
+def test_each_call_has_a_limit_of_pixels_of_its_own() -> None:
+    before, data = Image.MAX_IMAGE_PIXELS, saved(flat((100, 100)), "PNG")
+    codec.decode(data, Limits(pixels=10_000))
+    result(data, MARK, limits=Limits(pixels=20_000))
+    assert refusal(data, Limits(pixels=9_999)).code == "too-many-pixels"
+    assert Image.MAX_IMAGE_PIXELS == before
+
+
+def test_the_first_photo_with_a_logo_may_be_as_large_as_any() -> None:
+    logo = saved(flat((40, 40), "#123456"), "PNG")
+    marked = {"operation": "watermark", "logo": True}
+    by = recipe(marked, {"operation": "crop", "aspect": "7:6"}, {"operation": "resize", "width": 100})
+    large = png(6_000, 5_000)
+    assert 6_000 * 5_000 * 35 / 36 > LOGO_LIMITS.pixels
+    assert result(large, by, logo).width == 100
 
 
 def test_more_bytes_than_allowed() -> None:

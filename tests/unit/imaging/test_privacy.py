@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
@@ -15,6 +16,7 @@ from tests.unit.imaging.photos import (
     exif_with_thumbnail,
     flat,
     heic,
+    linear,
     opened,
     quarters,
     recipe,
@@ -90,9 +92,9 @@ def test_every_word_there_is_can_be_told() -> None:
     assert told == set(WORDS)
 
 
-def with_iptc(jpeg: bytes) -> bytes:
-    """Put a caption into a JPEG as newspapers do."""
-    caption = b"\x1c\x02\x78\x00\x05Ann's"
+def with_iptc(jpeg: bytes, field: bytes = b"\x1c\x02\x78") -> bytes:
+    """Put a caption, or another field, into a JPEG as newspapers do."""
+    caption = field + b"\x00\x05Ann's"
     resource = b"8BIM\x04\x04\0\0" + len(caption).to_bytes(4, "big") + caption
     block = b"Photoshop 3.0\0" + resource
     return jpeg[:2] + b"\xff\xed" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:]
@@ -211,23 +213,13 @@ def test_strip_leaves_the_picture_alone(form: str) -> None:
     photo = saved(varied(), form, exif=talkative(1), icc_profile=SRGB)
     made = result(photo, keeping("strip"))
     assert not opened(made.data).getexif()
-    assert "icc_profile" not in opened(made.data).info
+    for data in (made.data, made.thumbnail):
+        assert "icc_profile" not in opened(data).info
     assert made.removed[-2:] == ("artist and copyright", "colour profile")
     assert changed(opened(photo), opened(made.data), by_more_than=24) is None
 
 
 # The colour profile
-
-
-def linear(profile: bytes) -> bytes:
-    """Return the profile of a screen of linear light: 128 of 255 is what others show as 188."""
-    made = bytearray(profile)
-    for name in (b"rTRC", b"gTRC", b"bTRC"):
-        at = made.index(name)
-        begin = int.from_bytes(made[at + 4 : at + 8], "big")
-        made[begin : begin + 12] = b"curv" + bytes(8)
-        made[at + 8 : at + 12] = (12).to_bytes(4, "big")
-    return bytes(made).replace(b"s\0R\0G\0B", b"o\0d\0d\0 ").replace(b"\0s\0R\0G\0B", b"\0o\0d\0d\0 ")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
@@ -284,8 +276,54 @@ def test_strip_converts_colours_that_are_not_srgb() -> None:
     from tests.unit.imaging.test_formats import swapped  # noqa: PLC0415 - the one odd profile there is
 
     photo = saved(flat((16, 16), "#c02020"), "PNG", icc_profile=swapped(SRGB))
-    red, green, _ = opened(result(photo, keeping("strip")).data).getpixel((8, 8))
-    assert green > red
+    made = result(photo, keeping("strip"))
+    for data in (made.data, made.thumbnail):
+        red, green, _ = opened(data).getpixel((8, 8))
+        assert green > red
+
+
+@pytest.mark.parametrize("by", [keeping("strip"), keeping("private", profile="srgb")])
+def test_a_thumbnail_has_no_profile_where_its_photo_may_have_none(by: bytes) -> None:
+    photo = saved(flat(), icc_profile=linear(SRGB))
+    assert "icc_profile" in opened(result(photo, keeping("private")).thumbnail).info
+    thumbnail = opened(result(photo, by).thumbnail)
+    assert "icc_profile" not in thumbnail.info
+    assert thumbnail.getpixel((8, 8)) == pytest.approx((188, 188, 188), abs=2)
+
+
+# Who it is by
+
+
+def by_xmp() -> bytes:
+    return saved(varied(), xmp=b"<x:xmpmeta><rdf:Description><dc:creator>Ann</dc:creator></rdf:Description>")
+
+
+def by_text() -> bytes:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Copyright", "Ann")
+    return saved(varied(), "PNG", pnginfo=notes)
+
+
+def by_iptc() -> bytes:
+    return with_iptc(saved(varied()), b"\x1c\x02\x50")
+
+
+@pytest.mark.parametrize(("photo", "where"), [(by_xmp, "XMP"), (by_text, "comments"), (by_iptc, "IPTC")])
+def test_artist_and_copyright_that_exif_does_not_name_are_said_to_be_removed(
+    photo: Callable[[], bytes], where: str
+) -> None:
+    made = result(photo(), keeping("private"))
+    assert made.removed == (where, "artist and copyright")
+    assert b"Ann" not in made.data
+    kept = result(photo(), keeping("keep"))
+    assert (b"Ann" in kept.data) is (kept.removed == ())
+    assert kept.removed in {(), made.removed}
+
+
+def test_artist_and_copyright_that_exif_names_too_are_not_said_to_be_removed() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Ann"
+    assert result(saved(varied(), exif=exif, xmp=b"<dc:creator>Ann"), keeping("private")).removed == ("XMP",)
 
 
 def test_a_heic_photo_is_private_too() -> None:
