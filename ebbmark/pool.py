@@ -213,7 +213,7 @@ class ChildPool:
         except _Fault as exc:
             metrics.CHILDREN_LOST.labels("failed").inc()
             raise ChildLost(exc.kind) from exc
-        except Exception as exc:  # what crosses between the processes is at fault; its words may quote the photo
+        except Exception as exc:  # it, or what it is given or gives, cannot cross between the processes
             metrics.CHILDREN_LOST.labels("failed").inc()
             raise ChildLost(type(exc).__name__) from exc
         finally:

@@ -150,9 +150,7 @@ def _decoded(
         if image.size == full:
             with _damage_refused():
                 tables = _quantisation(image)
-    icc = cast("bytes | None", image.info.get("icc_profile"))
-    if icc and len(icc) > _LARGEST_PROFILE:
-        icc = None
+    icc = _profile(image)
     told, xmp = _told(original, header, image), image.info.get("xmp")
     with _damage_refused():
         names = exif.rights(said)
@@ -161,11 +159,7 @@ def _decoded(
         else:
             plays = _plays(header.format, image)
             frames, durations = _moving(image, header, icc)
-    profile = icc if icc and profile_fits(icc, "L" if grey else "RGB") else None
-    if profile and len(profile) > _LARGEST_CARRIED:
-        for at, frame in enumerate(frames):
-            frames[at] = srgb(frame, profile)
-        profile = None
+    carried = _carried(frames, icc, "L" if grey else "RGB")
     if turn is not None:
         frames = [frame.transpose(turn) for frame in frames]
     for frame in frames:
@@ -173,7 +167,7 @@ def _decoded(
     return frames, Origin(
         format=header.format,
         size=frames[0].size,
-        icc=profile,
+        icc=carried,
         exif=said,
         rights=names,
         subsampling=subsampling,
@@ -184,6 +178,22 @@ def _decoded(
         durations=durations,
         plays=plays,
     )
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    icc = cast("bytes | None", image.info.get("icc_profile"))
+    return icc if icc and len(icc) <= _LARGEST_PROFILE else None
+
+
+def _carried(frames: list[Image.Image], icc: bytes | None, mode: str) -> bytes | None:
+    """Return the profile that goes with such frames; by one too large for that they become sRGB."""
+    if not icc or not profile_fits(icc, mode):
+        return None
+    if len(icc) <= _LARGEST_CARRIED:
+        return icc
+    for at, frame in enumerate(frames):
+        frames[at] = srgb(frame, icc)
+    return None
 
 
 def _still(image: Image.Image, icc: bytes | None) -> Image.Image:

@@ -56,13 +56,16 @@ def preview(
     """
     photo, admitted = (stock_photo(), Limits()) if original is None else (original, limits)
     with codec.most_pixels(admitted.pixels):
-        return _seen(photo, admitted, parse_recipe(recipe), logo, limits, facts or {}, edge)
+        return _seen(
+            photo, admitted, parse_recipe(recipe), logo=logo, limits=limits, told=facts or {}, edge=edge
+        )
 
 
 def _seen(
     photo: bytes,
     admitted: Limits,
     wanted: Recipe,
+    *,
     logo: bytes | None,
     limits: Limits,
     told: Mapping[str, str],

@@ -18,7 +18,7 @@ LOCATION, SERIALS, OWNER, NOTES = "location", "serial numbers", "owner's name", 
 THUMBNAIL, PICTURES, CAMERA = "embedded thumbnail", "further pictures", "dates and camera settings"
 CAPTIONS, COMMENTS, IPTC, XMP = "captions", "comments", "IPTC", "XMP"
 RIGHTS, PROFILE = "artist and copyright", "colour profile"
-"""Rights are kept where EXIF names them; where XMP, IPTC or the texts of a PNG do it is told that they went."""
+"""Rights that EXIF names are kept; of those in XMP, IPTC or the texts of a PNG it is told that they went."""
 
 WORDS: Final = (
     LOCATION, SERIALS, OWNER, NOTES, THUMBNAIL, PICTURES, CAMERA, CAPTIONS, COMMENTS, IPTC, XMP, RIGHTS,

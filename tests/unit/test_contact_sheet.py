@@ -1,4 +1,4 @@
-"""The picture of every mark in the documents is what the code draws: a mark that changed must be drawn anew."""
+"""The picture of every mark in the documents is what the code draws, or it must be drawn anew."""
 
 import runpy
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,7 @@ DRAWN_FAST = sorted(name for name in SHEET["PHOTOS"] if not name.startswith("hug
 COARSE = 4
 """Pixels that are looked at as one: what a WebP changes is finer."""
 NEAR = 20
-"""Between what a WebP changes, 14 at most, and what another mark of the sheet does, 29 or more but for the tiny
-photo."""
+"""A WebP changes 14 at most, and another mark 29 at least, but for two on the tiny photo."""
 
 
 @pytest.fixture(scope="module")

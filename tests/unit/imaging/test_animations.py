@@ -170,7 +170,7 @@ def test_frames_of_a_gif_that_change_only_a_part_are_whole() -> None:
 
 @pytest.mark.parametrize("opacity", [255, 128])
 @pytest.mark.parametrize("lossless", [True, False])
-def test_frames_that_come_out_alike_are_a_still_webp_that_can_be_read(opacity: int, *, lossless: bool) -> None:
+def test_frames_that_come_out_alike_are_a_still_webp_that_is_whole(opacity: int, *, lossless: bool) -> None:
     frame = flat((32, 32), "#c03030")
     frame.putalpha(opacity)
     origin = Origin(format="png", size=frame.size, durations=(100, 200))
