@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ebbmark.imaging.bidi import FSI, PDI
 from ebbmark.imaging.facts import LONGEST_FACT, LONGEST_TEXT, NAMES, expand, facts_of, waits_for_total
 from ebbmark.imaging.recipe import parse_recipe
+from tests.unit.imaging.photos import flat, rendered, saved, watermark
 
 EVERY = {name: f"<{name}>" for name in NAMES}
 
@@ -91,6 +92,11 @@ def test_any_template_and_any_fact_make_a_text(template: str, facts: dict[str, s
     assert len(text) <= LONGEST_TEXT + 1
     if "{" not in template and "}" not in template:
         assert text == "\n".join(line.strip() for line in template.split("\n")).strip()[:LONGEST_TEXT]
+
+
+def test_what_stands_side_by_side_where_nothing_is_known_is_drawn_all_the_same() -> None:
+    by = watermark(text="ש{exif.artist}\u0301")  # a Hebrew letter with an accent, which no font has
+    assert rendered(saved(flat(), "PNG"), by).size == (320, 240)
 
 
 @pytest.mark.parametrize(("text", "waits"), [("{n} of {total}", True), ("total {n}", False)])
