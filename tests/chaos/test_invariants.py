@@ -7,7 +7,7 @@ import pytest
 from tests.chaos import leftovers
 from tests.chaos.arena import Arena
 from tests.chaos.client import Sent
-from tests.chaos.invariants import Onlooker, Verdict
+from tests.chaos.invariants import Onlooker, Verdict, lines, said_by, stays
 from tests.chaos.photos import MARKER, make
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
@@ -96,3 +96,36 @@ def test_a_client_says_what_it_sees(chaos: Arena) -> None:
         assert [invariant for invariant, _ in client.violations[len(known) :]] == ["I1", "I2", "I7"]
     finally:
         client.violations[:] = known
+
+
+def test_an_audit_that_finds_something_is_found(chaos: Arena, onlooker: Onlooker) -> None:
+    assert [line["event"] for line in lines(said_by(chaos.logs, "janitor")) if "audit" in str(line.get("event"))]
+    assert not [what for what in onlooker.audits().violations if "objects" not in what]
+    place = {"Bucket": chaos.direct.store.bucket, "Key": "of-nobody.txt"}
+    onlooker.s3.put_object(**place, Body=b"?")
+    try:
+        assert any("foreign: 1" in what for what in onlooker.audits().violations)
+    finally:
+        onlooker.s3.delete_object(**place)
+
+
+def test_a_job_that_is_served_when_it_is_over_is_found(chaos: Arena) -> None:
+    client = chaos.client
+    sent = client.send("form", count=2)
+    assert chaos.until(lambda: sent.expires_at > 0, within=60)
+    known = list(client.violations)
+    try:
+        client.bury()
+        assert [invariant for invariant, _ in client.violations[len(known) :]][-1:] == ["I10"]
+    finally:
+        client.violations[:] = known
+        sent.buried = False
+
+
+def test_a_photo_that_failed_may_begin_another_round_and_one_that_is_done_may_not() -> None:
+    failed, done = (0, "failed", "corrupt"), (0, "done", None)
+    assert stays(failed, failed)
+    assert stays(failed, (1, "done", None))
+    assert not stays(failed, done)
+    assert not stays(failed, None)
+    assert not stays(done, (1, "done", None))
