@@ -21,7 +21,7 @@ import psycopg
 from ebbmark.ledger.postgres import conninfo
 from tests.chaos import messages
 from tests.chaos.arena import OPERATOR, Arena
-from tests.chaos.client import Sent
+from tests.chaos.sent import Sent
 from tests.chaos.proxy import Weather
 
 PROCESSES = ("ingest", "worker-1", "worker-2", "janitor")

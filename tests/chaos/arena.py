@@ -27,10 +27,11 @@ from ebbmark.settings import Kafka, Ledger, Operator, Settings, Store
 from ebbmark.topics import JOBS
 from tests import system
 from tests.chaos import messages
-from tests.chaos.client import Client, Sent
+from tests.chaos.client import Client
 from tests.chaos.hooks import Hooks
 from tests.chaos.memory import Memory
 from tests.chaos.proxy import CLEAR, Proxy, Weather
+from tests.chaos.sent import Sent
 from tests.system import System
 
 SPOOL_MIB = 3

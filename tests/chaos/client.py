@@ -8,80 +8,32 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
 
 from tests.chaos import owners, photos
-from tests.chaos.hooks import Hook, Hooks
-from tests.chaos.photos import CODES, Kind, Photo
+from tests.chaos.hooks import Hooks
+from tests.chaos.photos import CODES, Kind
+from tests.chaos.sent import WAYS, Sent, Way
 
-Way = Literal["form", "repeated", "filled", "aborted", "deleted", "cancelled", "retried"]
-WAYS: Sequence[Way] = ("form",) * 4 + (
-    "repeated",
-    "filled",
-    "filled",
-    "aborted",
-    "deleted",
-    "cancelled",
-    "retried",
-)
 SIZES = (1, 2, 5, 8, 13, 21, 34, 34)
 """Photos in a job: large ones, as one job costs its client as much as fifteen photos."""
 MOST_UNDER_WAY = 32
 PATIENCE = 20.0
 _GIVE_UP = 240.0
 _KEY_HOLDS = 20.0
-_MARK = [{"operation": "watermark", "text": "© chaos"}]
 _WITH_HOOKS: frozenset[Way] = frozenset({"form", "filled", "deleted", "cancelled", "retried"})
 _HOOKED, _PREVIEWED, _REFUSED = 0.3, 0.15, 0.1
 """Shares of jobs: with a webhook, previewed first, and of those with one first sent with a forbidden one."""
 _TRY_AGAIN = {408, 409, 429, 500, 502, 503}
 GONE = {404, 410}
-
-
-@dataclass
-class Sent:
-    """One job as its sender remembers it."""
-
-    number: int
-    way: Way
-    photos: list[Photo]
-    key: str
-    recipe: list[dict[str, object]] = field(default_factory=lambda: _MARK)
-    code: str = ""
-    """What every good photo must fail with; nothing when it must be done."""
-    url: str = ""
-    accepted_at: float = 0.0
-    """When the 202 was read that says that all of it is accepted; 0 before."""
-    version: int = 0
-    state: str = "sent"
-    """sent, accepted, complete, checked, unread (its links died first), deleted, aborted, refused"""
-    hook: Hook | None = None
-    job: str = ""
-    """What a webhook's messages call it."""
-    rounds: int = 0
-    """How many it went through after the first, by retries."""
-    cancelled: set[int] = field(default_factory=set)
-    """Photos that may have been cancelled instead of done."""
-    expires_at: float = 0.0
-    """When its links die, by `time.time`; 0 while that is unknown."""
-    buried: bool = False
-    """Whether it was seen that its links are dead."""
-    results: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """ETag and digest of each result as it was read first."""
-
-    @property
-    def token(self) -> str:
-        """What must be in no log and no message."""
-        return self.url.rpartition("/")[2]
 
 
 class Client:
@@ -261,7 +213,7 @@ class Client:
         opened = await self.ask(
             lambda: self.http.post(
                 "/jobs",
-                files=[(name, (None, value)) for name, value in _fields(sent).items()],
+                files=[(name, (None, value)) for name, value in sent.fields.items()],
                 headers={"idempotency-key": sent.key},
             )
         )
@@ -295,7 +247,7 @@ class Client:
         """Hang up in the middle; no 202, so nothing may be left of it."""
 
         async def body() -> AsyncIterator[bytes]:
-            whole = _multipart(sent)
+            whole = sent.multipart()
             half = self.rng.randrange(len(whole) // 4, len(whole) * 9 // 10)
             for at in range(0, half, 16 * 1024):
                 yield whole[at : min(at + 16 * 1024, half)]
@@ -340,7 +292,7 @@ class Client:
     async def _post(self, sent: Sent) -> httpx.Response:
         return await self.http.post(
             "/upload",
-            content=_multipart(sent),
+            content=sent.multipart(),
             headers={"content-type": "multipart/form-data; boundary=chaos", "idempotency-key": sent.key},
         )
 
@@ -506,23 +458,3 @@ class _HungUp(Exception):
 
 def _brief(status: dict[str, Any]) -> str:
     return f"{status['state']}, {status['done']} done and {status['failed']} failed of {status['total']}"
-
-
-def _multipart(sent: Sent) -> bytes:
-    parts = [
-        b'--chaos\r\ncontent-disposition: form-data; name="files"; filename="'
-        + photo.name.encode()
-        + b'"\r\ncontent-type: image/jpeg\r\n\r\n'
-        + photo.content
-        + b"\r\n"
-        for photo in sent.photos
-    ]
-    parts += [
-        f'--chaos\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in _fields(sent).items()
-    ]
-    return b"".join([*parts, b"--chaos--\r\n"])
-
-
-def _fields(sent: Sent) -> dict[str, str]:
-    return {"recipe": json.dumps({"operations": sent.recipe}), **(sent.hook.fields() if sent.hook else {})}

@@ -1,17 +1,11 @@
 """What must hold, checked from outside: by listings, counts, messages, logs, and the client's memory."""
 
-import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import boto3
-import msgspec
-
 from ebbmark.errors import MalformedEvent
 from ebbmark.topics import DEAD_LETTERS
 from janitor.audit import KINDS
@@ -20,6 +14,7 @@ from tests.chaos.arena import Arena
 from tests.chaos.hooks import Due
 from tests.chaos.owners import NO_DATE
 from tests.chaos.photos import CODES, MARKER, NAME
+from tests.chaos.verdicts import Verdict, holds, lines, said_by, stays
 
 _DRAINED_WITHIN = 30.0
 _ALL_GONE_WITHIN = 200.0
@@ -29,20 +24,6 @@ _AUDITED_WITHIN = 60.0
 _OURS = ("ingest", "worker-1", "worker-2", "janitor", "prepare")
 _RESULT = re.compile(r"jobs/([0-9a-f-]{36})/results/(\d+)/(\d+)")
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{22}")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was asked of the system, how much was looked at, and what was found against it."""
-
-    invariant: str
-    claim: str
-    looked_at: int
-    violations: Sequence[str]
-
-    def __str__(self) -> str:
-        outcome = f"VIOLATED {len(self.violations)}×" if self.violations else "holds"
-        return f"{self.invariant:<4} {outcome:<12} {self.looked_at:>7}  {self.claim}"
 
 
 class Onlooker:
@@ -287,7 +268,7 @@ class Onlooker:
         leftovers.compact(stack)
         files = [path for path in stack.data.rglob("*") if path.is_file()]
         found = [
-            f"a photo's bytes in {path.relative_to(stack.data)}" for path in files if _holds(path, MARKER)
+            f"a photo's bytes in {path.relative_to(stack.data)}" for path in files if holds(path, MARKER)
         ]
         return Verdict("I11", "no file holds a byte of a photo", len(files), found)
 
@@ -401,51 +382,3 @@ class Onlooker:
         found = [*self._client("I19", "").violations, *hooks.strayed()]
         looked = hooks.redirects + client.counts["forbidden webhooks"]
         return Verdict("I19", "no webhook follows a redirect or may point to a forbidden address", looked, found)
-
-
-def stays(before: tuple[Any, ...], now: tuple[Any, ...] | None) -> bool:
-    """Return whether the photo is as it ended, or failed and began another round; (epoch, state, …)."""
-    return now == before or (now is not None and before[1] == "failed" and now[0] > before[0])
-
-
-def said_by(logs: Path, name: str) -> bytes:
-    """Return what a process has said, also what its file was too long for."""
-    return b"".join(path.read_bytes() for path in sorted(logs.glob(f"{name}.log*"), reverse=True))
-
-
-def lines(log: bytes) -> Iterator[dict[str, Any]]:
-    """Yield what was said in our own words; not by the time of it, as clocks are falsified."""
-    for line in log.splitlines():
-        with suppress(ValueError):  # what libraries say is no JSON
-            said = json.loads(line)
-            if isinstance(said, dict):
-                yield said
-
-
-def _holds(path: Path, text: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            tail = b""
-            while chunk := file.read(4 * 1024**2):
-                if text in tail + chunk:
-                    return True
-                tail = chunk[-len(text) :]
-    except OSError:
-        return False
-    return False
-
-
-def as_json(verdicts: Sequence[Verdict]) -> Any:  # noqa: ANN401 - JSON
-    """Return the verdicts as JSON holds them, at most twenty violations each."""
-    return msgspec.to_builtins(
-        [
-            {
-                "invariant": v.invariant,
-                "claim": v.claim,
-                "looked_at": v.looked_at,
-                "violations": len(v.violations),
-                "examples": list(v.violations[:20]),
-            }
-            for v in verdicts
-        ]
-    )

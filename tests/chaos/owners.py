@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from PIL import Image
 
+from tests.chaos.sent import Sent
+
 if TYPE_CHECKING:  # the client has ways of sending that end here
-    from tests.chaos.client import Client, Sent
+    from tests.chaos.client import Client
 
 DATED: list[dict[str, object]] = [{"operation": "watermark", "text": "{exif.date}"}]
 """A mark of what our photos do not say: all of them fail, until they are retried with other words."""
@@ -21,7 +23,7 @@ _OVER = 0.5
 _GONE = {404, 410}
 
 
-async def preview(client: "Client", sent: "Sent") -> None:
+async def preview(client: "Client", sent: Sent) -> None:
     """Ask how the first photo will look; the picture must be as large as it says."""
     photo = sent.photos[0]
     answer = await client.ask(
@@ -41,7 +43,7 @@ async def preview(client: "Client", sent: "Sent") -> None:
     return None
 
 
-async def try_a_forbidden_hook(client: "Client", sent: "Sent") -> None:
+async def try_a_forbidden_hook(client: "Client", sent: Sent) -> None:
     """Ask that an address be told which may not be: the door refuses it."""
     photo = sent.photos[0]
     answer = await client.ask(
@@ -56,7 +58,7 @@ async def try_a_forbidden_hook(client: "Client", sent: "Sent") -> None:
     client.counts["forbidden webhooks"] += 1
 
 
-async def cancel(client: "Client", sent: "Sent") -> None:
+async def cancel(client: "Client", sent: Sent) -> None:
     """Cancel one photo or all that is left; half of the owners want what they cancelled after all."""
     await client.submit(sent)
     await asyncio.sleep(client.rng.uniform(0, 1.5))
@@ -81,14 +83,14 @@ async def cancel(client: "Client", sent: "Sent") -> None:
     return None
 
 
-async def retry(client: "Client", sent: "Sent") -> None:
+async def retry(client: "Client", sent: Sent) -> None:
     """See every good photo fail for what its mark should say, then retry all with other words."""
     await client.submit(sent)
     if await client.until_complete(sent):
         await _again(client, sent, {"recipe": {"operations": _MARK}})
 
 
-async def _again(client: "Client", sent: "Sent", wish: dict[str, Any]) -> None:
+async def _again(client: "Client", sent: Sent, wish: dict[str, Any]) -> None:
     answer = await client.ask(lambda: client.http.post(f"{sent.url}/retry", json=wish), fine={409})
     if answer.status_code in _GONE:
         return client.unread(sent)
@@ -112,7 +114,7 @@ async def bury_for_ever(client: "Client") -> None:
         await bury(client, over)
 
 
-async def bury(client: "Client", jobs: Sequence["Sent"]) -> None:
+async def bury(client: "Client", jobs: Sequence[Sent]) -> None:
     """Ask for these, which are over: nothing may be served any more. Stops when nobody can say."""
     for sent in jobs:
         paths = [sent.url, f"{sent.url}/archive", *(f"{sent.url}/photos/{n}" for n in sent.results)]

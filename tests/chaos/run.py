@@ -15,7 +15,8 @@ from typing import Any
 from devstack.process import say
 from tests.chaos.arena import Arena
 from tests.chaos.faults import CATALOGUE, OUTAGES, Fault, outage
-from tests.chaos.invariants import Onlooker, Verdict, as_json
+from tests.chaos.invariants import Onlooker
+from tests.chaos.verdicts import Verdict, as_json
 
 _BITES_WITHIN = 25.0
 

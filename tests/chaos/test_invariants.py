@@ -6,8 +6,9 @@ import pytest
 
 from tests.chaos import leftovers
 from tests.chaos.arena import Arena
-from tests.chaos.client import Sent
-from tests.chaos.invariants import Onlooker, Verdict, lines, said_by, stays
+from tests.chaos.sent import Sent
+from tests.chaos.verdicts import Verdict, lines, said_by, stays
+from tests.chaos.invariants import Onlooker
 from tests.chaos.photos import MARKER, make
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
