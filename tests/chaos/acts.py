@@ -137,6 +137,7 @@ def given_up(arena: Arena) -> bool:
 def mend_and_redrive(arena: Arena, _: Random) -> None:
     """Mend it, redrive its letter as operators do, and see its photo done in a second round."""
     sent = arena.harmed[-1]
+    arena.settled([sent])
     arena.fuse.unlink()
     sent.expires_at = 0.0  # its hour begins anew
     redriven = arena.until(lambda: _redrive(arena, sent) == 1, within=_REDRIVEN_WITHIN)

@@ -116,7 +116,7 @@ class Onlooker:
         wrong = [
             f"{job}: {len(done)} done, {len(stored[job])} results"
             for job, done in before.items()
-            if job in after and not done <= stored[job] <= done | self._left(job, stored[job] - done)
+            if after.get(job) == done and not done <= stored[job] <= done | self._left(job, stored[job] - done)
         ]
         wrong += [
             f"{key}: its ETag changed"

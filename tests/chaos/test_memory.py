@@ -10,7 +10,7 @@ from devstack.process import Process
 from tests.chaos.memory import Memory
 from tests.people import eventually
 
-GROWS = "import time; held = bytearray(%d * 1024**2); print('grown', flush=True); time.sleep(60)"
+GROWS = "import time; held = b'x' * (%d * 1024**2); print('grown', flush=True); time.sleep(60)"
 
 
 def started(folder: Path, mib: int) -> Process:
