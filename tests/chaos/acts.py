@@ -21,8 +21,8 @@ import psycopg
 from ebbmark.ledger.postgres import conninfo
 from tests.chaos import messages
 from tests.chaos.arena import OPERATOR, Arena
-from tests.chaos.sent import Sent
 from tests.chaos.proxy import Weather
+from tests.chaos.sent import Sent
 
 PROCESSES = ("ingest", "worker-1", "worker-2", "janitor")
 SERVERS = ("kafka", "postgres", "seaweedfs")
@@ -146,7 +146,9 @@ def mend_and_redrive(arena: Arena, _: Random) -> None:
         lambda: arena.ledger(row, _hash(sent)) == [(1, "complete", 1, 0)], within=_REDRIVEN_WITHIN
     )
     if not redriven or not done:
-        arena.client.against("I1", f"job {sent.number}: redriven: {redriven}, {arena.ledger(row, _hash(sent))}")
+        arena.client.against(
+            "I1", f"job {sent.number}: redriven: {redriven}, {arena.ledger(row, _hash(sent))}"
+        )
     arena.client.counts["letters redriven"] += redriven
 
 

@@ -42,8 +42,8 @@ class Client:
     def __init__(self, base_url: str, *, seed: int, hooks: Hooks, rest: float = 8.0) -> None:
         """Equal seeds make equal jobs; what happens to them is up to the system.
 
-        A share of them has a webhook from `hooks`. `rest` is the longest pause, in seconds, before results are
-        read a second time.
+        A share of them has a webhook from `hooks`. `rest` is the longest pause, in seconds, before results
+        are read a second time.
         """
         self.rest = rest
         self.hooks = hooks
@@ -230,9 +230,7 @@ class Client:
                 continue
             if answer.status_code != 201:
                 raise AssertionError(f"PUT was answered {answer.status_code}: {answer.text[:200]}")
-        sealed = await self.ask(
-            lambda: self.http.post(f"{sent.url}/seal", json={"total": len(sent.photos)})
-        )
+        sealed = await self.ask(lambda: self.http.post(f"{sent.url}/seal", json={"total": len(sent.photos)}))
         if sealed.status_code in GONE:
             return self._left_behind(sent)
         self.took(sent, sealed)
@@ -297,7 +295,7 @@ class Client:
         )
 
     async def ask(self, call: Any, *, fine: Collection[int] = ()) -> httpx.Response:  # noqa: ANN401 - a request
-        """Ask as often as it takes; only 503, 429, 408 and 409, unless `fine`, are honest reasons to ask again."""
+        """Ask until it is taken; 503, 429, 408 and 409 are honest reasons to ask again unless `fine`."""
         until = time.monotonic() + self.patience
         while True:
             wait = 0.3

@@ -139,7 +139,7 @@ def _rows() -> Iterator[Fault]:
         )
     yield from _all(
         "redrive a dead letter",
-        how="a photo whose operation kills its child is given up; that is mended, and an operator redrives it",
+        how="a photo whose operation kills its child is given up; that is mended, an operator redrives it",
         inject=acts.blow,
         heal=acts.mend_and_redrive,
         shows=acts.given_up,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import boto3
+
 from ebbmark.errors import MalformedEvent
 from ebbmark.topics import DEAD_LETTERS
 from janitor.audit import KINDS
@@ -116,7 +117,8 @@ class Onlooker:
         wrong = [
             f"{job}: {len(done)} done, {len(stored[job])} results"
             for job, done in before.items()
-            if after.get(job) == done and not done <= stored[job] <= done | self._left(job, stored[job] - done)
+            if after.get(job) == done
+            and not done <= stored[job] <= done | self._left(job, stored[job] - done)
         ]
         wrong += [
             f"{key}: its ETag changed"
@@ -133,7 +135,9 @@ class Onlooker:
         rows = self._arena.ledger("select n, epoch, code from photos where job = %s", job)
         now = {n: (epoch, code) for n, epoch, code in rows}
         return {
-            (epoch, n) for epoch, n in more if n in now and (epoch < now[n][0] or now[n] == (epoch, "cancelled"))
+            (epoch, n)
+            for epoch, n in more
+            if n in now and (epoch < now[n][0] or now[n] == (epoch, "cancelled"))
         }
 
     def _done(self) -> dict[str, set[tuple[int, int]]]:
@@ -298,11 +302,15 @@ class Onlooker:
 
     def _claims(self) -> Verdict:
         rows = self._arena.ledger(
-            "select job, n, fence from photos where code in ('poison', 'out-of-memory') and fence > 3 * (epoch + 1)"
+            "select job, n, fence from photos"
+            " where code in ('poison', 'out-of-memory') and fence > 3 * (epoch + 1)"
         )
         found = [f"{job}/{n} was claimed {fence} times" for job, n, fence in rows]
         return Verdict(
-            "I4", "what kills its child is claimed three times a round at most", len(self._arena.harmed), found
+            "I4",
+            "what kills its child is claimed three times a round at most",
+            len(self._arena.harmed),
+            found,
         )
 
     def _letters(self) -> Verdict:
@@ -328,7 +336,6 @@ class Onlooker:
         ]
         return Verdict("I20", "SIGTERM: gone within 30 s, exit code 0", len(self._arena.drains), found)
 
-
     def _buried(self) -> Verdict:
         """Everything that was accepted or deleted was asked for when its links were dead."""
         client = self._arena.client
@@ -347,7 +354,11 @@ class Onlooker:
         arena.until(lambda: bool(arena.ledger(last, now)), within=_AUDITED_WITHIN)
         rows = arena.ledger(last, now)
         found = [] if rows else ["no audit came to its end after all had expired"]
-        found += [f"the last audit saw {objects} objects, {wrong} of them wrong" for objects, wrong in rows if objects or wrong]
+        found += [
+            f"the last audit saw {objects} objects, {wrong} of them wrong"
+            for objects, wrong in rows
+            if objects or wrong
+        ]
         told = list(lines(said_by(arena.logs, "janitor")[self._said :]))
         audits = [line for line in told if line.get("event") == "audited"]
         found += [
@@ -375,10 +386,14 @@ class Onlooker:
             if sent.hook is not None and sent.state in {"checked", "unread"}
         ]
         found = client.hooks.against(due)
-        return Verdict("I6", "every completion is told to its webhook, signed, and to no other", len(due), found)
+        return Verdict(
+            "I6", "every completion is told to its webhook, signed, and to no other", len(due), found
+        )
 
     def _strayed(self) -> Verdict:
         client, hooks = self._arena.client, self._arena.client.hooks
         found = [*self._client("I19", "").violations, *hooks.strayed()]
         looked = hooks.redirects + client.counts["forbidden webhooks"]
-        return Verdict("I19", "no webhook follows a redirect or may point to a forbidden address", looked, found)
+        return Verdict(
+            "I19", "no webhook follows a redirect or may point to a forbidden address", looked, found
+        )

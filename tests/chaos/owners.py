@@ -70,7 +70,7 @@ async def cancel(client: "Client", sent: Sent) -> None:
         client.against("I1", f"job {sent.number}: cancelling was answered {answer.status_code}")
     client.counts["jobs cancelled" if one is None else "photos cancelled"] += 1
     if not await client.until_complete(sent):
-        return
+        return None
     status = await client.ask(lambda: client.http.get(sent.url))
     if status.status_code in _GONE:
         return client.unread(sent)
@@ -96,7 +96,9 @@ async def _again(client: "Client", sent: Sent, wish: dict[str, Any]) -> None:
         return client.unread(sent)
     # 409: an earlier request began the round, its answer was lost, and the round is over.
     if answer.status_code not in {202, 409}:
-        client.against("I1", f"job {sent.number}: a retry was answered {answer.status_code} {answer.text[:200]}")
+        client.against(
+            "I1", f"job {sent.number}: a retry was answered {answer.status_code} {answer.text[:200]}"
+        )
     sent.rounds += 1
     sent.state, sent.code, sent.cancelled, sent.expires_at = "accepted", "", set(), 0.0
     client.counts["jobs retried"] += 1
@@ -109,7 +111,9 @@ async def bury_for_ever(client: "Client") -> None:
         await asyncio.sleep(0.5)
         now = time.time()
         over = [
-            sent for sent in client.log if not sent.buried and sent.expires_at and now > sent.expires_at + _OVER
+            sent
+            for sent in client.log
+            if not sent.buried and sent.expires_at and now > sent.expires_at + _OVER
         ]
         await bury(client, over)
 

@@ -10,7 +10,10 @@ from typing import Any
 from tests.chaos.faults import CATALOGUE, KEPT
 
 ELSEWHERE: Mapping[str, tuple[str, Sequence[str]]] = {
-    "I13": ("one photo beside 500 of another waits for what is in hand at most", ["tests/unit/test_fairness.py"]),
+    "I13": (
+        "one photo beside 500 of another waits for what is in hand at most",
+        ["tests/unit/test_fairness.py"],
+    ),
     "I18": (
         "no word of a user is read as a tag, a path, a header or an entry of an archive",
         ["tests/unit/test_names.py", "tests/unit/test_pages.py", "tests/unit/test_archive.py"],
@@ -30,7 +33,7 @@ def chapter(report: dict[str, Any]) -> str:
     unseen = report.get("unseen", [])
     lines = [
         (
-            f"| {number} The last long run: {report['started'][:10]}, {report['machine']}, commit {report['commit']}; "
+            f"The last long run: {report['started'][:10]}, {report['machine']}, commit {report['commit']}; "
             f"seed {report['seed']}, {report['minutes']:g} min, {report['faults']} faults, "
             f"{report['accepted']} jobs accepted with {report['photos']} photos. Violations: {violated}."
             + (f" Besides, no effect was seen of: {', '.join(unseen)}." if unseen else "")
@@ -65,8 +68,14 @@ def _code(words: str) -> str:
 
 
 def _outage(outage: dict[str, Any]) -> str:
-    back = "nothing went through" if outage["back"] is None else f"a fresh job was complete {outage['back']:.1f} s"
-    return f"In the middle of it {outage['of']} was gone for {outage['seconds']:g} s; {back} after its return.\n"
+    back = (
+        "nothing went through"
+        if outage["back"] is None
+        else f"a fresh job was complete {outage['back']:.1f} s"
+    )
+    return (
+        f"In the middle of it {outage['of']} was gone for {outage['seconds']:g} s; {back} after its return.\n"
+    )
 
 
 def _memory(held: dict[str, dict[str, int]]) -> list[str]:

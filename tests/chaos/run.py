@@ -201,12 +201,17 @@ def _report(
         "longest_drain": round(max((took for _, took, _ in arena.drains), default=0.0), 1),
         "recovery": kinds,
         "outages": [
-            {"of": each.fault.name.removeprefix("outage of "), "seconds": each.fault.holds, "back": each.recovery}
+            {
+                "of": each.fault.name.removeprefix("outage of "),
+                "seconds": each.fault.holds,
+                "back": each.recovery,
+            }
             for each in struck
             if each.fault.name.startswith("outage of ")
         ],
         "memory": {
-            name: {"rest": arena.memory.idle[name], "highest": high} for name, high in arena.memory.highest.items()
+            name: {"rest": arena.memory.idle[name], "highest": high}
+            for name, high in arena.memory.highest.items()
         },
         "passes": {each.fault.kind: each.fault.passes for each in struck},
         "struck": [str(each) for each in struck],

@@ -60,7 +60,10 @@ class Sent:
     @property
     def fields(self) -> dict[str, str]:
         """What its form says beside its files."""
-        return {"recipe": json.dumps({"operations": self.recipe}), **(self.hook.fields() if self.hook else {})}
+        return {
+            "recipe": json.dumps({"operations": self.recipe}),
+            **(self.hook.fields() if self.hook else {}),
+        }
 
     def multipart(self) -> bytes:
         """Return its form, with the boundary `chaos`."""

@@ -6,10 +6,10 @@ import pytest
 
 from tests.chaos import leftovers
 from tests.chaos.arena import Arena
-from tests.chaos.sent import Sent
-from tests.chaos.verdicts import Verdict, lines, said_by, stays
 from tests.chaos.invariants import Onlooker
 from tests.chaos.photos import MARKER, make
+from tests.chaos.sent import Sent
+from tests.chaos.verdicts import Verdict, lines, said_by, stays
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
@@ -100,7 +100,9 @@ def test_a_client_says_what_it_sees(chaos: Arena) -> None:
 
 
 def test_an_audit_that_finds_something_is_found(chaos: Arena, onlooker: Onlooker) -> None:
-    assert [line["event"] for line in lines(said_by(chaos.logs, "janitor")) if "audit" in str(line.get("event"))]
+    assert [
+        line["event"] for line in lines(said_by(chaos.logs, "janitor")) if "audit" in str(line.get("event"))
+    ]
     assert not [what for what in onlooker.audits().violations if "objects" not in what]
     place = {"Bucket": chaos.direct.store.bucket, "Key": "of-nobody.txt"}
     onlooker.s3.put_object(**place, Body=b"?")

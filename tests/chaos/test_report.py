@@ -115,7 +115,9 @@ def test_a_finished_run_is_in_the_manual_in_one_go(tmp_path: Path, monkeypatch: 
     write_document(tmp_path / "run.json")
     told = (tmp_path / MANUAL).read_text("utf-8")
     assert f"commit abc1234; seed 4711, {run['minutes']:g} min, {run['faults']} faults" in told
-    assert "started anew on its data |  | 2 | 2.0 s, 3.0 s |" in told.replace("503 or nothing meanwhile, never another error", "")
+    assert "started anew on its data |  | 2 | 2.0 s, 3.0 s |" in told.replace(
+        "503 or nothing meanwhile, never another error", ""
+    )
     assert "kafka was gone for 600 s; a fresh job was complete 7.2 s after its return." in told
     assert "ingest 100, 130" in told
     assert all(f"| {verdict['invariant']} | {verdict['claim']} | " in told for verdict in run["verdicts"])
