@@ -18,7 +18,7 @@ WAYS: Sequence[Way] = ("form",) * 4 + (
     "cancelled",
     "retried",
 )
-_MARK = [{"operation": "watermark", "text": "© chaos"}]
+_MARK: list[dict[str, object]] = [{"operation": "watermark", "text": "© chaos"}]
 
 
 @dataclass

@@ -92,8 +92,8 @@ def test_a_client_says_what_it_sees(chaos: Arena) -> None:
         client._judge(sent, status | {"photos": [row, row | {"n": 1}]})  # noqa: SLF001 - how it judges is what is tested
         assert client.violations == known
         client._judge(sent, status | {"photos": [row, row | {"n": 1, "state": "failed", "code": "poison"}]})  # noqa: SLF001
-        client._seen(sent, status)  # noqa: SLF001
-        client._seen(sent, status | {"version": 6})  # noqa: SLF001
+        client.seen(sent, status)
+        client.seen(sent, status | {"version": 6})
         assert [invariant for invariant, _ in client.violations[len(known) :]] == ["I1", "I2", "I7"]
     finally:
         client.violations[:] = known

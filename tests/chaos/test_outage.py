@@ -23,7 +23,7 @@ def test_whoever_is_gone_for_long_costs_nothing_but_time(
     """Passed when every job that got its 202 completes with each photo as it must, seen by its sender unless
     its links died meanwhile; when ingest says 503 or nothing, and no other error; and when a fresh job is
     complete a minute after the return."""
-    client, seconds = chaos.client, request.config.getoption("--outage")
+    client, seconds = chaos.client, float(request.config.getoption("--outage"))
     client.rest = 0.5
     known, first = len(client.violations), len(client.log)
     client.start_sending(RATE)
