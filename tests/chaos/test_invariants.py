@@ -85,7 +85,7 @@ def test_bytes_of_a_photo_on_a_disk_are_found_unless_they_belong_to_no_file(
 def test_a_client_says_what_it_sees(chaos: Arena) -> None:
     client, rng = chaos.client, Random(1)
     sent = Sent(-1, "form", [make(rng, "a", small=True), make(rng, "b", small=True)], "key")
-    row = {"n": 0, "state": "done", "code": None}
+    row = {"n": 0, "state": "done", "code": None, "detail": "It fell.", "fix": "Lift it."}
     status = {"state": "complete", "version": 7, "total": 2, "done": 2, "failed": 0}
     known = list(client.violations)
     try:
@@ -94,7 +94,16 @@ def test_a_client_says_what_it_sees(chaos: Arena) -> None:
         client._judge(sent, status | {"photos": [row, row | {"n": 1, "state": "failed", "code": "poison"}]})  # noqa: SLF001
         client.seen(sent, status)
         client.seen(sent, status | {"version": 6})
+        rows = [row, row | {"n": 1, "state": "failed", "code": "cancelled"}]
         assert [invariant for invariant, _ in client.violations[len(known) :]] == ["I1", "I2", "I7"]
+        del client.violations[len(known) :]
+        cancelled = status | {"done": 1, "failed": 1, "photos": rows}
+        sent.cancelled = {1}
+        client._judge(sent, cancelled)  # noqa: SLF001
+        assert client.violations == known
+        sent.cancelled, rows[1]["fix"] = set(), ""
+        client._judge(sent, cancelled)  # noqa: SLF001
+        assert [invariant for invariant, _ in client.violations[len(known) :]] == ["I5", "I1"]
     finally:
         client.violations[:] = known
 
