@@ -61,6 +61,8 @@ class Arena:
     """Each SIGTERM: whom it met, the seconds it took, the exit code."""
     expected_letters: set[str] = field(default_factory=set)
     """Reasons for which there may be dead letters."""
+    expected_findings: set[str] = field(default_factory=set)
+    """Kinds that an audit may find before all is over: who is gone for ten minutes deletes nothing meanwhile."""
     harmed: list[Sent] = field(default_factory=list)
     """Jobs whose operation harms its child."""
     littered: set[messages.Place] = field(default_factory=set)

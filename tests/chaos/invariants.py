@@ -366,9 +366,9 @@ class Onlooker:
             for line in told
             if line.get("event") == "audit findings"
             for kind in KINDS
-            if line.get(kind)
+            if line.get(kind) and kind not in arena.expected_findings
         ]
-        if sum(line["findings"] for line in audits) and not found:
+        if sum(line["findings"] for line in audits) and not found and not arena.expected_findings:
             found.append("audits counted findings that nobody named")
         return Verdict("I12", "no audit of the bucket finds anything", len(audits), found)
 

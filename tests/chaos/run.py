@@ -19,6 +19,8 @@ from tests.chaos.invariants import Onlooker
 from tests.chaos.verdicts import Verdict, as_json
 
 _BITES_WITHIN = 25.0
+_OVERDUE = 480.0
+"""Seconds of absence after which audits may rightly call deletions late: they are ten minutes late."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def away(arena: Arena, onlooker: Onlooker, fault: Fault, rng: Random) -> Struck:
     """Have it gone for long; senders are as patient as that."""
     client = arena.client
     before, client.patience = client.patience, client.patience + fault.holds
+    if fault.holds > _OVERDUE:
+        arena.expected_findings.add("overdue")
     struck = strike(arena, onlooker, fault, rng)
     arena.settled([sent for sent in client.log if sent.accepted_at])
     client.patience = before
