@@ -62,7 +62,7 @@ class Arena:
     expected_letters: set[str] = field(default_factory=set)
     """Reasons for which there may be dead letters."""
     expected_findings: set[str] = field(default_factory=set)
-    """Kinds that an audit may find before all is over: who is gone for ten minutes deletes nothing meanwhile."""
+    """Kinds that audits may find before all is over: who is gone for ten minutes deletes nothing then."""
     harmed: list[Sent] = field(default_factory=list)
     """Jobs whose operation harms its child."""
     littered: set[messages.Place] = field(default_factory=set)
