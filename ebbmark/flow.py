@@ -62,7 +62,8 @@ class Consumer(aiokafka.Consumer):
             return  # they were assigned anew, and so begin there anyway
         begin = [each for each in places if not self._read_offset.get(each)]
         if begin:
-            log.info("fetched too early", group=self.app.conf.id, places=sorted(begin))
+            spelt = sorted(f"{each.topic}/{each.partition}" for each in begin)
+            log.info("fetched too early", group=self.app.conf.id, places=spelt)
             await self._thread.call_thread(self._begin, begin)
 
     async def _begin(self, places: Collection[TP]) -> None:

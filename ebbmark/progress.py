@@ -100,7 +100,7 @@ async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 
 
 
 async def _meet_errors(client: Any) -> None:  # noqa: ANN401 - Faust's client
-    # It rests from its group until somebody asks what went wrong, as its own `getmany` does; Faust never asks.
+    # It rests from its group until it is asked what went wrong, as by its own `getmany`; Faust never asks.
     client._coordinator.check_errors()  # noqa: SLF001 - as above
 
 
