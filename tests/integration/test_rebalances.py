@@ -71,9 +71,11 @@ async def starting(kafka: Kafka, folder: Path) -> AsyncGenerator[Member]:
     async with KafkaLog(settings, source="test") as log:
         member = Member(settings, log, folder)
         running = asyncio.create_task(member.consumer.run(stop))
-        yield member
-        stop.set()
-        await asyncio.wait([running])
+        try:
+            yield member
+        finally:
+            stop.set()
+            await asyncio.wait([running])
     await running
 
 
