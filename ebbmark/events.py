@@ -10,12 +10,14 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from ebbmark.patterns import whole
+
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """What fits the ledger's columns: a number beyond would fail the statement, and all that share it."""
 ORIGINAL_BYTES = 16 * 1024
 """How much of a message a dead letter keeps."""
 
-_Word = Annotated[str, Meta(pattern=r"^[a-z0-9.-]*$", max_length=249)]
+_Word = Annotated[str, Meta(pattern=whole("[a-z0-9.-]*"), max_length=249)]
 _Time = Annotated[datetime, Meta(tz=True)]
 
 

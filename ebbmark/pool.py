@@ -29,6 +29,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1
+_ALLOCATION = {
+    "PILLOW_BLOCKS_MAX": "8",
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 1024**2),
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+}
+"""A child keeps the memory of one photo for the next: a page given back comes again, cleared, by a fault.
+A third less CPU at 12 MP by Pillow's blocks, a tenth less at 2 MP by glibc's thresholds."""
 _FILE_BYTES = 64 * 1024**2
 _OPEN_FILES = 64
 _LOOK_EVERY = 2.0
@@ -83,7 +90,8 @@ class ChildPool:
         # Fork is not safe under the threads of this process, and spawn pays the imports anew each time.
         self._context = RoomyContext()
         self._context.set_forkserver_preload(["ebbmark.pool", "ebbmark.imaging.warm"])
-        os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")  # a third less CPU at 12 MP
+        for name, value in _ALLOCATION.items():
+            os.environ.setdefault(name, value)
         self._usage = Usage(self.children)
         self._pool = self._make()
         self._started: pebble.ProcessPool | None = None

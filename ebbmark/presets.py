@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from ebbmark.errors import Rejected
 from ebbmark.imaging.recipe import Recipe, parse_recipe
+from ebbmark.patterns import whole
 from ebbmark.settings import SettingsError
 
 __all__ = ["Preset", "PresetsError", "load", "named", "shipped"]
@@ -43,7 +44,7 @@ class _Written(Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
 
 
-_Name = Annotated[str, Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+_Name = Annotated[str, Meta(pattern=whole("[a-z0-9]+(-[a-z0-9]+)*"), max_length=60)]
 
 
 def shipped() -> dict[str, Preset]:

@@ -68,8 +68,8 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes that must be free on the spool's disk; with less, uploads are answered 503."""
     backlog: Annotated[int, Meta(ge=0)] = 20_000
     """Photos that may wait to be rendered; with more, uploads are answered 503. 0 for any number."""
-    backlog_express: Annotated[int, Meta(ge=0)] = 256
-    """How many may be first photos of their jobs; with more, new jobs are answered 503. 0 for any number."""
+    backlog_jobs: Annotated[int, Meta(ge=0)] = 256
+    """Jobs that may wait for their first photo; with more, new ones are answered 503. 0 for any number."""
     uploads: Positive = 200
     """Uploads under way at once in one process; more are answered 429."""
     uploads_per_client: Positive = 16

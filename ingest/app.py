@@ -211,9 +211,7 @@ def create_app(
             settings.http.uploads_per_client,
             LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
         ),
-        backlog=Backlog(
-            ledger, most=settings.http.backlog, express=settings.http.backlog_express, clock=clock
-        ),
+        backlog=Backlog(ledger, most=settings.http.backlog, jobs=settings.http.backlog_jobs, clock=clock),
         jobs=Rate(
             settings.http.jobs_per_minute,
             LimitExceeded("too-many-jobs", "You open many jobs; send more photos in each, or wait a moment."),

@@ -15,8 +15,8 @@ from observability import metrics
 
 _GOOD_FOR = 1.0
 _FAULT_GOOD_FOR = 1.0
-_UNKNOWN, _EXPRESS_UNKNOWN, _LONGEST = 30.0, 5.0, 300.0
-"""Seconds to wait when nothing gets less; first photos are soon done, or nothing is."""
+_UNKNOWN, _JOBS_UNKNOWN, _LONGEST = 30.0, 5.0, 300.0
+"""Seconds to wait when nothing gets less; first photos come before all others."""
 
 
 def require_disk(http: Http, counted_in: Counter = metrics.UPLOADS_REFUSED) -> None:
@@ -48,14 +48,14 @@ class Backlog:
     """What was accepted and waits for its end, as of a second ago, and how fast it gets less."""
 
     def __init__(
-        self, ledger: Ledger, *, most: int, express: int, clock: Callable[[], float] = time.monotonic
+        self, ledger: Ledger, *, most: int, jobs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Bound all that waits, and the first photos of jobs; 0 bounds nothing."""
+        """Bound the photos that wait, and the jobs of which nothing is done yet; 0 bounds nothing."""
         self._ledger = ledger
         self._clock = clock
         self._asked = Asked(self._count, good_for=_GOOD_FOR, fault_good_for=_FAULT_GOOD_FOR, clock=clock)
         self._all = _Room(most, unknown=_UNKNOWN)
-        self._express = _Room(express, unknown=_EXPRESS_UNKNOWN)
+        self._jobs = _Room(jobs, unknown=_JOBS_UNKNOWN)
 
     async def require_room(self, *, new_job: bool) -> None:
         """Return when fewer photos wait than may. Who asks while they are counted shares the answer or fault.
@@ -67,22 +67,22 @@ class Backlog:
             Unavailable: too many do, code `backlog-full`; says when there should be room, if that is known.
                 Or the ledger does not answer.
         """
-        if not (self._all.most or self._express.most):
+        if not (self._all.most or self._jobs.most):
             return
         await self._asked()
-        for room in (self._all, self._express) if new_job else (self._all,):
+        for room in (self._all, self._jobs) if new_job else (self._all,):
             if room.full:
                 metrics.UPLOADS_REFUSED.labels("backlog-full").inc()
                 problem = "Very many photos wait to be rendered; try again later."
                 raise Unavailable("backlog-full", problem, retry_after=room.wait)
         if new_job:
-            self._express.let_in += 1
+            self._jobs.let_in += 1
 
     async def _count(self) -> None:
         now = self._clock()
         waiting = await self._ledger.backlog()
         self._all.see(now, waiting.photos)
-        self._express.see(now, waiting.express)
+        self._jobs.see(now, waiting.jobs)
 
 
 class _Room:

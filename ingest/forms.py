@@ -9,18 +9,12 @@ from msgspec import Struct
 from ebbmark.imaging.operation import KINDS
 from ebbmark.imaging.recipe import operation_of
 
-__all__ = ["PLACES", "Form", "Step", "Values", "form_of"]
+__all__ = ["Form", "Step", "Values", "form_of"]
 
 Values = Mapping[str, object]
 _MARK = "watermark"
 _BEGINNING: tuple[tuple[str, Values], ...] = ((_MARK, {}),)
 """Most people come for a mark."""
-
-PLACES = (
-    "top-left", "top", "top-right",
-    "left", "center", "right",
-    "bottom-left", "bottom", "bottom-right",
-)  # fmt: skip
 
 
 class Step(Struct, frozen=True, kw_only=True):

@@ -7,10 +7,11 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from ebbmark.ledger.letters import LetterRow, LetterState, LetterStats
+from ebbmark.patterns import whole
 from ebbmark.states import PhotoState
 
-Reason = Annotated[str, Meta(pattern=r"^[a-z0-9.-]{1,60}$")]
-Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+Reason = Annotated[str, Meta(pattern=whole("[a-z0-9.-]{1,60}"))]
+Id = Annotated[str, Meta(pattern=whole("[0-9a-f]{32}"))]
 Cursor = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 

@@ -12,12 +12,14 @@ import jinja2
 import msgspec
 from msgspec import Struct
 
+from ebbmark.imaging.gravity import PLACES
 from ebbmark.imaging.header import PHOTOS
+from ebbmark.imaging.layout import POSITIONS
 from ebbmark.imaging.recipe import LONGEST_NAME, Recipe, labelled, told_apart
 from ebbmark.ledger import CANCELLED
 from ebbmark.presets import Preset
 from ingest.bars import WIDTH, chart
-from ingest.forms import PLACES, form_of
+from ingest.forms import form_of
 from ingest.schemas import Timeline
 
 CSP = (
@@ -101,6 +103,7 @@ def upload_page(
         form=form_of(operations, labelled(given) if given else None),
         limits=limits,
         places=PLACES,
+        positions=POSITIONS,
         presets=presets,
         preset=preset,
         given=given is not None,
@@ -139,6 +142,7 @@ def retry_page(
         job=status,
         photos=[photo for photo in status["photos"] if photo["retryable"] and photo["code"] != CANCELLED],
         places=PLACES,
+        positions=POSITIONS,
         year=datetime.now(UTC).year,
     )
 

@@ -69,6 +69,9 @@ REMEDIES: Mapping[str, Remedy] = MappingProxyType(
         "too-large-for-format": Remedy(
             "The result is longer than its format allows.", "Retry with another format, or resize it.", True
         ),
+        "too-long-for-format": Remedy(
+            "The animation rests for longer than its format can say.", "Retry with another format.", True
+        ),
         "too-many-bytes": Remedy("The file is larger than the workers take.", _OUR_FAULT, True),
         "too-many-frames": Remedy(
             "It has more frames than an animation may have.", "Send a shorter one, or one frame of it.", False

@@ -4,7 +4,7 @@ from typing import Final
 
 from PIL import Image
 
-from ebbmark.imaging.operation import whole
+from ebbmark.patterns import whole
 
 __all__ = ["COLOUR", "GROUND", "Ink", "ground", "ink_of"]
 

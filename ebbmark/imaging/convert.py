@@ -11,7 +11,8 @@ from ebbmark.errors import Rejected
 from ebbmark.imaging.codec import Encoding
 from ebbmark.imaging.colours import COLOUR, ink_of
 from ebbmark.imaging.encoding import Chroma
-from ebbmark.imaging.operation import Context, Kind, Operation, whole
+from ebbmark.imaging.operation import Context, Kind, Operation
+from ebbmark.patterns import whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta
 
 from ebbmark.imaging.gravity import Gravity, shift
-from ebbmark.imaging.operation import Context, Kind, Operation, whole
+from ebbmark.imaging.operation import Context, Kind, Operation
+from ebbmark.patterns import whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -54,6 +54,8 @@ LONGEST_EDGE: Final[Mapping[Format, int]] = {
     "avif": 65_535,
     "gif": 65_535,
 }
+LONGEST_MOMENT: Final[Mapping[str, int]] = {"GIF": 655_350, "PNG": 65_535, "WEBP": 2**24 - 1}
+"""Milliseconds that each animation can surely show one picture; a PNG can show it longer in whole seconds."""
 COARSEST_TABLE = 2_600
 AVIF_SPEED = 9
 LARGE_GIF = 4 * MEGA
@@ -104,7 +106,7 @@ def encode(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin) ->
     operation touched then stays as it was to within rounding (46–75 dB, against 36–46 dB at a fixed
     quality), and the result is as large as the original.
 
-    Raises `Rejected` with `too-large-for-format` or `animated`, and `MemoryError`.
+    Raises `Rejected` with `too-large-for-format`, `too-long-for-format` or `animated`, and `MemoryError`.
     """
     form, first = encoding.format, frames[0]
     require_fits(form, first.size, len(frames))
@@ -209,12 +211,16 @@ def _webp(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kep
 
 def _avif(frames: Sequence[Image.Image], encoding: Encoding, origin: Origin, kept: Options) -> bytes:
     load_plugin("avif")
-    grey, out = frames[0].mode == "L", io.BytesIO()
+    frame, out = frames[0], io.BytesIO()
+    if getattr(frame, "is_animated", False):
+        # Of a file of several pictures Pillow writes a film, and reads a grey one anew, without its mark.
+        frame = frame.copy()
+    grey = frame.mode == "L"
     if encoding.chroma != "auto":
         subsampling = encoding.chroma
     else:
         subsampling = "4:4:4" if origin.subsampling == 0 else "4:2:0"
-    frames[0].save(
+    frame.save(
         out,
         "AVIF",
         quality=encoding.quality or DEFAULT_QUALITY["avif"],
@@ -250,15 +256,22 @@ def _saved(form: str, frames: Sequence[Image.Image], origin: Origin, options: Op
     loop = {"loop": origin.plays}
     if form == "GIF":  # which counts repeats, and says nothing when there are none
         loop = {} if origin.plays == 1 else {"loop": max(0, origin.plays - 1)}
-    frames[0].save(
-        out,
-        form,
-        save_all=True,
-        append_images=frames[1:],
-        duration=list(origin.durations),
-        **loop,
-        **options,
-    )
+    try:
+        frames[0].save(
+            out,
+            form,
+            save_all=True,
+            append_images=frames[1:],
+            duration=list(origin.durations),
+            **loop,
+            **options,
+        )
+    except (OverflowError, RuntimeError, ValueError) as exc:
+        # Pictures that are alike become one, which is shown for as long as all of them.
+        if sum(origin.durations) <= LONGEST_MOMENT[form]:
+            raise
+        detail = f"The animation rests at a picture for longer than a {form} can say."
+        raise Rejected("too-long-for-format", detail) from exc
     return out.getvalue()
 
 

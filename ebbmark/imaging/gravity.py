@@ -1,14 +1,16 @@
 """One of nine places says which part of a frame stays, or where on it something stands."""
 
-from typing import Literal
+from typing import Literal, get_args
 
-__all__ = ["Gravity", "shift"]
+__all__ = ["PLACES", "Gravity", "shift"]
 
 Gravity = Literal[
     "top-left", "top", "top-right",
     "left", "center", "right",
     "bottom-left", "bottom", "bottom-right",
 ]  # fmt: skip
+PLACES: tuple[Gravity, ...] = get_args(Gravity)
+"""From left to right and from top to bottom."""
 
 
 def shift(free: tuple[float, float], place: str) -> tuple[float, float]:

@@ -5,20 +5,16 @@ small; only a floor and a ceiling of its size are in pixels, of the result in fu
 """
 
 import math
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
-from ebbmark.imaging.gravity import shift
+from ebbmark.imaging.gravity import Gravity, shift
 
 __all__ = ["EVERYWHERE", "POSITIONS", "Arrangement", "Measure", "Position", "Rectangle", "arrange", "em_of"]
 
-Position = Literal[
-    "top-left", "top", "top-right",
-    "left", "center", "right",
-    "bottom-left", "bottom", "bottom-right",
-    "tiled", "chessboard",
-]  # fmt: skip
-POSITIONS: tuple[Position, ...] = cast("tuple[Position, ...]", get_args(Position))
-EVERYWHERE = frozenset[Position]({"tiled", "chessboard"})
+_Everywhere = Literal["tiled", "chessboard"]
+Position = Literal[Gravity, _Everywhere]
+POSITIONS: tuple[Position, ...] = get_args(Position)
+EVERYWHERE: frozenset[Position] = frozenset(get_args(_Everywhere))
 """The positions that cover the whole frame."""
 
 Measure = Literal["short-edge", "diagonal"]

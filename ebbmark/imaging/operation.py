@@ -33,7 +33,6 @@ __all__ = [
     "operations_schema",
     "parameters_of",
     "schema_of",
-    "whole",
 ]
 
 ENTRY_POINT_GROUP = "ebbmark.operations"
@@ -214,14 +213,6 @@ def blamed(operation: Operation) -> Generator[None]:
     except Exception as exc:
         detail = f"The operation {name_of(operation)} is at fault: it ended with {type(exc).__name__}."
         raise Rejected("operation-failed", detail) from exc
-
-
-def whole(pattern: str) -> str:
-    r"""Return the pattern of a parameter that is all of this and nothing else, as JSON Schema reads it, too.
-
-    In Python `$` alone admits a line feed behind it, and `\Z` is known nowhere else.
-    """
-    return rf"^({pattern})$(?!\n)"
 
 
 @functools.cache

@@ -23,6 +23,7 @@ __all__ = [
     "Recipe",
     "arranged",
     "expected",
+    "further_labels",
     "labelled",
     "listed_names",
     "name_in",
@@ -44,7 +45,7 @@ _BOUNDS = {
     "maximum": "to",
     "exclusiveMaximum": "below",
 }
-_NUMBERED = re.compile(r"(.+)\.(?:[2-9]|1[0-6])")
+_NUMBERED = re.compile(r"(.+)\.([2-9]|1[0-6])")
 _YES, _NO = frozenset({"on", "yes", "true", "1"}), frozenset({"off", "no", "false", "0"})
 _ANY = 4000, 3000
 
@@ -200,15 +201,19 @@ def labelled(recipe: Recipe) -> list[tuple[str, dict[str, object]]]:
 
 def operation_of(label: str) -> str:
     """Return the name of the operation of which `watermark.2` is the second."""
-    numbered = _NUMBERED.fullmatch(label)
-    return numbered[1] if numbered and label not in catalogue() else label
+    return _numbered(label)[0]
+
+
+def further_labels(name: str) -> list[str]:
+    """Return what the fields of every further operation of a name begin with: `watermark.2` and so on."""
+    return [f"{name}.{number}" for number in range(2, MOST_OPERATIONS + 1)]
 
 
 def arranged(labels: Iterable[str], listed: Sequence[str] = ()) -> list[str]:
     """Return each label once, in an order that is of use; what is listed stays in the order of the list."""
     wanted = set(labels)
     ordered = [label for label in dict.fromkeys(listed) if label in wanted]
-    for label in sorted(wanted - set(listed), key=lambda label: (_rank(label), label)):
+    for label in sorted(wanted - set(listed), key=lambda label: (_rank(label), *_numbered(label))):
         later = (place for place, other in enumerate(ordered) if _rank(other) > _rank(label))
         ordered.insert(next(later, len(ordered)), label)
     return ordered
@@ -244,6 +249,12 @@ def told_apart(names: Iterable[str]) -> list[str]:
             label, number = f"{operation_of(name)}.{number}", number + 1
         labels.append(label)
     return labels
+
+
+def _numbered(label: str) -> tuple[str, int]:
+    """Return the name of an operation, and the how manieth of its name it is."""
+    numbered = _NUMBERED.fullmatch(label)
+    return (numbered[1], int(numbered[2])) if numbered and label not in catalogue() else (label, 1)
 
 
 def _rank(label: str) -> int:

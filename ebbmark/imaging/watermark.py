@@ -13,7 +13,8 @@ from ebbmark.errors import Rejected
 from ebbmark.imaging import codec, drawing, facts, fonts, layout, marks
 from ebbmark.imaging.colours import COLOUR, ink_of
 from ebbmark.imaging.layout import Measure, Position
-from ebbmark.imaging.operation import Context, Kind, Operation, whole
+from ebbmark.imaging.operation import Context, Kind, Operation
+from ebbmark.patterns import whole
 
 if TYPE_CHECKING:
     from ebbmark.imaging.colours import Ink

@@ -133,8 +133,8 @@ class Waiting(Struct, frozen=True, kw_only=True):
     """How many accepted photos have not ended yet."""
 
     photos: int
-    express: int
-    """Those among them that are the first of their jobs, and are rendered before all others."""
+    jobs: int
+    """The jobs whose first photo is among them."""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):

@@ -49,7 +49,6 @@ from ebbmark.ledger.proofs import Proofs
 from ebbmark.ledger.roles import grant
 from ebbmark.settings import Ledger as LedgerSettings
 from ebbmark.states import JobState, PhotoState
-from ebbmark.topics import EXPRESS_PHOTOS
 from observability import metrics
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -281,7 +280,7 @@ class PostgresLedger(Ledger):
         return _as(JobRow, rows[0]) if rows else None
 
     async def backlog(self) -> Waiting:
-        return _as(Waiting, (await self._run("backlog", express=EXPRESS_PHOTOS))[0])
+        return _as(Waiting, (await self._run("backlog"))[0])
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         return await self._snapshot(id=job, token_hash=None)

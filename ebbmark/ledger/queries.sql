@@ -131,7 +131,7 @@ from photos where job = %(job)s and n = any(%(n)s) order by n;
 
 -- name: backlog
 -- What has been taken in and has not ended; what belongs to a deleted job waits for nothing.
-select count(*) as photos, count(*) filter (where n < %(express)s) as express from photos
+select count(*) as photos, count(*) filter (where n = 0) as jobs from photos
 where (state in ('queued', 'retrying') and dispatch_at is not null)
    or (state = 'rendering' and lease_until is not null);
 

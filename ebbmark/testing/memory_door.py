@@ -11,7 +11,6 @@ from ebbmark.ledger import JobRow, NewJob, NewPhoto, PhotoRow, Place, Snapshot, 
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_rows import DYING, WAITING, Job, Photo, as_
 from ebbmark.testing.memory_tables import Tables
-from ebbmark.topics import EXPRESS_PHOTOS
 
 
 class MemoryDoor(Tables):
@@ -116,12 +115,12 @@ class MemoryDoor(Tables):
     async def backlog(self) -> Waiting:
         self._answer()
         waiting = [
-            photo.n < EXPRESS_PHOTOS
+            photo.n == 0
             for _, photo in self._photos()
             if photo.state not in TERMINAL_PHOTO_STATES
             and (photo.dispatch_at if photo.state in WAITING else photo.lease_until) is not None
         ]
-        return Waiting(photos=len(waiting), express=sum(waiting))
+        return Waiting(photos=len(waiting), jobs=sum(waiting))
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         self._answer()

@@ -12,6 +12,7 @@ import pytest
 from ebbmark.imaging.header import PHOTOS
 from tests.people import Person, opened, photo
 from tests.system import System
+from tests.unit.imaging.photos import changed, flat, saved
 
 pytestmark = pytest.mark.servers
 
@@ -52,6 +53,30 @@ def test_a_folder_comes_back_marked_under_its_names(
     again = send(folder, "--url", running_system.base_url, "--grayscale", "--out", out)
     assert again.returncode == 0
     assert len(list(out.iterdir())) == 4
+
+
+def test_a_text_and_a_logo_are_marks_of_their_own(
+    running_system: System, folder: Path, tmp_path: Path
+) -> None:
+    logo, out = tmp_path / "logo.png", tmp_path / "marked"
+    logo.write_bytes(saved(flat((60, 60), "red"), "PNG"))
+    sent = send(
+        *(folder / "Гора.JPG", "--url", running_system.base_url, "--out", out, "--logo", logo),
+        *("--text", "© Ann", "--position", "top-left", "--opacity", "1"),
+        *("--watermark.2.logo", "--watermark.2.position", "bottom-right", "--watermark.2.opacity", "1"),
+    )
+    assert sent.returncode == 0, sent.stderr
+    before, after = photo(900, 600), (out / "Гора.JPG").read_bytes()
+    left_top, right_bottom, between = (0, 0, 300, 150), (600, 450, 900, 600), (0, 200, 900, 400)
+    text, logo_box, rest = (
+        changed(opened(before).crop(box), opened(after).crop(box), by_more_than=90)
+        for box in (left_top, right_bottom, between)
+    )
+    assert text
+    assert logo_box
+    assert not rest
+    red, green, blue = opened(after).getpixel((860, 570))
+    assert (red > 230, green < 25, blue < 25) == (True, True, True)
 
 
 def test_one_bad_photo_is_named_and_the_others_come_back(

@@ -151,11 +151,12 @@ async def test_a_watcher_hears_of_it(ledger: Ledger) -> None:
             assert await anext(changes) == job
 
 
-async def test_the_first_photos_that_wait_are_told_apart(ledger: Ledger) -> None:
+async def test_jobs_that_wait_for_their_first_photo_are_told(ledger: Ledger) -> None:
     job = await sealed_with(ledger, 18)
-    assert await ledger.backlog() == Waiting(photos=18, express=16)
+    await sealed_with(ledger, 1)
+    assert await ledger.backlog() == Waiting(photos=19, jobs=2)
     await finish(ledger, *map(done, await claim(ledger, job, 0, 17)))
-    assert await ledger.backlog() == Waiting(photos=16, express=15)
+    assert await ledger.backlog() == Waiting(photos=17, jobs=1)
 
 
 async def test_the_backlog_is_what_has_not_ended_of_jobs_that_live(bench: Bench) -> None:

@@ -32,7 +32,7 @@ async def wait_told(backlog: Backlog) -> float | None:
 
 async def test_a_full_backlog_says_how_long_it_takes_at_the_pace_that_was_seen() -> None:
     clock, ledger = Clock(), MemoryLedger()
-    backlog = Backlog(ledger, most=10, express=0, clock=clock)
+    backlog = Backlog(ledger, most=10, jobs=0, clock=clock)
     job = await sealed_with(ledger, 49)
     assert await wait_told(backlog) == 30
     await finish(ledger, *map(done, await claim(ledger, job, *range(20))))
@@ -46,26 +46,26 @@ async def test_a_full_backlog_says_how_long_it_takes_at_the_pace_that_was_seen()
     await backlog.require_room(new_job=True)
 
 
-async def test_first_photos_that_wait_keep_new_jobs_out_and_nobody_who_is_in() -> None:
+async def test_jobs_that_wait_for_their_first_photo_keep_new_ones_out_and_nobody_who_is_in() -> None:
     clock, ledger = Clock(), MemoryLedger()
-    backlog = Backlog(ledger, most=100, express=20, clock=clock)
-    long = await sealed_with(ledger, 60)  # however many: 16 of them are its first
+    backlog = Backlog(ledger, most=100, jobs=2, clock=clock)
+    long = await sealed_with(ledger, 60)  # however many: it is one
     await backlog.require_room(new_job=True)
     other = await sealed_with(ledger, 4)
     clock.now += 2
     assert await wait_told(backlog) == 5
     await backlog.require_room(new_job=False)
-    await finish(ledger, *map(done, await claim(ledger, long, *range(20, 40))))
+    await finish(ledger, *map(done, await claim(ledger, long, *range(1, 40))))
     clock.now += 2
-    assert await wait_told(backlog) == 5  # what was done was none of those
-    await finish(ledger, *map(done, await claim(ledger, other, 0, 1)))
+    assert await wait_told(backlog) == 5  # what was done was not what others wait for
+    await finish(ledger, *map(done, await claim(ledger, other, 0)))
     clock.now += 2
     await backlog.require_room(new_job=True)
 
 
 async def test_who_was_let_in_since_the_count_is_counted() -> None:
     clock = Clock()
-    backlog = Backlog(MemoryLedger(), most=100, express=20, clock=clock)
+    backlog = Backlog(MemoryLedger(), most=100, jobs=20, clock=clock)
     for _ in range(20):
         await backlog.require_room(new_job=True)
     assert await wait_told(backlog) == 5
@@ -89,7 +89,7 @@ class SlowLedger(MemoryLedger):
 
 async def test_who_asks_of_a_ledger_that_is_away_shares_one_question_and_its_fault() -> None:
     clock, ledger = Clock(), SlowLedger()
-    backlog = Backlog(ledger, most=10, express=0, clock=clock)
+    backlog = Backlog(ledger, most=10, jobs=0, clock=clock)
     asking = [asyncio.create_task(backlog.require_room(new_job=True)) for _ in range(20)]
     await asyncio.sleep(0)
     asking[0].cancel()  # who goes away takes nothing from the others
@@ -109,7 +109,7 @@ async def test_who_asks_of_a_ledger_that_is_away_shares_one_question_and_its_fau
 async def test_a_backlog_without_a_limit_asks_nobody() -> None:
     ledger = MemoryLedger()
     ledger.down = True
-    await Backlog(ledger, most=0, express=0).require_room(new_job=True)
+    await Backlog(ledger, most=0, jobs=0).require_room(new_job=True)
 
 
 def spent(rate: Rate, client: str, most: int = 1000) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ebbmark.imaging.gravity import PLACES
 from ebbmark.imaging.operation import operations_schema
 from ebbmark.imaging.recipe import recipe_from_form
 from ebbmark.presets import Preset, shipped
@@ -397,6 +398,15 @@ def test_the_form_as_it_stands_asks_for_the_defaults() -> None:
     sent = {name: value for name, value in sent.items() if not name.startswith("watermark.2.")}
     default = recipe_from_form(["watermark"], {"text": "© me"})
     assert recipe_from_form(["watermark"], sent) == default
+
+
+@pytest.mark.parametrize("mark", ["watermark", "watermark.2"])
+def test_a_form_has_every_position_of_a_mark_once_the_nine_places_in_their_rows(mark: str) -> None:
+    (watermark,) = [each for each in operations_schema() if each["name"] == "watermark"]
+    page = Seen(pages.upload_page([watermark], LIMITS))
+    shown = [each["value"] for each in page.all("input") if each.get("name") == f"{mark}.position"]
+    assert shown == [*PLACES, "tiled", "chessboard"]
+    assert sorted(map(str, shown)) == watermark["parameters"]["properties"]["position"]["enum"]
 
 
 def test_an_operation_nobody_foresaw_gets_a_form() -> None:

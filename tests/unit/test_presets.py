@@ -77,6 +77,7 @@ def test_they_may_be_written_as_json(tmp_path: Path) -> None:
             "unknown field `colour`",
         ),
         ('["A b"]\ntitle = "G"\noperations = [{operation = "grayscale"}]\n', "A b: Expected `str` matching"),
+        ('["a\\n"]\ntitle = "G"\noperations = [{operation = "grayscale"}]\n', "Expected `str` matching"),
         (
             '[big]\ntitle = "B"\noperations = [{operation = "resize", width = 0}]\n',
             "big: resize: width must be",

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebbmark.imaging.operation import operations_schema
-from ebbmark.imaging.recipe import recipe_from_form
+from ebbmark.imaging.recipe import MOST_OPERATIONS, operation_of, recipe_from_form
+from ebbmark.imaging.watermark import Watermark
+from ebbmark.presets import shipped
 from ebbmark.sending.files import earlier_namesakes, find_photos, pieces, save
 from ebbmark.sending.flags import add_arguments, flags, form_fields
 from ebbmark.sending.snapshots import snapshots
@@ -37,9 +39,7 @@ def test_every_parameter_of_every_operation_has_a_flag_that_its_form_understands
         for operation in operations_schema()
         for parameter in operation["parameters"]["properties"]  # pyright: ignore[reportIndexIssue]
     }
-    assert {(flag.operation, flag.parameter) for flag in flags() if flag.parameter} == (
-        wanted - {("watermark", "logo")}
-    )
+    assert {(flag.label, flag.parameter) for flag in flags() if flag.parameter and not flag.further} == wanted
     given = fields(
         "--width", "800", "--fit", "inside", "--no-outline", "--angle", "-30", "--text", "© Ann", "--enlarge"
     )
@@ -97,6 +97,88 @@ def test_a_flag_may_name_its_operation() -> None:
     }
 
 
+def test_every_parameter_of_a_mark_has_a_flag_for_as_many_marks_as_a_form_takes() -> None:
+    parameters = Watermark.__struct_fields__
+    labels = ["watermark", *(f"watermark.{number}" for number in range(2, MOST_OPERATIONS + 1))]
+    assert [flag.label for flag in flags() if flag.parameter == "text"] == labels
+    assert {flag.field for flag in flags() if operation_of(flag.label) == "watermark"} == {
+        f"{label}.{parameter}" for label in labels for parameter in parameters
+    }
+    asked = fields(*(word for label in labels for word in (f"--{label}.text", label)))
+    marks = recipe_from_form([asked.pop("operations")], asked).operations
+    assert [mark.text for mark in marks] == labels  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_further_mark_is_one_of_its_own() -> None:
+    asked = fields(
+        *("--text", "© Ann", "--no-watermark.2.outline", "--watermark.2.text", "PROOF"),
+        *("--watermark.2.position", "tiled", "--watermark.2.relative-to", "diagonal", "--width", "900"),
+    )
+    assert asked.pop("operations") == "resize,watermark,watermark.2"
+    _, first, second = recipe_from_form(["resize,watermark,watermark.2"], asked).operations
+    assert first == Watermark(text="© Ann")
+    assert second == Watermark(text="PROOF", position="tiled", relative_to="diagonal", outline=False)
+
+
+def test_a_further_mark_may_be_the_only_one_and_may_be_added_to_a_preset_s() -> None:
+    assert fields("--watermark.2.text", "x") == {"operations": "watermark.2", "watermark.2.text": "x"}
+    asked = fields("--preset", "web-proof", "--watermark.2.text", "x")
+    assert asked.pop("preset") == "web-proof"
+    proof = shipped()["web-proof"].recipe
+    recipe = recipe_from_form([asked.pop("operations")], asked, proof)
+    assert [mark for mark in recipe.operations if isinstance(mark, Watermark)] == [
+        *(mark for mark in proof.operations if isinstance(mark, Watermark)),
+        Watermark(text="x"),
+    ]
+
+
+def test_a_logo_is_of_the_first_mark_unless_flags_say_which() -> None:
+    assert fields("--logo", "l.png", "--watermark.2.text", "x") == {
+        "operations": "watermark,watermark.2",
+        "watermark.2.text": "x",
+    }
+    assert fields("--logo", "l.png", "--watermark.2.logo") == {
+        "operations": "watermark.2",
+        "watermark.2.logo": "True",
+    }
+    assert fields("--logo", "l.png", "--text", "x", "--watermark.2.logo")["operations"] == (
+        "watermark,watermark.2"
+    )
+
+
+def test_operations_name_a_mark_again_or_by_its_number() -> None:
+    words = ("--text", "a", "--watermark.2.text", "b")
+    for named in ("watermark, watermark", "watermark.2,watermark"):
+        assert fields("--operations", named, *words)["operations"] == named
+    with pytest.raises(SendError, match=r"--watermark\.2\.text is of watermark\.2, which"):
+        fields("--operations", "watermark", *words)
+
+
+def test_only_marks_have_flags_for_further_ones() -> None:
+    plugins: list[dict[str, object]] = [
+        {"name": "stamp", "kind": "mark", "parameters": {"properties": {"dark_ink": {}}}},
+        {"name": "seal", "kind": "mark", "parameters": {"properties": {}}},
+        {"name": "tint", "kind": "filter", "parameters": {"properties": {"shade": {}}}},
+    ]
+    options = [flag.options for flag in flags(plugins)]
+    assert options[:2] == [("--dark-ink", "--stamp.dark-ink"), ("--stamp.2.dark-ink",)]
+    assert options[MOST_OPERATIONS - 1 :] == [
+        ("--stamp.16.dark-ink",),
+        ("--seal",),
+        ("--shade", "--tint.shade"),
+    ]
+
+
+def test_the_help_says_once_that_there_may_be_several_marks() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    told = " ".join(parser.format_help().split())
+    assert told.count("watermark.2.X") == told.count("watermark.16") == 1
+    assert "--watermark.2.text" not in told
+    assert "the second has --watermark.2.X for each --watermark.X, and so on to --watermark.16.X." in told
+    assert "resize.2" not in told
+
+
 def test_flags_go_before_what_a_preset_says() -> None:
     assert fields("--preset", "web-proof") == {"preset": "web-proof"}
     assert fields("--preset", "web-proof", "--text", "x", "--grayscale") == {
@@ -121,7 +203,7 @@ def test_the_help_of_a_flag_says_what_it_takes_and_what_holds_without_it() -> No
     assert "--position {bottom,bottom-left," in told
 
 
-@pytest.mark.parametrize("flag", [["--format", "gif"], ["--wdth", "8"], ["--fit"]])
+@pytest.mark.parametrize("flag", [["--format", "gif"], ["--wdth=8"], ["--fit"], ["--watermark.17.text=x"]])
 def test_a_wrong_flag_ends_with_2(flag: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parsed(*flag)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from PIL import ExifTags, Image
 
-from tests.unit.imaging.photos import chunk, flat, quarters, saved, varied
+from tests.unit.imaging.photos import animation, chunk, flat, heic, quarters, saved, varied
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _STANDALONE = {0x01, *range(0xD0, 0xDA)}
@@ -337,7 +337,7 @@ def glassy_palette() -> bytes:
 
 def short(kind: str) -> bytes:
     """Return a small good file of a kind."""
-    image = varied((48, 36))
+    image, moving = varied((48, 36)), [varied((48, 36), seed) for seed in (7, 8, 9)]
     return {
         "jpeg": lambda: saved(image),
         "progressive jpeg": lambda: saved(image, progressive=True),
@@ -348,4 +348,14 @@ def short(kind: str) -> bytes:
         "webp with alpha": lambda: saved(
             image.convert("RGBA"), "WEBP", exif=exif_of(), icc_profile=b"\0" * 200
         ),
+        "gif": lambda: saved(image, "GIF"),
+        "tiff": lambda: saved(image, "TIFF"),
+        "packed tiff": lambda: saved(image, "TIFF", compression="tiff_lzw", strip_size=2048),
+        "bmp": lambda: saved(image, "BMP"),
+        "palette bmp": lambda: saved(image.quantize(16), "BMP"),
+        "avif": lambda: saved(image, "AVIF"),
+        "heic": lambda: heic(image),
+        "moving gif": lambda: animation("GIF", moving),
+        "moving png": lambda: animation("PNG", moving),
+        "moving webp": lambda: animation("WEBP", moving),
     }[kind]()

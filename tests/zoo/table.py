@@ -25,6 +25,7 @@ from tests.unit.imaging.photos import (
     watermark,
 )
 from tests.zoo import makers
+from tests.zoo.cuts import WHERES, cuts
 
 Colour = tuple[int, ...]
 FAINT = watermark(opacity=0)
@@ -33,12 +34,13 @@ FAINT = watermark(opacity=0)
 
 @dataclass(frozen=True)
 class Look:
-    """What a result is: its format, its size, colours at some points, and bytes that it must not have."""
+    """What a result is: its format, size, colours at some points, bytes it must not have, and frames."""
 
     format: str
     size: tuple[int, int]
     points: Mapping[tuple[int, int], Colour] = field(default_factory=dict)
     lacks: bytes | None = None
+    frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ FRAMES = (
     ),
     Animal("an apng of one frame", lambda: makers.apng(1), Look("PNG", (1, 1))),
     Animal("an apng of three frames as a jpeg", lambda: makers.apng(3), "animated", TO_JPEG),
+    Animal(
+        "an apng that rests for five hours, as a webp",
+        lambda: animation("PNG", [flat((8, 8)), flat((8, 8), "red")], 20_000_000),
+        "too-long-for-format",
+        recipe({"operation": "convert", "format": "webp"}),
+    ),
     Animal("a thousand jpegs in one file", lambda: makers.short("jpeg") * 1000, SMALL),
 )
 
@@ -206,33 +214,72 @@ def _without(jpeg: bytes, segment: str) -> bytes:
     return b"".join(jpeg[begin:end] for name, begin, end in makers.segments(jpeg) if name != segment)
 
 
-_PARTS = {"jpeg": makers.segments, "png": makers.chunks, "webp": makers.riff_chunks}
 KINDS = ("jpeg", "progressive jpeg", "png", "palette png", "webp", "lossless webp", "webp with alpha")
-WHOLE_ENOUGH: Mapping[str, str | Look] = {
-    **{
-        f"a {kind} cut {where}": "unsupported-format"
-        for kind in ("jpeg", "progressive jpeg")
-        for where in ("within part 0, SOI", "before part 1, APP0")
-    },
-    **{
-        f"a {kind} cut {where} part {n}, IEND": Look("PNG", (48, 36))
-        for kind, n in (("png", 2), ("palette png", 4))
-        for where in ("before", "within")
-    },
+RARE_KINDS = (
+    "gif", "tiff", "packed tiff", "bmp", "palette bmp", "avif", "moving gif", "moving png", "moving webp",
+)  # fmt: skip
+HEIC_BOXES = (
+    "ftyp", "meta", "hdlr", "iloc", "iinf", "pitm",
+    "iprp", "ipco", "hvcC", "colr", "ispe", "clap", "pixi", "ipma", "mdat",
+)  # fmt: skip
+"""Told here, since a HEIC is made by a test that wants it: what makes one may be missing."""
+TOO_SHORT_TO_TELL = {
+    "jpeg": ("within part 0, SOI", "before part 1, APP0"),
+    "progressive jpeg": ("within part 0, SOI", "before part 1, APP0"),
+    **dict.fromkeys(("gif", "tiff", "packed tiff", "moving gif"), ("a byte into part 0, header",)),
+    **dict.fromkeys(("avif", "heic"), ("a byte into part 0, ftyp",)),
+    **dict.fromkeys(
+        ("bmp", "palette bmp"),
+        (
+            *(f"{where} part 0, file header" for where in WHERES if where != "before"),
+            *(f"{where} part 1, picture header" for where in ("before", "a byte into")),
+        ),
+    ),
 }
-"""What is cut off and comes to something else than damage, by the name of its row."""
+"""Where less is left of a file than says what it is, by its kind."""
+WHOLE_ENOUGH: Mapping[str, Look] = {
+    # A PNG without its end, or without the last byte of what its pixels add up to.
+    **{
+        f"a {kind} cut {where}": Look("PNG", (48, 36), frames=frames)
+        for kind, pixels, end, frames in (
+            ("png", "1, IDAT", "2, IEND", 1),
+            ("palette png", "3, IDAT", "4, IEND", 1),
+            ("moving png", "7, fdAT", "8, IEND", 3),
+        )
+        for where in (f"a byte before the end of part {pixels}", *(f"{each} part {end}" for each in WHERES))
+    },
+    # A GIF does not say how many frames it has: where one would begin, those before it are whole.
+    "a gif cut before part 4, end": Look("PNG", (48, 36)),
+    "a moving gif cut before part 5, extension F9": Look("PNG", (48, 36)),
+    "a moving gif cut before part 6, frame": Look("PNG", (48, 36)),
+    "a moving gif cut before part 9, extension F9": Look("GIF", (48, 36), frames=2),
+    "a moving gif cut before part 10, frame": Look("GIF", (48, 36), frames=2),
+    "a moving gif cut before part 13, end": Look("GIF", (48, 36), frames=3),
+}
+"""What is cut off and missed by no decoder, by the name of its row."""
 
 
 def truncations() -> Iterator[Animal]:
-    """Yield a small file of each kind, cut before, within and behind every part but the last."""
-    for kind in KINDS:
+    """Yield a small file of each kind, cut before, in and at either end of every part."""
+    for kind in (*KINDS, *RARE_KINDS):
         data = makers.short(kind)
-        parts = list(_PARTS[next(each for each in _PARTS if each in kind)](data))
-        for n, (part, begin, end) in enumerate(parts):
-            for where, at in (("before", begin), ("within", (begin + end) // 2)):
-                name = f"a {kind} cut {where} part {n}, {part}"
-                if at:
-                    yield Animal(name, lambda data=data, at=at: data[:at], WHOLE_ENOUGH.get(name, "corrupt"))
+        for where, at in cuts(data, kind):
+            yield _truncated(kind, where, lambda data=data, at=at: data[:at])
+    for n, box in enumerate(HEIC_BOXES):
+        for where in (f"{each} part {n}, {box}" for each in WHERES):
+            if where != "before part 0, ftyp":
+                yield _truncated("heic", where, lambda where=where: _cut_heic(where))
+
+
+def _truncated(kind: str, where: str, make: Callable[[], bytes]) -> Animal:
+    name = f"a {kind} cut {where}"
+    told = "unsupported-format" if where in TOO_SHORT_TO_TELL.get(kind, ()) else "corrupt"
+    return Animal(name, make, WHOLE_ENOUGH.get(name, told))
+
+
+def _cut_heic(where: str) -> bytes:
+    data = makers.short("heic")
+    return data[: dict(cuts(data, "heic"))[where]]
 
 
 TABLE = (*BOMBS, *SIZES, *LIARS, *FRAMES, *PARTS, *METADATA, *POLYGLOTS, *COLOURS, *NUMBERS, *truncations())

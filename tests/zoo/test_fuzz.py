@@ -29,11 +29,12 @@ from ebbmark.imaging.preview import preview
 from ebbmark.imaging.recipe import Recipe, parse_recipe, recipe_from_form
 from tests.unit.imaging.photos import chunk, opened, watermark
 from tests.zoo import makers
-from tests.zoo.table import KINDS
+from tests.zoo.cuts import parts_of
+from tests.zoo.table import KINDS, RARE_KINDS
 
 AT_ONCE = 50
 LIMITS = Limits(pixels=300_000)
-GOOD = [(kind, makers.short(kind)) for kind in KINDS]
+GOOD = [(kind, makers.short(kind)) for kind in (*KINDS, *RARE_KINDS)]
 RULES = hypothesis.settings(
     max_examples=AT_ONCE, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -62,8 +63,8 @@ def limit_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 def spoilt(kind: str, data: bytes, seed: int, changes: int) -> bytes:
     """Return a good file after some changes, made to its parts so that most of it is still read."""
     chance = random.Random(seed)
-    split, head = _SPLIT[kind.rpartition(" ")[2] if "with alpha" not in kind else "webp"]
-    parts = [data[begin:end] for _, begin, end in split(data)]
+    begins = [begin for _, begin, _ in parts_of(data, kind)]
+    parts = [data[begin:end] for begin, end in itertools.pairwise([*begins, len(data)])]
     for _ in range(changes):
         if not parts:
             break
@@ -77,10 +78,9 @@ def spoilt(kind: str, data: bytes, seed: int, changes: int) -> bytes:
                 parts[place] = parts[place][: chance.randrange(len(parts[place]) + 1)]
             case _:
                 parts[place] = _changed(kind, parts[place], chance)
-    return data[:head] + b"".join(parts)
+    return data[: begins[0]] + b"".join(parts)
 
 
-_SPLIT = {"jpeg": (makers.segments, 0), "png": (makers.chunks, 8), "webp": (makers.riff_chunks, 12)}
 _ODD = (0, 1, 0x7F, 0x80, 0xFF)
 
 

@@ -1,6 +1,7 @@
 """Every hostile file comes to what the table says, in a real child, and the parent does not notice."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 
@@ -15,7 +16,18 @@ from ebbmark.settings import Settings, Worker
 from observability import metrics
 from processors.pool import RenderPool
 from tests.unit.imaging.photos import opened
-from tests.zoo.table import TABLE, Animal, Look
+from tests.zoo.cuts import cuts, parts_of
+from tests.zoo.makers import short
+from tests.zoo.table import (
+    HEIC_BOXES,
+    KINDS,
+    RARE_KINDS,
+    TABLE,
+    TOO_SHORT_TO_TELL,
+    WHOLE_ENOUGH,
+    Animal,
+    Look,
+)
 
 WITHIN = timedelta(seconds=5)
 ROOM = 24 * 1024**2
@@ -75,7 +87,11 @@ async def test_it_comes_to_what_the_table_says(animal: Animal, pool: RenderPool)
 
 def assert_looks(made: Rendered, look: Look) -> None:
     picture = opened(made.data)
-    assert (picture.format, picture.size) == (look.format, look.size)
+    assert (picture.format, picture.size, getattr(picture, "n_frames", 1)) == (
+        look.format,
+        look.size,
+        look.frames,
+    )
     assert (made.width, made.height) == look.size
     for point, colour in look.points.items():
         seen = picture.getpixel(point)
@@ -87,3 +103,23 @@ def assert_looks(made: Rendered, look: Look) -> None:
 
 async def test_every_row_has_a_name_of_its_own() -> None:
     assert len({each.name for each in TABLE}) == len(TABLE)
+
+
+async def test_every_cut_that_comes_to_something_else_than_damage_is_made() -> None:
+    too_short = {f"a {kind} cut {where}" for kind, each in TOO_SHORT_TO_TELL.items() for where in each}
+    assert too_short | set(WHOLE_ENOUGH) <= {each.name for each in TABLE}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *RARE_KINDS, "heic"])
+async def test_a_file_is_cut_at_both_ends_of_every_part(kind: str) -> None:
+    data = short(kind)
+    parts = list(parts_of(data, kind))
+    gaps = [begin - end for (_, _, end), (_, begin, _) in itertools.pairwise(parts)]
+    assert set(gaps) <= {0, 1}  # libtiff begins everything at an even place
+    assert parts[-1][2] == len(data)
+    whole = {at for _, begin, end in parts for at in (begin, begin + 1, end - 1)} - {0, len(data)}
+    assert whole <= {at for _, at in cuts(data, kind)}
+
+
+async def test_a_heic_is_cut_at_every_box() -> None:
+    assert tuple(box for box, _, _ in parts_of(short("heic"), "heic")) == HEIC_BOXES

@@ -46,6 +46,31 @@ def test_the_header_tells_how_many_frames_there_are(form: str) -> None:
     assert codec.inspect(moving(form)) == (form.lower(), *SIZE, 4)
 
 
+@pytest.mark.parametrize(
+    ("form", "becomes", "durations"),
+    [
+        ("WEBP", "png", (100, 70_001, 50, 300)),
+        ("PNG", "webp", (100, 20_000_000, 50, 300)),
+    ],
+)
+def test_a_picture_that_is_shown_for_longer_than_a_format_can_say_is_refused(
+    form: str, becomes: str, durations: Sequence[int]
+) -> None:
+    original = moving(form, durations=durations)
+    kept = result(original, MARK)
+    assert [frame.info["duration"] for frame in moments(kept.data)] == list(durations)
+    refused = refusal(original, recipe({"operation": "convert", "format": becomes}))
+    assert refused.code == "too-long-for-format"
+    assert f"longer than a {becomes.upper()} can say" in refused.detail
+
+
+def test_pictures_that_become_one_are_not_shown_for_longer_than_a_gif_can_say() -> None:
+    durations = (100, 400_000, 400_000, 300)
+    original = moving("GIF", ("#c03030", "#30c030", "#30c031", "#c0c030"), durations)
+    assert [frame.info["duration"] for frame in moments(result(original, MARK).data)] == list(durations)
+    assert refusal(original, recipe({"operation": "grayscale"})).code == "too-long-for-format"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_an_animation_keeps_its_format_its_frames_their_durations_and_its_loop(form: str) -> None:
     made = result(moving(form), MARK)

@@ -139,6 +139,21 @@ def test_rare_formats_come_out_upright_too(orientation: int, form: str) -> None:
     assert likeness(made, photo) > 25
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("form", ["TIFF", "MPO"])
+def test_of_several_pictures_the_first_becomes_an_avif_with_its_mark(form: str, mode: str) -> None:
+    first, second = quarters().convert(mode), flat(colour="black").convert(mode)
+    mark = recipe(
+        {"operation": "watermark", "text": "PROOF", "position": "center", "size": 0.3, "opacity": 1},
+        {"operation": "convert", "format": "avif"},
+    )
+    made = result(saved(first, form, save_all=True, append_images=[second]), mark)
+    assert codec.inspect(made.data).frames == 1  # and it is no film
+    alone = result(saved(first, "JPEG" if form == "MPO" else form), mark)
+    assert opened(made.data).tobytes() == opened(alone.data).tobytes()
+    assert likeness(opened(made.thumbnail), opened(alone.thumbnail)) == 99
+
+
 def test_of_a_tiff_of_several_pages_the_first_is_taken_and_the_rest_is_told() -> None:
     pages = saved(quarters(), "TIFF", save_all=True, append_images=[flat(colour="black")])
     made = result(pages, NOTHING)

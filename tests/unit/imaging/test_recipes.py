@@ -301,6 +301,12 @@ def test_steps_that_nobody_put_in_order_are_performed_where_they_are_of_use() ->
         "watermark",
         "convert",
     ]
+    assert arranged(["convert", "watermark.10", "watermark.2", "watermark"]) == [
+        "watermark",
+        "watermark.2",
+        "watermark.10",
+        "convert",
+    ]
     listed = ["watermark", "resize", "gone"]
     assert arranged(["resize", "watermark", "blur", "convert"], listed) == [
         "blur",

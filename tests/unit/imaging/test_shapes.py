@@ -1,7 +1,6 @@
 """Crop, rotate, flip, border and resize: which pixel comes from where, and how many there are."""
 
 from collections.abc import Mapping
-from typing import get_args
 
 import pytest
 from PIL import Image, ImageChops
@@ -12,7 +11,8 @@ from ebbmark.imaging.border import Border
 from ebbmark.imaging.crop import Crop
 from ebbmark.imaging.filters import Grayscale
 from ebbmark.imaging.flip import Flip
-from ebbmark.imaging.gravity import Gravity, shift
+from ebbmark.imaging.gravity import PLACES, Gravity, shift
+from ebbmark.imaging.layout import EVERYWHERE, POSITIONS
 from ebbmark.imaging.operation import Context, Operation
 from ebbmark.imaging.recipe import Recipe
 from ebbmark.imaging.resize import Resize
@@ -31,7 +31,6 @@ from tests.unit.imaging.photos import (
     varied,
 )
 
-GRAVITIES = get_args(Gravity)
 MODES = ("RGB", "RGBA", "L")
 PLAIN = Context()
 
@@ -54,14 +53,21 @@ def map_of_pixels(size: tuple[int, int]) -> Image.Image:
 # Gravity
 
 
-@pytest.mark.parametrize("place", GRAVITIES)
+def test_a_mark_stands_at_one_of_the_nine_places_or_everywhere() -> None:
+    assert len({shift((2, 2), place) for place in PLACES}) == len(PLACES) == 9
+    assert list(PLACES) == sorted(PLACES, key=lambda place: shift((2, 2), place)[::-1])
+    assert POSITIONS[: len(PLACES)] == PLACES
+    assert set(POSITIONS) - set(PLACES) == EVERYWHERE
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_place_takes_the_room_on_its_other_sides(place: Gravity) -> None:
     left, top = shift((10, 30), place)
     assert left == (0 if "left" in place else 10 if "right" in place else 5)
     assert top == (0 if "top" in place else 30 if "bottom" in place else 15)
 
 
-@pytest.mark.parametrize("gravity", GRAVITIES)
+@pytest.mark.parametrize("gravity", PLACES)
 @pytest.mark.parametrize("size", [(40, 240), (320, 30)])
 def test_cover_keeps_the_part_its_gravity_names(gravity: Gravity, size: tuple[int, int]) -> None:
     photo = map_of_pixels((240, 240) if size == (40, 240) else (120, 240))
@@ -152,7 +158,7 @@ def test_a_crop_is_as_large_as_its_aspect_allows(
     assert made.size == expected == Crop(aspect=aspect).reshaped(size)
 
 
-@pytest.mark.parametrize("focus", GRAVITIES)
+@pytest.mark.parametrize("focus", PLACES)
 @pytest.mark.parametrize("aspect", ["1:4", "4:1"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_crop_keeps_the_pixels_its_focus_names_as_they_were(focus: Gravity, aspect: str, mode: str) -> None:
