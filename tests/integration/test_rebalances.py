@@ -39,11 +39,11 @@ class Member:
         self.seen.add(event.job)
 
     @property
-    def app(self) -> Any:
+    def app(self) -> Any:  # noqa: ANN401 - Faust's
         return self.consumer._app  # noqa: SLF001 - what is between is Faust's
 
     @property
-    def client(self) -> Any:
+    def client(self) -> Any:  # noqa: ANN401 - as above
         return self.app.consumer._thread._consumer  # noqa: SLF001 - as above
 
     def rejoin(self) -> None:
