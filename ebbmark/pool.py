@@ -1,10 +1,7 @@
 """What may hang, die or eat memory is done only in children that may be killed, under hard limits."""
 
 import asyncio
-import ctypes
 import os
-import resource
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +15,8 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 import msgspec
 import pebble
 
-from ebbmark.errors import LimitExceeded, Rejected
+from ebbmark.child import Answer, Calls, Fault, Turn, asked, confine, take
+from ebbmark.errors import Rejected
 from ebbmark.pipes import RoomyContext
 from ebbmark.usage import Usage
 from observability import metrics
@@ -28,7 +26,6 @@ __all__ = ["ALLOCATION", "ChildLost", "ChildPool", "Confines", "PoolLost"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_PR_SET_PDEATHSIG = 1
 ALLOCATION = {
     "PILLOW_BLOCKS_MAX": "8",
     "MALLOC_TRIM_THRESHOLD_": str(128 * 1024**2),
@@ -36,10 +33,7 @@ ALLOCATION = {
 }
 """A child keeps the memory of one photo for the next: a page given back comes again, cleared, by a fault.
 A third less CPU at 12 MP by Pillow's blocks, a tenth less at 2 MP by glibc's thresholds."""
-_FILE_BYTES = 64 * 1024**2
-_OPEN_FILES = 64
 _LOOK_EVERY = 2.0
-_OUT = "out-of-memory"
 _TAKEN_WITHIN = 20.0
 """Seconds in which a child that has nothing to do takes up a call, even one that is only just starting."""
 
@@ -103,8 +97,8 @@ class ChildPool:
         metrics.POOLS_STARTED.inc()
         return pebble.ProcessPool(
             max_workers=self.children,
-            max_tasks=_Calls(self._confines.calls),
-            initializer=_confine,
+            max_tasks=Calls(self._confines.calls),
+            initializer=confine,
             initargs=(self._confines.memory,),
             context=self._context,  # pyright: ignore[reportArgumentType] - typeshed spells Pipe differently
         )
@@ -131,8 +125,8 @@ class ChildPool:
             ChildLost: a child died or hung.
             PoolLost: none can be started, or the question raised something, which is told.
         """
-        asked = (self._run(_asked, question, within=60) for _ in range(self.children))
-        answer: _Answer = (await asyncio.gather(*asked))[0]
+        answers = (self._run(asked, question, within=60) for _ in range(self.children))
+        answer: Answer = (await asyncio.gather(*answers))[0]
         if answer.fault:
             raise PoolLost(answer.fault)
         return answer.value
@@ -157,7 +151,7 @@ class ChildPool:
 
     async def run_within(self, seconds: float, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `run` does, with another limit of time."""
-        turn: _Turn = await self._run(_in_child, int(seconds) + 5, call, args, kwargs, within=seconds)
+        turn: Turn = await self._run(take, int(seconds) + 5, call, args, kwargs, within=seconds)
         metrics.CHILDREN_CPU_SECONDS.inc(turn.cpu_seconds)
         if turn.first:
             metrics.CHILDREN_STARTED.inc()
@@ -210,7 +204,7 @@ class ChildPool:
             raise ChildLost("died") from exc
         except (Rejected, _Broken, asyncio.CancelledError):
             raise
-        except _Fault as exc:
+        except Fault as exc:
             metrics.CHILDREN_LOST.labels("failed").inc()
             raise ChildLost(exc.kind) from exc
         except Exception as exc:  # it, or what it is given or gives, cannot cross between the processes
@@ -259,89 +253,3 @@ def _bury(pool: pebble.ProcessPool) -> None:
     with suppress(Exception):
         pool.stop()
         pool.join()
-
-
-class _Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child says when it is done with a call."""
-
-    value: object
-    cpu_seconds: float
-    first: bool
-    """Whether it is the first of this child."""
-
-
-class _Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child answers to a question, or what was raised when it tried to."""
-
-    value: object = None
-    fault: str = ""
-
-
-class _Fault(Exception):
-    """A child could not do what it should, for a reason nobody foresaw."""
-
-    def __init__(self, kind: str) -> None:
-        """`kind` is the name of what was raised."""
-        super().__init__(kind)
-        self.kind = kind
-
-
-class _Calls(int):
-    """How many calls a child takes: no more once it has run out of memory.
-
-    A cache of an operation may hold what filled it, and then every photo after it would fail. pebble asks
-    before each call whether it is one too many, and tells the outcome of the last before it asks: no other
-    moment is between two calls.
-    """
-
-    def __gt__(self, done: int) -> bool:
-        return not _full and super().__gt__(done)
-
-
-_full: list[bool] = []
-"""Says in a child that it has run out of memory."""
-_new = [True]
-"""Empty in a child that has said so; the fork server, which is never called, hands it on full."""
-
-
-def _in_child(
-    cpu_seconds: int, call: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> _Turn:
-    spent = time.process_time()
-    resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + cpu_seconds, resource.RLIM_INFINITY))
-    try:
-        value = call(*args, **kwargs)
-    except MemoryError:
-        _full.append(True)
-        raise LimitExceeded(_OUT, "The photo needs more memory than one photo may take.") from None
-    except Rejected as exc:
-        _full.extend([True] * (exc.code == _OUT))
-        # An operation may have a class of its own: one that the parent cannot make anew breaks the pool.
-        kind = LimitExceeded if isinstance(exc, LimitExceeded) else Rejected
-        raise kind(exc.code, exc.detail) from exc
-    except BaseException as exc:
-        # The same goes for whatever this is; and a SystemExit would be the parent's.
-        raise _Fault(type(exc).__name__) from exc
-    first = bool(_new and _new.pop())
-    return _Turn(value=value, cpu_seconds=time.process_time() - spent, first=first)
-
-
-def _asked(question: Callable[[], object]) -> _Answer:
-    try:
-        return _Answer(value=question())
-    except Exception as exc:  # noqa: BLE001 - it is no photo's, and told in full
-        return _Answer(fault=f"{type(exc).__name__}: {exc}")
-
-
-def _confine(memory: int) -> None:
-    """Run in each new child: die with the parent, and never take more than one photo may."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who drains
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
-        score.write("1000")
