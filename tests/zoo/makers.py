@@ -8,7 +8,17 @@ from collections.abc import Iterator
 
 from PIL import ExifTags, Image
 
-from tests.unit.imaging.photos import animation, chunk, flat, green_profile, heic, quarters, saved, varied
+from tests.unit.imaging.photos import (
+    animation,
+    chunk,
+    flat,
+    green_profile,
+    heic,
+    profile_of,
+    quarters,
+    saved,
+    varied,
+)  # fmt: skip
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _STANDALONE = {0x01, *range(0xD0, 0xDA)}
@@ -311,6 +321,14 @@ def jpeg_with_table(space: bytes, points: int) -> bytes:
     """Return a JPEG whose colours a profile tells by a table of so many points for each ink or lamp."""
     mode = "CMYK" if space == b"CMYK" else "RGB"
     return saved(varied().convert(mode), icc_profile=green_profile(space, points))
+
+
+def jpeg_with_steps(count: int) -> bytes:
+    """Return a JPEG whose profile tells each colour in so many steps, which are one and the same."""
+    step = struct.pack(">4s4xHH9f3f", b"matf", 3, 3, 1, 0.001, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
+    place = struct.pack(">II", 16 + 8 * count, len(step))
+    steps = struct.pack(">4s4xHHI", b"mpet", 3, 3, count) + place * count + step
+    return saved(varied(), icc_profile=profile_of(b"RGB ", b"XYZ ", b"D2B0", steps))
 
 
 def jpeg_with_xmp(pieces: int) -> bytes:

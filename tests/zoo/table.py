@@ -157,6 +157,7 @@ METADATA = (
     Animal("a jpeg with a profile of 7 MB of nothing", lambda: makers.jpeg_with_profile(7_000_000), GOOD),
     Animal("a jpeg with a profile of 7 MB of colours", lambda: makers.jpeg_with_table(b"RGB ", 133), Look("JPEG", (320, 240), {(9, 9): (0, 113, 50)})),
     Animal("a jpeg for print with a profile of 6 MB", lambda: makers.jpeg_with_table(b"CMYK", 38), Look("JPEG", (320, 240), {(9, 9): (0, 113, 50)})),
+    Animal("a jpeg whose profile tells its colours in 50,000 steps", lambda: makers.jpeg_with_steps(50_000), GOOD),
     Animal("a png with a profile of 900 kB", lambda: saved(varied(), "PNG", icc_profile=bytes(16) + b"RGB " + bytes(900_000)), Look("PNG", (320, 240))),
     Animal("a webp with a profile of 16 MB", lambda: saved(varied(), "WEBP", icc_profile=bytes(16) + b"RGB " + bytes(16_000_000)), Look("WEBP", (320, 240))),
     Animal("a jpeg with 5,000 tags", lambda: makers.inserted(saved(varied()), (0xE1, makers.exif_of_thousands(5000))), GOOD),

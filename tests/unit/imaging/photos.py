@@ -107,12 +107,17 @@ def green_profile(space: bytes, points: int) -> bytes:
     straight = bytes(range(256))
     table = struct.pack(">4s4xBBBx9i", b"mft1", channels, 3, points, *(65_536, 0, 0, 0) * 2, 65_536)
     table += straight * channels + green * points**channels + straight * 3
+    return profile_of(space, b"Lab ", b"A2B0", table)
+
+
+def profile_of(space: bytes, told_in: bytes, tag: bytes, said: bytes) -> bytes:
+    """Return a profile of one tag, which tells colours of a space in those of another."""
     header = struct.pack(
         ">I4xI4s4s4s6H4s28x3i48x",
-        *(144 + len(table), 0x02400000, b"prtr", space, b"Lab ", 2026, 11, 24, 10, 0, 0, b"acsp"),
-        *(0xF6D6, 0x10000, 0xD32D),
+        *(144 + len(said), 0x04300000 if tag == b"D2B0" else 0x02400000, b"prtr", space, told_in),
+        *(2026, 11, 24, 10, 0, 0, b"acsp", 0xF6D6, 0x10000, 0xD32D),
     )
-    return header + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+    return header + struct.pack(">I4sII", 1, tag, 144, len(said)) + said
 
 
 def linear(profile: bytes, *, renamed: bool = True) -> bytes:
