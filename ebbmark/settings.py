@@ -98,6 +98,8 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """How many of them one client may have, unless it is a proxy that is believed."""
     header_timeout: timedelta = timedelta(seconds=10)
     """A connection on which no whole request head came by then is closed."""
+    head_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024
+    """Longest request line with its headers, and longest trailers; longer ones are answered 431."""
 
 
 class Preview(Struct, frozen=True, forbid_unknown_fields=True):

@@ -66,15 +66,6 @@ from observability import logs, metrics, tracing
 log = logs.get(__name__)
 
 _READY_WITHIN = 4.0
-_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),  # without any, forms say `Origin: null`, as other sites' may
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-
-
 _METHODS = frozenset(HTTPMethod)
 
 
@@ -147,7 +138,7 @@ def observed(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
+                message["headers"] = [*message["headers"], *(h for h in problems.SAFETY if h[0] not in present)]
             elif head:
                 return
             await send(message)
