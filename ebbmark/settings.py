@@ -204,6 +204,8 @@ class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
     """A photo accepted or dispatched this long ago and still not claimed is dispatched again."""
     audit: timedelta = timedelta(minutes=10)
     """Between two comparisons of the whole bucket with the ledger."""
+    stall: timedelta = timedelta(minutes=2)
+    """A janitor of whose sweep no step ends for so long ends its process, and so its lead."""
 
 
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
@@ -282,6 +284,13 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"{PREFIX}TRACE_ENDPOINT: Expected an address that begins with http:// or https://"
             )
+
+
+class Process(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a process ends itself, for its supervisor to start anew."""
+
+    stall: timedelta = timedelta(minutes=1)
+    """Its event loop did nothing for so long, not counting the time when it was stopped as a whole."""
 
 
 class SettingsError(Exception):

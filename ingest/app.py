@@ -40,6 +40,7 @@ from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.pool import ChildPool
 from ebbmark.presets import Preset, load
+from ebbmark.pulse import loop_watched
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ingest import connections, pages, problems, schemas
@@ -323,6 +324,7 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, presets: Mapping[str, Preset]) -> None:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(previewing(settings))
+        await stack.enter_async_context(loop_watched(settings.process.stall))
         trace = settings.trace
         stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="ingest"))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))
