@@ -69,7 +69,7 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     backlog: Annotated[int, Meta(ge=0)] = 20_000
     """Photos that may wait to be rendered; with more, uploads are answered 503. 0 for any number."""
     backlog_jobs: Annotated[int, Meta(ge=0)] = 256
-    """Jobs that may wait for their first photo; with more, new ones are answered 503. 0 for any number."""
+    """Jobs that may wait for their first result; with more, new ones are answered 503. 0 for any number."""
     uploads: Positive = 200
     """Uploads under way at once in one process; more are answered 429."""
     uploads_per_client: Positive = 16
@@ -312,6 +312,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     janitor: Janitor = field(default_factory=Janitor)
     webhook: Webhook = field(default_factory=Webhook)
     operator: Operator = field(default_factory=Operator)
+    process: Process = field(default_factory=Process)
     log: Log = field(default_factory=Log)
     trace: Trace = field(default_factory=Trace)
 

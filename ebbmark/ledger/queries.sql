@@ -131,9 +131,14 @@ from photos where job = %(job)s and n = any(%(n)s) order by n;
 
 -- name: backlog
 -- What has been taken in and has not ended; what belongs to a deleted job waits for nothing.
-select count(*) as photos, count(*) filter (where n = 0) as jobs from photos
-where (state in ('queued', 'retrying') and dispatch_at is not null)
-   or (state = 'rendering' and lease_until is not null);
+with waiting as (
+  select job from photos
+  where (state in ('queued', 'retrying') and dispatch_at is not null)
+     or (state = 'rendering' and lease_until is not null)
+)
+select
+  (select count(*) from waiting) as photos,
+  (select count(*) from jobs where done = 0 and id in (select job from waiting)) as jobs;
 
 -- name: seal
 -- Closes the job when it holds as many photos as its sender says, and completes it when all have ended.
