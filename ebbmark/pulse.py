@@ -30,10 +30,10 @@ _TELLING = 2.0
 
 @contextmanager
 def watched(what: str, within: timedelta) -> Generator[Callable[[], None]]:
-    """Yield what is to be called at each step; without a call for so long the process ends, while in the block.
+    """Yield what is to be called at each step in the block; without a call for so long the process ends.
 
-    The log then has a line `stood still`, with where the thread that entered the block was. What holds Python's
-    own lock for ever stops this, too.
+    The log then has a line `stood still`, with where the thread that entered the block was. Whatever holds
+    Python's own lock for ever stops this, too.
     """
     done = threading.Event()
     steps = 0
@@ -48,7 +48,8 @@ def watched(what: str, within: timedelta) -> Generator[Callable[[], None]]:
         while not done.wait(every):
             seen, still = steps, 0.0 if steps != seen else still + every
             if still >= within.total_seconds():
-                _end(what, still, sys._current_frames().get(watched_thread))  # noqa: SLF001 - documented, and the only way
+                frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
+                _end(what, still, frames.get(watched_thread))
 
     threading.Thread(target=watch, args=[threading.get_ident()], name=f"watch-{what}", daemon=True).start()
     try:

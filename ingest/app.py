@@ -139,7 +139,10 @@ def observed(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in problems.SAFETY if h[0] not in present)]
+                message["headers"] = [
+                    *message["headers"],
+                    *(h for h in problems.SAFETY if h[0] not in present),
+                ]
             elif head:
                 return
             await send(message)

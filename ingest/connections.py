@@ -115,7 +115,9 @@ class Connection(BoundedHead):
 
 def protocol(http: Http) -> type[Connection]:
     """Return the protocol of one server, with a table of its own."""
-    return type("LimitedConnection", (Connection,), {"table": Connections(http), "head_bytes": http.head_bytes})
+    return type(
+        "LimitedConnection", (Connection,), {"table": Connections(http), "head_bytes": http.head_bytes}
+    )
 
 
 def refuse(request: Request[object, object, State]) -> None:

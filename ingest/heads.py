@@ -9,6 +9,7 @@ from observability import metrics
 _LINGER = 2.0
 """Seconds for the client to read its answer."""
 
+
 class BoundedHead(HttpToolsProtocol):
     """Counts what the parser is given and keeps to itself: it joins names, values and URLs without a bound.
 
@@ -20,6 +21,7 @@ class BoundedHead(HttpToolsProtocol):
     """The most that may be kept."""
 
     _kept = 0
+    _in_body = False
     _deaf = False
 
     def data_received(self, data: bytes) -> None:
@@ -40,7 +42,7 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin to count anew."""
-        self._gave = True
+        self._gave = self._in_body = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -50,7 +52,7 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Begin to count anew."""
-        self._gave = True
+        self._gave, self._in_body = True, False
         super().on_message_complete()
 
     def _refuse(self) -> None:
@@ -59,12 +61,13 @@ class BoundedHead(HttpToolsProtocol):
         First only our own side: to close with bytes unread would have the kernel take back the answer.
         """
         self._deaf = True
-        if not self._next_to_be_answered:
-            self.transport.close()
+        if self._unanswered:
+            metrics.HTTP_REQUESTS.labels("unrouted", "other", "431").inc()
+            problem = f"The request's line and headers, or trailers, have more than {self.head_bytes} bytes."
+            self.transport.write(problems.unasked(LimitExceeded("head-too-large", problem)))
+        elif not self.cycle.response_complete:
+            self.transport.close()  # another answer is under way, and this one would be read as part of it
             return
-        metrics.HTTP_REQUESTS.labels("unrouted", "other", "431").inc()
-        problem = f"The request's line and headers, or its trailers, have more than {self.head_bytes} bytes."
-        self.transport.write(problems.unasked(LimitExceeded("head-too-large", problem)))
         self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
         if self.cycle:  # whoever reads the body that the trailers belong to learns that it broke off
@@ -72,8 +75,8 @@ class BoundedHead(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     @property
-    def _next_to_be_answered(self) -> bool:
-        cycle = self.cycle
-        if not cycle or cycle.response_complete:
-            return True
-        return cycle.more_body and not cycle.response_started and not self.pipeline
+    def _unanswered(self) -> bool:
+        """Whether the next answer is that to the request which is being read, and has not begun."""
+        if self._in_body:
+            return not (self.pipeline or self.cycle.response_started)
+        return not self.cycle or self.cycle.response_complete

@@ -102,9 +102,7 @@ class Redriver:
         more = done < len(rows) or len(rows) == AT_ONCE
         return Redriven(verdicts=verdicts, cursor=rows[done - 1].place if more and done else None)
 
-    async def _each(
-        self, rows: Sequence[LetterRow], wish: Wish, verdicts: list[Verdict], who: str
-    ) -> int:
+    async def _each(self, rows: Sequence[LetterRow], wish: Wish, verdicts: list[Verdict], who: str) -> int:
         """Deal with the rows in order; return how many there was time for, one at least."""
         begun = due = self._clock()
         for done, row in enumerate(rows):
@@ -138,7 +136,7 @@ class Redriver:
         return None
 
     async def _redrive(self, row: LetterRow, who: str) -> str | None:
-        """Send it round, log that, then note it; whoever dies between leaves it open, and a repeat is harmless."""
+        """Send it round, log that, then note it: who dies between leaves it open, and a repeat is harmless."""
         if row.of_photo:
             if not await self._render_anew(row):
                 return "photo-moved-on"

@@ -108,7 +108,13 @@ TOO_LONG = {
     "header": (b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"y"),
     "headers": (b"GET / HTTP/1.1\r\nhost: x\r\n", b"x: y\r\n"),
     "address": (b"GET /", b"a"),
-    "trailers": (b"POST /upload HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ", b"y"),
+    "trailers": (
+        (
+            b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+            b"transfer-encoding: chunked\r\n\r\n3\r\n--x\r\n0\r\nx: "
+        ),
+        b"y",
+    ),
 }
 """How it begins, and what goes on and on."""
 

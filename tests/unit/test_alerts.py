@@ -190,7 +190,7 @@ CASES = {
         also_quiet=(
             {LEADS: "0+0x30", SWEPT.format("ok"): "300+0x30"},  # another alert's
             {LEADS: "1+0x30", SWEPT.format("unavailable"): "0+10x30"},  # another one's, too
-            {LEADS: "1+0x30", SWEPT.format("ok"): "0+30x16 480+0x2 480+30x20"},
+            {LEADS: "1+0x30", SWEPT.format("ok"): "0+30x17 510+0x0 510+30x20"},
         ),
     ),
     "AuditsMissing": Case(

@@ -424,6 +424,7 @@ class Forgetful(MemoryLetters):
     """Fails when it is to note that a letter was redriven."""
 
     async def redriven(self, letter: str) -> None:
+        del letter
         raise Unavailable("ledger-unavailable", "The ledger does not answer.")
 
 

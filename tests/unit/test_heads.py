@@ -1,7 +1,7 @@
 """Heads are bounded by their bytes, however these come; asked over a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,13 +18,14 @@ Mouth = Callable[[dict[str, Any]], Awaitable[None]]
 
 LIMIT = 1024
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n"
+HASTY = b"POST /hasty HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-async def told_the_length(_: Any, receive: Ear, send: Mouth) -> None:
-    """Read the whole body, then say how long it is."""
+async def told_the_length(scope: Mapping[str, Any], receive: Ear, send: Mouth) -> None:
+    """Read the whole body, then say how long it is; of a hasty request, before anything of it is read."""
     length = 0
-    while True:
+    while scope["path"] != "/hasty":
         message = await receive()
         if message["type"] != "http.request":
             return
@@ -106,6 +107,16 @@ async def test_endless_trailers_are_refused_and_short_ones_are_not(door: int) ->
         assert b" 431 " in await answer_to(door, POST + chunk + b"0\r\n" + trailers)
         pieces = (trailers[at : at + 7] for at in range(0, len(trailers), 7))
         assert b" 431 " in await answer_to(door, POST + chunk, b"0\r\n", *pieces)
+
+
+async def test_who_was_answered_already_is_not_answered_again(door: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door)
+    writer.write(HASTY)
+    assert await reader.readuntil(b"0;")
+    writer.write(b"0\r\nx: " + b"y" * 9000)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
 
 
 async def test_an_endless_extension_of_a_chunk_is_refused(door: int) -> None:

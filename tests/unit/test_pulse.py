@@ -165,5 +165,3 @@ logging.getLogger().handlers[:] = [Full()]
 """
     code, said, log = ended(full + HANGING_LOOP)
     assert (code, said, log) == (STOOD_STILL, ["hanging"], [])
-
-
