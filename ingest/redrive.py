@@ -136,7 +136,7 @@ class Redriver:
         return None
 
     async def _redrive(self, row: LetterRow, who: str) -> str | None:
-        """Send it round, log that, then note it: who dies between leaves it open, and a repeat is harmless."""
+        """Send it round, log and then note that: who dies between leaves it open; a repeat is harmless."""
         if row.of_photo:
             if not await self._render_anew(row):
                 return "photo-moved-on"
