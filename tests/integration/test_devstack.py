@@ -225,9 +225,10 @@ class TestTheServers:
             eventually(lambda: nobody_left(servers))
 
 
-MOST_OF_A_START = 170
-"""By the clock a start takes as long as others leave it. By the processor, on new data, it takes 105 to 125
-times what `of_this_machine` does, the more the more is waited for; twice as much is a defect."""
+MOST_OF_A_START = 200
+"""By the clock a start takes as long as others leave it. By the processor, on new data, it took 109 to 129
+times what `of_this_machine` does while much else ran, and takes more the longer it waits;
+twice as much is a defect."""
 
 
 def grafana_that_never_answers(folder: Path) -> Path:
