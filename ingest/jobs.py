@@ -186,6 +186,7 @@ class Door:
     ) -> JobRow:
         """Enter and seal a whole form in one statement, then order its rendering; return when both are done.
 
+        A repeat orders what still waits, whoever sealed it; an order may come any number of times.
         `began` says when each photo had come, by `tracing.now`.
 
         Raises:
@@ -207,12 +208,16 @@ class Door:
         )
         if job.state is JobState.OPEN:
             raise Conflict("job-gone", "The job is past its upload deadline.")
-        if opened.job.state is JobState.OPEN:  # else an earlier request has ordered it
+        if opened.job.state is JobState.OPEN:
             await self._order(job.id, [(photo.n, job.epoch) for photo in photos if photo.code is None])
+        elif job.state is JobState.RENDERING:
+            # The request that sealed it may still wait for Kafka, or have died before it asked.
+            await self._order_waiting(job.id)
+        if not opened.repeated:
             metrics.PHOTOS_ACCEPTED.inc(len(photos))
-            for photo, came in zip(photos, began, strict=False):
-                if photo.code is None:
-                    tracing.accepted(job.id, photo.n, came)
+        for photo, came in zip(photos, began, strict=False):
+            if photo.code is None:
+                tracing.accepted(job.id, photo.n, came, again=opened.repeated)
         return job
 
     async def _order(self, job: UUID, photos: Sequence[tuple[int, int]]) -> None:
@@ -305,7 +310,7 @@ class Door:
         return sealed
 
     async def _order_waiting(self, job: UUID) -> None:
-        """Order what nobody could claim while the number of photos was not known."""
+        """Order what nobody has claimed yet: a claim shows that an order had come."""
         snapshot = await self._ledger.snapshot(job)
         rows = snapshot.photos if snapshot else ()
         await self._order(job, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])

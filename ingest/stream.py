@@ -244,15 +244,22 @@ class Watch:
 
         A reconnecting client names the version it saw last; it never sees an earlier one. The same
         version may come again when photos were claimed meanwhile. Ends at a terminal state, at the
-        longest time a stream may live, or when the process stops; the client then reconnects.
+        longest time a stream may live, or when the process stops; the client then reconnects. A comment comes
+        after 15 seconds without a word, also while the ledger is away.
         """
         until = time.monotonic() + self._longest
         version, digest, spoke = last_seen, "", time.monotonic()
         with metrics.WATCHERS.track_inprogress():
             while not self._closing.is_set() and time.monotonic() < until:
+                if time.monotonic() - spoke >= _PING:
+                    spoke = time.monotonic()
+                    yield ServerSentEventMessage(comment="ping")
                 woken = asyncio.Event()
                 try:
-                    sight = await self.look(public_id)
+                    async with asyncio.timeout(spoke + _PING - time.monotonic()):
+                        sight = await self.look(public_id)
+                except TimeoutError:  # it takes long, and a word is due
+                    continue
                 except (Unknown, Expired) as exc:
                     yield ServerSentEventMessage(event="end", data=exc.code)
                     return
@@ -276,11 +283,9 @@ class Watch:
                         return
                     await asyncio.sleep(_SHORTEST_PAUSE)
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(min(self._pause(sight), until - time.monotonic())):
+                        due = min(spoke + _PING, until) - time.monotonic()
+                        async with asyncio.timeout(min(self._pause(sight), due)):
                             await woken.wait()
-                    if time.monotonic() - spoke >= _PING:
-                        spoke = time.monotonic()
-                        yield ServerSentEventMessage(comment="ping")
                 finally:
                     self._waiting[job.id].discard(woken)
                     if not self._waiting[job.id]:

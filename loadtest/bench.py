@@ -22,12 +22,14 @@ from PIL import Image, ImageDraw, ImageFont
 from loadtest.client import Client
 from loadtest.corpus import SIZES, sample
 from loadtest.record import keep, say
+from loadtest.spending import OURS, SERVERS, SINGLE, Cpu, per_photo, shares, table, uncertainty
 
 _FIELDS = {"operations": "watermark", "text": "© Studio 2026"}
-_OURS = ("ingest", "worker", "children", "projector", "janitor")
-_SERVERS = ("kafka", "postgres", "seaweedfs")
-
-Cpu = dict[str, float]
+_PLAN = (("0.3MP", 300, 20.0, 60), ("0.3MP", 200, None, 60), ("2MP", 60, None, 20), ("12MP", 16, None, 4))
+"""What is sent: size and number of photos, jobs of one a second (or all in one job), loops of bare Pillow."""
+_REST = 15.0
+_SETTLE = 2.0
+"""Seconds in which what the last photos leave to be done comes to its end."""
 
 
 class Bench:
@@ -38,11 +40,10 @@ class Bench:
         self.base_url = base_url
         self.client = Client(base_url)
         self._processes = processes
-        self.idle: Cpu = {}
 
     def spent(self) -> Cpu:
         """Return the CPU seconds of each group so far."""
-        spent: Cpu = dict.fromkeys((*_OURS, *_SERVERS), 0.0)
+        spent: Cpu = dict.fromkeys((*OURS, *SERVERS), 0.0)
         for name, pid in self._processes.items():
             group = name.rstrip("-0123456789")
             if group not in spent:
@@ -60,20 +61,28 @@ class Bench:
             spent["children" if group == "worker" else group] += below
         return spent
 
-    def measure_idle(self, seconds: float) -> None:
-        """Learn what the processes spend on nothing."""
-        before = self.spent()
-        time.sleep(seconds)
-        self.idle = {name: (now - before[name]) / seconds for name, now in self.spent().items()}
+    def rest(self, seconds: float) -> Cpu:
+        """Return which share of a core each group takes while there is nothing to do."""
+        time.sleep(_SETTLE)
+        return self._shares(lambda: time.sleep(seconds))[0]
 
-    def per_photo(self, photos: int, work: Callable[[], None]) -> Cpu:
-        """Return the CPU milliseconds of each group for one photo of the work, idling not counted."""
+    def _shares(self, work: Callable[[], None]) -> tuple[Cpu, float]:
         before, began = self.spent(), time.monotonic()
         work()
-        took = time.monotonic() - began
+        after, took = self.spent(), time.monotonic() - began
+        return shares(before, after, took), took
+
+    def measured(self, photos: int, work: Callable[[], None], *, rest: float) -> dict[str, Any]:
+        """Return what a photo of the work costs, beyond the rest that is taken just before and after it."""
+        before = self.rest(rest)
+        busy, took = self._shares(work)
+        around = [before, self.rest(rest)]
         return {
-            name: 1000 * (now - before[name] - self.idle.get(name, 0.0) * took) / photos
-            for name, now in self.spent().items()
+            "photos": photos,
+            "seconds": took,
+            "rest_share_of_a_core": around,
+            "cpu_ms": per_photo(busy, around, took, photos),
+            "rest_differs_ms": uncertainty(around, took, photos),
         }
 
 
@@ -179,68 +188,33 @@ def main() -> int:
             single_jobs(bench, contents["0.3MP"], 400 // less, 40)
             one_job(bench, contents["2MP"], 40 // less)
             one_job(bench, contents["12MP"], 4)
-            bench.measure_idle(5)
-            rows: list[dict[str, Any]] = []
-            plan = [
-                ("0.3MP", 300, 20.0, 60),
-                ("0.3MP", 200, None, 60),
-                ("2MP", 60, None, 20),
-                ("12MP", 16, None, 4),
+            rows = [
+                _row(bench, size, contents[size], max(4, count // less), rate, loops, _REST / less)
+                for size, count, rate, loops in _PLAN
             ]
-            for size, count, rate, loops in plan:
-                content, photos = contents[size], max(4, count // less)
-                before = bare(content, loops)
-                if rate is not None:
-                    spent = bench.per_photo(
-                        photos, lambda c=content, n=photos, r=rate: single_jobs(bench, c, n, r)
-                    )
-                else:
-                    spent = bench.per_photo(photos, lambda c=content, n=photos: one_job(bench, c, n))
-                after = bare(content, loops)
-                kind = "single-photo jobs" if rate is not None else f"one job of {photos}"
-                rows.append(
-                    {
-                        "size": size,
-                        "kind": kind,
-                        "bytes": len(content),
-                        "cpu_ms": spent,
-                        "bare_ms": (before + after) / 2,
-                    }
-                )
-                say(f"{size} {kind}: done")
-            idle = bench.idle
             bench.client.close()
-    report = _table(rows, idle)
+    report = table(rows)
     say(report)
     if not args.quick:
-        keep(report, {"idle_share_of_a_core": idle, "rows": rows})
+        keep(report, {"rows": rows})
     return 0
 
 
-def _table(rows: list[dict[str, Any]], idle: Cpu) -> str:
-    names = [name for name in (*_OURS, *_SERVERS) if any(abs(row["cpu_ms"][name]) > 0.05 for row in rows)]
-    head = ["photo", "sent as", *names, "ours", "all", "bare", "ours/bare"]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in rows:
-        spent = row["cpu_ms"]
-        ours = sum(spent[name] for name in _OURS)
-        everything = ours + sum(spent[name] for name in _SERVERS)
-        cells = [row["size"], row["kind"], *(f"{spent[name]:.1f}" for name in names)]
-        cells += [f"{ours:.1f}", f"{everything:.1f}", f"{row['bare_ms']:.1f}", f"{ours / row['bare_ms']:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    at_rest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in idle.items() if share > 0.0005)
-    return "\n".join(
-        [
-            "CPU milliseconds for one photo. `worker` is the parent process of the rendering `children`;",
-            "`projector` is a worker with planner, projector and notifier.",
-            "",
-            *lines,
-            "",
-            f"Of one core at rest: {at_rest} (subtracted above).",
-            "Targets: a 0.3-MP single-photo job under 30 ms in all;",
-            "12 MP in our own processes under 1.25 × bare.",
-        ]
-    )
+def _row(  # noqa: PLR0917 - a row of the plan
+    bench: Bench, size: str, content: bytes, photos: int, rate: float | None, loops: int, rest: float
+) -> dict[str, Any]:
+    def work() -> None:
+        if rate is None:
+            one_job(bench, content, photos)
+        else:
+            single_jobs(bench, content, photos, rate)
+
+    before = bare(content, loops)
+    found = bench.measured(photos, work, rest=rest)
+    after = bare(content, loops)
+    kind = f"one job of {photos}" if rate is None else SINGLE
+    say(f"{size} {kind}: done")
+    return {"size": size, "kind": kind, "bytes": len(content), **found, "bare_ms": (before + after) / 2}
 
 
 def _free_port() -> int:

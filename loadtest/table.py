@@ -1,16 +1,17 @@
-"""The README's table of what the system did under load, made of kept results: `python -m loadtest.table`."""
+"""The README's tables of CPU time and of what the system did under load: `python -m loadtest.table`."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loadtest import spending
 from loadtest.record import RESULTS
 from loadtest.shapes import SHAPES
 from loadtest.words import shown
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- load: made by `python -m loadtest.table` -->", "<!-- load: end -->"
+_BEGIN, _END = "<!-- {}: made by `python -m loadtest.table` -->", "<!-- {}: end -->"
 _COLUMNS = (
     "uploads/s",
     "requests/s",
@@ -69,16 +70,19 @@ def _origins(runs: Sequence[dict[str, Any]]) -> str:
     return f"Measured on {', '.join(sorted(machines))}, the generator included, at {', '.join(commits)}."
 
 
-def replaced(text: str, runs: Sequence[dict[str, Any]]) -> str:
-    """Return the document with the table of these runs between its two marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table(runs)}\n{END}{after}"
+def replaced(text: str, folder: Path = RESULTS) -> str:
+    """Return the document with both tables, each between its two marks, of the newest kept results."""
+    for name, made in (("cpu", spending.summary(spending.newest(folder))), ("load", table(newest(folder)))):
+        begin, end = _BEGIN.format(name), _END.format(name)
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    return text
 
 
 def main() -> int:
-    """Write it."""
-    README.write_text(replaced(README.read_text("utf-8"), newest()), "utf-8")
+    """Write them."""
+    README.write_text(replaced(README.read_text("utf-8")), "utf-8")
     return 0
 
 

@@ -120,7 +120,13 @@ class Person:
             return {name: archive.read(name) for name in archive.namelist()}
 
 
-def eventually(look: Callable[[], Any], good: Callable[[Any], bool], *, within: float = PATIENCE) -> Any:  # noqa: ANN401
+def eventually(
+    look: Callable[[], Any],
+    good: Callable[[Any], bool],
+    *,
+    within: float = PATIENCE,
+    every: float = 0.1,
+) -> Any:  # noqa: ANN401
     """Look again and again until it is good; fail with what was seen last."""
     deadline = time.monotonic() + within
     while True:
@@ -128,4 +134,4 @@ def eventually(look: Callable[[], Any], good: Callable[[Any], bool], *, within: 
         if good(seen):
             return seen
         assert time.monotonic() < deadline, f"still not after {within:.0f} s: {seen}"
-        time.sleep(0.1)
+        time.sleep(every)

@@ -22,7 +22,7 @@ _LONGEST_PAUSE = 10.0
 _LONGEST_ASKED = 30.0
 _REPEATED = {408, 429, 502, 503, 504}
 _TIMES = httpx.Timeout(60, connect=5)
-_SILENCE = httpx.Timeout(20, connect=5)  # of the event stream, which pings every 15 s
+SILENCE = httpx.Timeout(20, connect=5)  # of the event stream, which pings every 15 s
 _LAST_WORD = 5.0
 
 
@@ -119,7 +119,7 @@ class Server:
         while True:
             headers = {"accept": "text/event-stream", "last-event-id": seen}
             with suppress(httpx.TransportError):
-                async with self._http.stream("GET", events, headers=headers, timeout=_SILENCE) as stream:
+                async with self._http.stream("GET", events, headers=headers, timeout=SILENCE) as stream:
                     if stream.is_success:
                         async with aclosing(snapshots(stream.aiter_bytes())) as told:
                             async for version, status in told:

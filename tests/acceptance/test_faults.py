@@ -287,7 +287,15 @@ def test_make_up_killed_and_started_again_on_the_same_data_completes_its_jobs(tm
     try:
         with Person(f"http://127.0.0.1:{port}") as ann:
             _wait_until_ready(ann)
+            worker = psutil.Process(json.loads((data / "processes.json").read_text())["worker-1"]["pid"])
+            worker.suspend()
             job = fill(ann, 40)
+            worker.resume()
+            eventually(lambda: ann.status(job)["done"], lambda done: done > 0, every=0.01)
+            worker.suspend()
+            cut = ann.status(job)
+            assert cut["state"] == "rendering"
+            assert 0 < cut["done"] < 40
             os.killpg(first.pid, signal.SIGKILL)
             first.wait()
             second = _make_up(data, port)

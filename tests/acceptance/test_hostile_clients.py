@@ -2,8 +2,9 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Self
 
 import httpx
@@ -18,6 +19,7 @@ from tests.system import System
 pytestmark = pytest.mark.servers
 
 HEADER_TIMEOUT = 3
+LARGE = 20 * 1024**2
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,7 @@ def system_settings(room: Settings) -> Settings:
             connections=60,
             connections_per_client=40,
             header_timeout=timedelta(seconds=HEADER_TIMEOUT),
+            chunk_timeout=timedelta(seconds=60),
             uploads=40,
             uploads_per_client=30,
             watchers_per_client=3,
@@ -83,7 +86,7 @@ def _connected(port: int, address: str) -> socket.socket:
 
 UPLOAD = (
     b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n"
-    b"content-length: 9999999\r\n\r\n"
+    b"content-length: 29999999\r\n\r\n"
 )
 
 
@@ -161,16 +164,30 @@ def test_uploads_that_hang_leave_places_for_others_and_memory_within_bounds(
     ingest = psutil.Process(running_system.processes["ingest"].pid)
     idle = ingest.memory_info().rss
     part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    held = UPLOAD + part + photo() + bytes(LARGE)
     with Crowd(running_system) as crowd:
-        crowd.come(29, UPLOAD + part + photo() + bytes(200_000))
+        crowd.come(29, held)
         assert ann.wait_until_complete(ann.send([("a.jpg", photo(64, 48))]))["done"] == 1
         crowd.come(1, UPLOAD + part)
         eventually(lambda: ann.http.get("/metrics").text, lambda text: "ebbmark_uploads_open 30.0" in text)
         refused = ann.post([("a.jpg", photo(64, 48))], operations="grayscale")
         assert (refused.status_code, refused.json()["code"]) == (429, "too-many-uploads")
+        # Twice the bound has come in, so it can only be kept where it is not memory.
+        eventually(lambda: _spooled(ingest), lambda size: size >= 29 * LARGE)
         assert ingest.memory_info().rss - idle < 300 * 1024**2
     eventually(lambda: ann.http.get("/metrics").text, lambda text: "ebbmark_uploads_open 0.0" in text)
     assert ann.send([("a.jpg", photo(64, 48))])
+    assert _spooled(ingest) < LARGE
+
+
+def _spooled(process: psutil.Process) -> int:
+    """Return the bytes in files without a name that the process holds."""
+    size = 0
+    for held in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if held.readlink().name.endswith(" (deleted)"):
+                size += held.stat().st_size
+    return size
 
 
 def test_a_client_that_opens_job_after_job_is_told_to_wait_whatever_address_it_claims(ann: Person) -> None:

@@ -10,9 +10,11 @@ import struct
 import subprocess
 import threading
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
 
@@ -47,6 +49,40 @@ def environment(name: str) -> dict[str, str]:
 
 def instructions(word: str) -> list[str]:
     return [line.removeprefix(word).strip() for line in DOCKERFILE if line.startswith(word)]
+
+
+def problems(compose: dict[str, Any]) -> list[str]:
+    """Return what the Compose Specification's own schema says against it."""
+    kept = distribution("check-jsonschema").locate_file("check_jsonschema/builtin_schemas/vendor")
+    schema = json.loads((Path(str(kept)) / "compose-spec.json").read_text("utf-8"))
+    found = jsonschema_rs.validator_for(schema).iter_errors(compose)
+    return [f"{'.'.join(map(str, each.instance_path))}: {each.message}" for each in found]
+
+
+def test_the_file_is_what_the_specification_describes() -> None:
+    assert problems(COMPOSE) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value"),
+    [
+        (("services", "ingest"), "mem_limits", "1g"),
+        (("services", "kafka"), "restart", 3),
+        (("services", "worker", "healthcheck"), "start_intervall", "1s"),
+        (("services", "notifier", "depends_on", "kafka"), "condition", "healthy"),
+        (("networks", "servers"), "intern", True),
+        (("secrets", "operator_token"), "path", "./token"),
+        ((), "service", {}),
+    ],
+)
+def test_a_key_that_compose_does_not_know_is_found(where: tuple[str, ...], key: str, value: object) -> None:
+    broken = yaml.safe_load(TEXT)
+    level = broken
+    for name in where:
+        level[name] = dict(level[name])  # what the file shares by an alias stays as it is
+        level = level[name]
+    level[key] = value
+    assert problems(broken) != []
 
 
 def test_the_processes_of_the_local_stack_run_on_the_same_servers() -> None:

@@ -3,21 +3,22 @@
 import asyncio
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from ebbmark.events import ExpireJob
 from ebbmark.ledger import NewPhoto
 from ebbmark.settings import Http, Job, Settings
 from ebbmark.states import JobState
 from ebbmark.store import job_prefix
-from ebbmark.testing import MemoryStore
-from ebbmark.topics import UPLOADS
+from ebbmark.testing import MemoryLog, MemoryStore
+from ebbmark.topics import UPLOADS, E, Topic
 from ingest.jobs import Door
 from ingest.tokens import token_hash
 from ingest.uploads import Spool
@@ -95,6 +96,72 @@ async def test_a_request_that_the_log_refused_takes_nothing_from_its_repeat(hous
     await repeat.send(END).end().answer()
     assert (first.told, repeat.status) == ((503, "log-unavailable"), 202)
     assert await state_of(house, repeat) is JobState.RENDERING
+
+
+class SilentLog(MemoryLog):
+    """Takes in nothing until a test lets it answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def publish(self, topic: Topic[E], events: Sequence[E]) -> None:
+        await self.answers.wait()
+        await super().publish(topic, events)
+
+
+@pytest.fixture
+async def ordering() -> AsyncIterator[tuple[House, SilentLog, Visit]]:
+    """A request that has sealed its job, and waits for Kafka to take the order."""
+    silent = SilentLog()
+    house = House(log=silent)
+    first = house.form(file(photo(64, 48)), GREY, END, key=KEY)
+    await first.settled()
+    yield house, silent, first
+    silent.answers.set()
+    await first.answer()
+
+
+async def test_a_repeat_is_not_accepted_before_the_order_of_the_first_is_acknowledged(
+    ordering: tuple[House, SilentLog, Visit],
+) -> None:
+    house, silent, first = ordering
+    repeat = house.form(file(photo(64, 48)), GREY, END, key=KEY)
+    await repeat.settled()
+    assert repeat.status == 0
+    silent.down = True
+    silent.answers.set()
+    await asyncio.gather(first.answer(), repeat.answer())
+    assert [first.told, repeat.told] == [(503, "log-unavailable")] * 2
+    assert len(await house.ledger.expire_due(grace=timedelta(0))) == 1
+
+
+async def test_a_repeat_orders_what_an_ingest_that_hangs_has_not_and_does_not_count_it(
+    ordering: tuple[House, SilentLog, Visit],
+) -> None:
+    house, silent, _ = ordering
+    other = House(ledger=house.ledger, store=house.store)
+    accepted = _accepted()
+    repeat = await other.form(file(photo(64, 48)), GREY, END, key=KEY).answer()
+    assert repeat.status == 202
+    assert ([event.n for event in other.log.events(UPLOADS)], silent.records) == ([0], [])
+    assert _accepted() == accepted
+
+
+async def test_a_form_is_counted_once_however_often_it_comes(house: House) -> None:
+    accepted = _accepted()
+    body = file(photo(64, 48)), file(photo(64, 48, seed=2)), GREY
+    at_once = [house.form(*body, key=KEY) for _ in range(2)]
+    for form in at_once:
+        await form.settled()
+    await asyncio.gather(*(form.send(END).end().answer() for form in at_once))
+    later = await house.form(*body, END, key=KEY).answer()
+    assert [form.status for form in (*at_once, later)] == [202] * 3
+    assert _accepted() == accepted + 2
+
+
+def _accepted() -> float:
+    return REGISTRY.get_sample_value("ebbmark_photos_accepted_total") or 0.0
 
 
 async def test_a_form_that_the_log_does_not_take_leaves_no_job(house: House) -> None:

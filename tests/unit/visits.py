@@ -42,13 +42,14 @@ class House:
         store: MemoryStore | None = None,
         *,
         ledger: MemoryLedger | None = None,
+        log: MemoryLog | None = None,
         pool: ChildPool | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.now = datetime(2026, 5, 1, tzinfo=UTC)
         self.ledger = ledger or MemoryLedger(lambda: self.now)
         self.store = store or MemoryStore()
-        self.log = MemoryLog()
+        self.log = log or MemoryLog()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self.app: Litestar = create_app(
