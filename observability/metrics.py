@@ -50,7 +50,8 @@ UPLOADED_BYTES = Counter(
 )
 PHOTOS_ACCEPTED = Counter(
     "ebbmark_photos_accepted_total",
-    "Photos entered in the ledger and in the log. Above the rate of those rendered for long: add workers.",
+    "Photos queued for rendering, each once: neither refused ones nor repeats, and with the seal what waited "
+    "for it. Above the rate of those rendered for long: add workers.",
 )
 UPLOADS_REFUSED = Counter(
     "ebbmark_uploads_refused_total",
