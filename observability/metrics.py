@@ -58,6 +58,12 @@ UPLOADS_REFUSED = Counter(
     "Uploads and photos refused at the door, by code. A sudden rise of one code: a client went wrong.",
     ["code"],
 )
+ASKERS_REFUSED = Counter(
+    "ebbmark_askers_refused_total",
+    "Downloads, event streams and operators refused since there are too many, by code. Rising: run another "
+    "ingest, raise the limit, or find the client that asks in a loop.",
+    ["code"],
+)
 PHOTOS_RETRIED = Counter(
     "ebbmark_photos_retried_total",
     "Failed photos that their owners sent round again. Rising: see by which code photos fail.",

@@ -96,7 +96,8 @@ async def test_photos_whose_recipe_names_their_number_are_counted_with_the_seal(
     numbered = field("operations", "watermark") + field("text", "{n}/{total}")
     job = (await house.form(numbered, END).answer()).json["job_id"]
     for n in range(2):
-        assert (await house.visit("PUT", f"/jobs/{job}/photos/{n}", photo(64, 48, seed=n)).answer()).status == 201
+        sent = await house.visit("PUT", f"/jobs/{job}/photos/{n}", photo(64, 48, seed=n)).answer()
+        assert sent.status == 201
     assert queued() == before
     for _ in range(2):  # sealing is repeatable
         sealed = await house.visit("POST", f"/jobs/{job}/seal", b'{"total": 2}').answer()
