@@ -1,15 +1,20 @@
-"""The README's table of what the system did under load, made of kept results: `python -m loadtest.table`."""
+"""Tables of what the system did under load, made of kept results: `python -m loadtest.table`.
+
+The README has the newest run of each whole shape, docs/load.md the newest comparison of renderers.
+"""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loadtest import compare
 from loadtest.record import RESULTS
 from loadtest.shapes import SHAPES
 from loadtest.words import shown
 
-README = Path(__file__).parents[1] / "README.md"
+_ROOT = Path(__file__).parents[1]
+README, MANUAL = _ROOT / "README.md", _ROOT / "docs" / "load.md"
 BEGIN, END = "<!-- load: made by `python -m loadtest.table` -->", "<!-- load: end -->"
 _COLUMNS = (
     "uploads/s",
@@ -24,11 +29,12 @@ _COLUMNS = (
 
 
 def newest(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return the newest kept run of each whole shape, in the order of the shapes."""
+    """Return the newest kept run of each whole shape, in the order of the shapes; none of a comparison."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text("utf-8"))
-        if run.get("whole") and (run["shape"] not in found or run["at"] > found[run["shape"]]["at"]):
+        alone = run.get("whole") and "renderers" not in run
+        if alone and (run["shape"] not in found or run["at"] > found[run["shape"]]["at"]):
             found[run["shape"]] = run
     return [found[name] for name in SHAPES if name in found]
 
@@ -69,16 +75,27 @@ def _origins(runs: Sequence[dict[str, Any]]) -> str:
     return f"Measured on {', '.join(sorted(machines))}, the generator included, at {', '.join(commits)}."
 
 
-def replaced(text: str, runs: Sequence[dict[str, Any]]) -> str:
-    """Return the document with the table of these runs between its two marks."""
+def comparison(folder: Path = RESULTS) -> str:
+    """Return the table of the newest comparison, with the commit and the machine that it is of."""
+    kept = (json.loads(path.read_text("utf-8")) for path in folder.glob("*-compare.json"))
+    runs = [run for run in kept if run["rows"][0]["shape"] == compare.SHAPE]
+    if not runs:
+        return "It was not measured yet."
+    run = max(runs, key=lambda each: each["at"])
+    return "\n".join([compare.table(run["rows"]), "", _origins([run])])
+
+
+def replaced(text: str, made: str) -> str:
+    """Return the document with a table between its two marks."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table(runs)}\n{END}{after}"
+    return f"{before}{BEGIN}\n{made}\n{END}{after}"
 
 
 def main() -> int:
-    """Write it."""
-    README.write_text(replaced(README.read_text("utf-8"), newest()), "utf-8")
+    """Write them."""
+    for page, made in ((README, table(newest())), (MANUAL, comparison())):
+        page.write_text(replaced(page.read_text("utf-8"), made), "utf-8")
     return 0
 
 

@@ -125,6 +125,12 @@ MESSAGES_DEAD_IN_A_ROW = Gauge(
     ["topic"],
 )
 
+CONSUMER_PARTITIONS = Gauge(
+    "ebbmark_consumer_partitions",
+    "Partitions that this process consumes, by agent and topic. Zero for long in one while others have several: "
+    "it was not admitted to its group, see its log; fewer in all than the topic has: nobody consumes the rest.",
+    ["agent", "topic"],
+)
 CONSUMER_LAG = Gauge(
     "ebbmark_consumer_lag",
     "Events in this process's partitions that are not done, by agent and topic. Growing for minutes: "

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from loadtest import own, report
 from tests.system import System, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +137,40 @@ def test_where_nobody_answers_nothing_is_measured(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert done.stderr == f"Nobody is ready at {url}.\n"
+
+
+def test_where_none_runs_it_starts_one_of_its_own_and_stops_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "URL", f"http://127.0.0.1:{free_port()}")
+    with own.reached(own.URL) as url:
+        assert url != own.URL
+        assert own.ready(url)
+    assert not own.ready(url)
+
+
+def test_renderers_are_compared_and_every_run_can_be_read_again(tmp_path: Path) -> None:
+    where = ["--out", tmp_path, "--corpus", tmp_path / "corpus", "--metrics-port", 0]
+    words = ["--renderers", 1, 2, "--count", 6, "--workers", 3, "--mix", "0.3MP", *where]
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest", "compare", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (kept,) = tmp_path.glob("*-compare.json")
+    rows = json.loads(kept.read_text("utf-8"))["rows"]
+    assert [(row["renderers"], row["counts"]["served"], len(row["rendered"])) for row in rows] == [
+        (1, 6, 1),
+        (2, 6, 2),
+    ]
+    assert all(sum(row["rendered"]) >= 6 for row in rows)
+    for count in (1, 2):
+        (path,) = tmp_path.glob(f"*-compare-{count}.csv.gz")
+        found, taken = report.load(path)
+        assert found["renderers"] == count
+        assert sum(each.step == "done" for each in taken) == 6
 
 
 @contextmanager
