@@ -4,6 +4,7 @@ import random
 import socket
 import urllib.request
 from collections.abc import Iterable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -15,7 +16,7 @@ def serves(port: int, path: str) -> bool:
     try:
         with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=1) as answer:
             return answer.status == 200
-    except OSError:
+    except (OSError, HTTPException):
         return False
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -25,9 +26,9 @@ from devstack import (
     records,
     seaweedfs,
 )
-from devstack.halt import Halt
+from devstack.halt import Halt, Halted
 from devstack.ports import HOST, choose
-from devstack.process import DevstackError, Process, wait_until
+from devstack.process import DevstackError, Process, say, wait_until
 
 SERVERS = ("kafka", "postgres", "seaweedfs")
 _PORTS: Mapping[str, Sequence[str]] = {
@@ -54,6 +55,8 @@ _PREPARE: Mapping[str, Callable[[Path, Path, dict[str, int], Halt], Process]] = 
     "seaweedfs": seaweedfs.prepare,
 }
 _READY_WITHIN = 60.0
+_ONLOOKERS_WITHIN = 10.0
+"""Seconds that those who only watch get once the servers serve: Grafana's first start may take longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,10 @@ class Server:
         self.process.start()
         self.wait()
 
+    def serves(self) -> bool:
+        """Return whether it does now."""
+        return self._ready()
+
     def wait(self) -> None:
         """Return when it serves; raises as `start` does."""
         wait_until(self._ready, self.process, within=_READY_WITHIN, halt=self._halt)
@@ -140,12 +147,15 @@ class Stack:
     ) -> None:
         """`config` is Prometheus's; it and what goes with it run when that and their programs are there.
 
+        These watch, and nothing needs them: one that is slow comes later, one that ends is left out.
+
         `proxied`: Kafka listens a second time, at `ports["kafka-proxied"]`, and sends whoever asks there to
         `ports["kafka-proxy"]`, where something that passes it all on is to listen.
         """
         self.data = Path(data).absolute()
         self.ports: dict[str, int] = {}
         self._services = list(services)
+        self._needed = frozenset(services)
         self._config = config
         self._halt = halt or Halt()
         self._proxied = proxied
@@ -153,6 +163,8 @@ class Stack:
         self._processes: dict[str, Process] = {}
         self._owned = ExitStack()
         self._claimed = False
+        self.left_out: dict[str, str] = {}
+        """What nobody asked for by name and ended before it served, and why it is left out."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -185,7 +197,7 @@ class Stack:
         self._claimed = True
 
     def start(self) -> None:
-        """Start all servers at once; return when every one serves."""
+        """Start all servers at once; return when every one serves, but for those that only watch."""
         self.claim()
         try:
             if self._config is not None and "prometheus" not in self._services and prometheus.binary():
@@ -203,12 +215,33 @@ class Stack:
                 process.start()
                 self._servers[name] = Server(process, partial(_READY[name], self.ports), self._halt)
                 self.adopt(process)
-            for server in self._servers.values():
-                server.wait()
+            for name, server in self._servers.items():
+                if name in self._needed:
+                    server.wait()
+            self._wait_for_onlookers()
         except BaseException:
             self.stop()
             raise
         records.write(self.data / "endpoints.json", asdict(self.endpoints))
+
+    def _wait_for_onlookers(self) -> None:
+        """Give them a moment, together; leave out who has ended, and name who does not serve yet."""
+        deadline = time.monotonic() + _ONLOOKERS_WITHIN
+        waiting = {name: server for name, server in self._servers.items() if name not in self._needed}
+        while waiting and time.monotonic() < deadline:
+            for name, server in list(waiting.items()):
+                if server.serves():
+                    del waiting[name]
+                elif server.process.exit_code is not None:
+                    del waiting[name], self._servers[name], self._processes[name]
+                    log = self.data / "logs" / f"{name}.log"
+                    self.left_out[name] = f"it ended with {server.process.exit_code}, see {log}"
+                    say(f"{name} is left out: {self.left_out[name]}")
+            if self._halt.wait(0.03):
+                raise Halted
+        self.note_processes()
+        for name in waiting:
+            say(f"{name} does not answer after {_ONLOOKERS_WITHIN:g} s; the rest goes on without it")
 
     def stop(self) -> None:
         """Stop all servers, together, and give the data folder back."""

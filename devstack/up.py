@@ -76,8 +76,11 @@ def _run_ebbmark(stack: Stack, kept: list[Keeper], *, workers: int, port: int, h
 
 
 def _greet(stack: Stack, port: int, took: str) -> None:
-    absent = "left out: no `prometheus` on the PATH nor in EBBMARK_PROMETHEUS_BIN"
-    unheard = "left out: no `prometheus-alertmanager` on the PATH, nor in EBBMARK_ALERTMANAGER_BIN"
+    absent = {
+        "prometheus": "no `prometheus` on the PATH nor in EBBMARK_PROMETHEUS_BIN",
+        "alertmanager": "no `prometheus-alertmanager` on the PATH, nor in EBBMARK_ALERTMANAGER_BIN",
+        "grafana": "no `grafana` on the PATH",
+    } | stack.left_out
     say(
         f"""
   Ebbmark is ready ({took}).
@@ -85,9 +88,9 @@ def _greet(stack: Stack, port: int, took: str) -> None:
     photos       http://{HOST}:{port}/
     API          http://{HOST}:{port}/docs
     metrics      http://{HOST}:{port}/metrics
-    Prometheus   {stack.endpoints.prometheus or absent}
-    Alertmanager {stack.endpoints.alertmanager or unheard}
-    Grafana      {stack.endpoints.grafana or "left out: no `grafana` on the PATH"}
+    Prometheus   {stack.endpoints.prometheus or f"left out: {absent['prometheus']}"}
+    Alertmanager {stack.endpoints.alertmanager or f"left out: {absent['alertmanager']}"}
+    Grafana      {stack.endpoints.grafana or f"left out: {absent['grafana']}"}
     data, logs   {stack.data}
 
   Ctrl-C stops everything; the data stays.

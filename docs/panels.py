@@ -206,7 +206,7 @@ def _stat(figure: Figure, panel: Panel, told: Sequence[Series], box: Box, size: 
     left, bottom, width, height = box
     last = [value for value in told[0].values if not math.isnan(value)][-1]
     colour = "green"
-    for step in panel.limits.steps():
+    for step in panel.limits.steps() if panel.limits is not None else ():
         if step.value is None or last >= step.value:
             colour = step.color
     figure.text(
@@ -234,7 +234,7 @@ def _graph(axes: Axes, panel: Panel, told: Sequence[Series], window: Window) -> 
     highest = (axes.get_ylim()[1] if highest > 0 else 1.0) * 1.08
     axes.set_ylim(0, highest)
     axes.set_xlim(moments[0], moments[-1])
-    for step in panel.limits.steps() if panel.limits.alarm is not None else ():
+    for step in panel.limits.steps() if panel.limits is not None else ():
         if step.value is not None and step.value < highest:
             axes.axhline(step.value, color=SHADES[step.color], linewidth=0.8, linestyle="--")
     axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=5))

@@ -1,9 +1,13 @@
 """How long the oldest event that is not done has been in its log, found by what is cheap to ask of Kafka.
 
 The event itself is not read for that. A place that was seen without lag has nothing older than that look. Of
-the others Kafka is asked which event was the first after some moments: if that is done, or is the oldest
-that is not, whatever is left is no older. So an age may be told twice as long as it is, never shorter; the
-longer a place stands still, the more closely it is known.
+the others Kafka is asked which event was the first with a stamp after some moments: if that is done, or is
+the oldest that is not, whatever is left came into the log after it, and so after its stamp.
+
+An age is never told shorter than the time in the log, whatever the order of the stamps, but for what the
+clock of that event's producer is ahead of ours. A stamp is made before its event is in the log, by up to the
+timeout of a publication: counted from the oldest event's own, an age may be told shorter by that, and it is
+told twice as long at most. The longer a place stands still, the more closely it is known.
 """
 
 from collections.abc import Collection, Mapping, Sequence

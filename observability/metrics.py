@@ -400,7 +400,7 @@ PHOTOS_GIVEN_UP = Counter(
 EXPIRY_OVERDUE = Gauge(
     "ebbmark_expiry_overdue_seconds",
     "For how long beyond its grace an expired job still has bytes in the store, in the leading janitor. "
-    "Above 5 minutes: the janitor or the store is stuck.",
+    "Above 3 minutes: the janitor or the store is stuck.",
 )
 EXPIRY_SECONDS = Histogram(
     "ebbmark_expiry_seconds",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import yaml
 
-from devstack import alertmanager, prometheus
+from devstack import alertmanager, prometheus, records
 from devstack.halt import Halt
 from devstack.process import Process
 from tests.people import eventually
@@ -31,6 +31,7 @@ def scaled(text: str, factor: int) -> str:
         return f"{int(number) * _MS[unit] // factor}ms"
 
     text = re.sub(r"\[(\d+)([smh])\]", lambda found: f"[{shorter(*found.groups())}]", text)
+    text = re.sub(r"offset (\d+)([smh])", lambda found: f"offset {shorter(*found.groups())}", text)
     text = re.sub(r"(?m)^( *\w+: )(\d+)([smh])$", lambda found: found[1] + shorter(found[2], found[3]), text)
     return re.sub(r"(_seconds\) [>-] )(\d+)", lambda found: f"{found[1]}{int(found[2]) / factor:g}", text)
 
@@ -38,7 +39,9 @@ def scaled(text: str, factor: int) -> str:
 class Watchtower:
     """Sees what fires, and what has arrived at the Alertmanager."""
 
-    def __init__(self, metrics: httpx.Client, alerts: httpx.Client) -> None:
+    def __init__(self, metrics: httpx.Client, alerts: httpx.Client, targets: Path) -> None:
+        self.targets = targets
+        """The file in which Prometheus finds whom to look at, read again whenever it changes."""
         self._metrics = metrics
         self._alerts = alerts
 
@@ -99,7 +102,18 @@ def watching(system: System, folder: Path, told: str) -> Iterator[Watchtower]:
             leaving.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{ports[name]}", timeout=20))
             for name in ("prometheus", "alertmanager")
         ]
-        yield Watchtower(*clients)
+        yield Watchtower(*clients, data / "targets.json")
+
+
+@contextmanager
+def unfound(tower: Watchtower, process: str) -> Iterator[None]:
+    """Prometheus does not find a process, as one in a container that is gone."""
+    found = json.loads(tower.targets.read_text("utf-8"))
+    records.write(tower.targets, [each for each in found if each["labels"]["process"] != process])
+    try:
+        yield
+    finally:
+        records.write(tower.targets, found)
 
 
 def _hurried(folder: Path) -> Path:
@@ -131,3 +145,19 @@ def alerts() -> dict[str, Any]:
     text = (_OBSERVABILITY / "prometheus" / "rules.yml").read_text("utf-8")
     rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
     return {rule["alert"]: rule for rule in rules if "alert" in rule}
+
+
+def legible(alert: str, labels: Mapping[str, str], summary: str) -> bool:
+    """Return whether a summary is its rule's, with all it wants to name, and names what it is about."""
+    rule = alerts()[alert]
+    pattern = ""
+    for place, part in enumerate(re.split(r"\{\{(.+?)\}\}", rule["annotations"]["summary"])):
+        name = re.fullmatch(r" \$labels\.(\w+) ", part) if place % 2 else None
+        if name is not None and not labels.get(name[1]):
+            return False
+        if name is not None:
+            pattern += re.escape(labels[name[1]])
+        else:
+            pattern += r"\d[\w.%]*( \w+)*?" if place % 2 else re.escape(part)
+    own = {value for name, value in labels.items() if name not in {"alertname", "job", *rule["labels"]}}
+    return re.fullmatch(pattern, summary) is not None and (not own or any(each in summary for each in own))

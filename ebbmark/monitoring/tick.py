@@ -9,7 +9,8 @@ from ebbmark.monitoring.readings import Labels, Sight
 
 _LANES = {"express": "tasks.express", "bulk": "tasks.bulk"}
 _SERVERS = {"the database": "ebbmark_ledger_faults_total", "the store": "ebbmark_store_faults_total"}
-_OVERDUE = 180.0
+DELETION_LATE = 180.0
+"""Seconds beyond a job's grace after which its deletion breaks the promise, as it does for the alerts."""
 _SIZES = ("small", "medium", "large")
 _STAGES = ("claim", "fetch", "render", "store", "report")
 
@@ -218,7 +219,7 @@ def _trouble(sight: Sight, down: Sequence[str]) -> list[str]:
             found.append(f"{what} left {60 * rate:.0f} questions a minute unanswered")
     if letters := sight.highest("ebbmark_dead_letters_open"):
         found.append(f"{letters:.0f} dead letters are open")
-    if (overdue := sight.highest("ebbmark_expiry_overdue_seconds") or 0.0) > _OVERDUE:
+    if (overdue := sight.highest("ebbmark_expiry_overdue_seconds") or 0.0) > DELETION_LATE:
         found.append(f"a deletion is {overdue / 60:.0f} minutes late")
     if findings := sight.total("ebbmark_audit_findings"):
         found.append(f"the audit found {findings:.0f} objects that are wrong")

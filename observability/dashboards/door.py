@@ -1,5 +1,6 @@
 """The door: what is asked, how fast it is answered, and what is refused."""
 
+from observability.dashboards.bounds import ACCEPTED_WITHIN, ANY, SETTINGS
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 PAGE = Page(
@@ -15,12 +16,14 @@ PAGE = Page(
                     description="Many 5xx: /readyz names what is down. Many 429: a client went wrong.",
                     unit="reqps",
                     stacked=True,
+                    limits=None,
                     queries=[Query(rate("ebbmark_http_requests_total", "status"), "{{status}}")],
                 ),
                 Panel(
                     title="Answered, by route",
                     description="Status asked far more often than photos are sent: clients poll.",
                     unit="reqps",
+                    limits=None,
                     queries=[Query(rate("ebbmark_http_requests_total", "route"), "{{route}}")],
                 ),
                 Panel(
@@ -29,6 +32,17 @@ PAGE = Page(
                     unit="s",
                     limits=Limits(1, 5),
                     queries=[Query(quantile(0.95, "ebbmark_http_request_seconds", "route"), "{{route}}")],
+                ),
+                Panel(
+                    title="Last byte → acceptance",
+                    description="What ledger, store and log take. Slow: Workers shows which of them is.",
+                    unit="s",
+                    limits=Limits.near(ACCEPTED_WITHIN),
+                    queries=[
+                        Query(quantile(0.5, "ebbmark_accept_seconds"), "half within"),
+                        Query(quantile(0.95, "ebbmark_accept_seconds"), "19 of 20 within"),
+                        Query(quantile(0.99, "ebbmark_accept_seconds"), "99 of 100 within"),
+                    ],
                 ),
             ],
         ),
@@ -39,24 +53,60 @@ PAGE = Page(
                     title="Taken in",
                     description="Bytes of originals a second. Flat at one value: the line is full.",
                     unit="Bps",
+                    limits=None,
                     queries=[Query(rate("ebbmark_uploaded_bytes_total"), "originals")],
                 ),
                 Panel(
-                    title="Open",
-                    description="Uploads, downloads and watchers. Long at a limit: run another ingest.",
+                    title="Uploads under way",
+                    description="Of one process. Long at its limit: run another ingest.",
                     unit="short",
-                    queries=[
-                        Query("sum(ebbmark_uploads_open)", "uploads"),
-                        Query("sum(ebbmark_downloads_open)", "downloads"),
-                        Query("sum(ebbmark_watchers)", "watchers"),
-                    ],
+                    limits=Limits.near(SETTINGS["EBBMARK_HTTP_UPLOADS"]),
+                    queries=[Query("max(ebbmark_uploads_open)", "uploads")],
                 ),
+                Panel(
+                    title="Downloads under way",
+                    description="Of one process. Long at its limit: run another ingest.",
+                    unit="short",
+                    limits=Limits.near(SETTINGS["EBBMARK_HTTP_DOWNLOADS"]),
+                    queries=[Query("max(ebbmark_downloads_open)", "downloads")],
+                ),
+                Panel(
+                    title="Watchers",
+                    description="Of one process. Far above the number of users: a client reconnects.",
+                    unit="short",
+                    limits=Limits.near(SETTINGS["EBBMARK_HTTP_WATCHERS"]),
+                    queries=[Query("max(ebbmark_watchers)", "watchers")],
+                ),
+            ],
+        ),
+        (
+            "Refused, and previews",
+            [
                 Panel(
                     title="Refused, by code",
                     description="A sudden rise of one code: see docs/errors.md.",
                     unit="ops",
                     stacked=True,
+                    limits=None,
                     queries=[Query(or_zero(rate("ebbmark_uploads_refused_total", "code")), "{{code}}")],
+                ),
+                Panel(
+                    title="Previews refused, by code",
+                    description="For want of a place or of room. Rising: raise EBBMARK_PREVIEW_CHILDREN.",
+                    unit="ops",
+                    stacked=True,
+                    limits=Limits(warning=ANY),
+                    queries=[Query(or_zero(rate("ebbmark_previews_refused_total", "code")), "{{code}}")],
+                ),
+                Panel(
+                    title="Time of a preview",
+                    description="With its wait for a child. Slow: more of them, or fewer previews at once.",
+                    unit="s",
+                    limits=Limits.near(SETTINGS["EBBMARK_PREVIEW_TIMEOUT"]),
+                    queries=[
+                        Query(quantile(0.5, "ebbmark_preview_seconds"), "half within"),
+                        Query(quantile(0.95, "ebbmark_preview_seconds"), "19 of 20 within"),
+                    ],
                 ),
             ],
         ),

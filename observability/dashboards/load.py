@@ -1,5 +1,6 @@
 """A load test while it runs, by the load generator's own metrics: what it asks for, and what it is served."""
 
+from observability.dashboards.bounds import ANY
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 PAGE = Page(
@@ -14,6 +15,7 @@ PAGE = Page(
                     title="Rate asked, rate served",
                     description="Requests. Served below asked: the system cannot keep up, or refuses.",
                     unit="reqps",
+                    limits=None,
                     queries=[
                         Query("sum(ebbmark_load_rate_planned)", "planned"),
                         Query(rate("ebbmark_load_asked_total"), "asked"),
@@ -24,6 +26,7 @@ PAGE = Page(
                     title="Served, by request",
                     description="In an open loop each keeps its planned rate, however slow the system is.",
                     unit="reqps",
+                    limits=None,
                     queries=[
                         Query(rate("ebbmark_load_answered_total{outcome='ok'}", "request"), "{{request}}")
                     ],
@@ -90,6 +93,7 @@ PAGE = Page(
                     title="Under way",
                     description="Photos without a result growing at an even rate: it cannot keep up.",
                     unit="short",
+                    limits=None,
                     queries=[
                         Query("sum(ebbmark_load_users)", "users"),
                         Query("sum(ebbmark_load_unfinished)", "photos without a result"),
@@ -97,18 +101,27 @@ PAGE = Page(
                 ),
                 Panel(
                     title="Results compared",
-                    description="Each with what was asked for. A wrong one: stop, and find out.",
+                    description="Each with what was asked for. Below what is served: it falls behind.",
                     unit="ops",
-                    limits=Limits(),
+                    limits=None,
                     queries=[
                         Query(rate("ebbmark_load_verified_total"), "right"),
-                        Query(or_zero(rate("ebbmark_load_wrong_results_total", "reason")), "{{reason}}"),
+                    ],
+                ),
+                Panel(
+                    title="Wrong results",
+                    description="Not what was asked for. One: stop, and find out.",
+                    unit="ops",
+                    limits=Limits(alarm=ANY),
+                    queries=[
+                        Query(or_zero(rate("ebbmark_load_wrong_results_total", "reason")), "{{reason}}")
                     ],
                 ),
                 Panel(
                     title="Bytes",
                     description="Photos sent, results received. Flat at one value: the line is full.",
                     unit="Bps",
+                    limits=None,
                     queries=[
                         Query(rate("ebbmark_load_sent_bytes_total"), "sent"),
                         Query(rate("ebbmark_load_received_bytes_total"), "received"),

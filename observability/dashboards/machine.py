@@ -1,5 +1,6 @@
 """The machine, PostgreSQL and Kafka: what there is of them, and how much of it is left."""
 
+from observability.dashboards.bounds import MAX_CONNECTIONS, SETTINGS, bound
 from observability.dashboards.panels import Limits, Page, Panel, Query, quantile, rate
 
 KAFKA_ALONE = "Kafka, by an exporter of its own: in Compose alone"
@@ -33,6 +34,7 @@ PAGE = Page(
                     description="Cores. What is missing to the left picture, the servers take.",
                     unit="short",
                     stacked=True,
+                    limits=None,
                     queries=[
                         Query(rate("process_cpu_seconds_total{job!='loadtest'}", "process"), "{{process}}"),
                         Query(rate("ebbmark_children_cpu_seconds_total"), "children"),
@@ -70,6 +72,7 @@ PAGE = Page(
                     title="Bytes written and read",
                     description="All disks. Far above what was uploaded: see which server writes.",
                     unit="Bps",
+                    limits=None,
                     queries=[
                         Query(rate("node_disk_written_bytes_total"), "written"),
                         Query(rate("node_disk_read_bytes_total"), "read"),
@@ -79,7 +82,7 @@ PAGE = Page(
                     title="Disk left",
                     description="By file system. Below a tenth: make it larger, or jobs shorter.",
                     unit="percentunit",
-                    limits=Limits(least=0.1),
+                    limits=Limits(least=bound("DiskAlmostFull")),
                     queries=[
                         Query(
                             "min by (device) (node_filesystem_avail_bytes{fstype!~'tmpfs|ramfs'}"
@@ -97,6 +100,7 @@ PAGE = Page(
                     title="Transactions",
                     description="A statement each. Rolled back more than now and then: see its log.",
                     unit="ops",
+                    limits=None,
                     queries=[
                         Query(rate("pg_stat_database_xact_commit"), "committed"),
                         Query(rate("pg_stat_database_xact_rollback"), "rolled back"),
@@ -104,10 +108,11 @@ PAGE = Page(
                 ),
                 Panel(
                     title="Connections, by state",
-                    description="Near max_connections, which is 200 here: lower EBBMARK_LEDGER_CONNECTIONS.",
+                    description=f"Near max_connections, which is {MAX_CONNECTIONS} here: "
+                    "lower EBBMARK_LEDGER_CONNECTIONS.",
                     unit="short",
                     stacked=True,
-                    limits=Limits(150, 190),
+                    limits=Limits.near(MAX_CONNECTIONS),
                     queries=[Query("sum by (state) (pg_stat_activity_count) > 0", "{{state}}")],
                 ),
                 Panel(
@@ -127,6 +132,7 @@ PAGE = Page(
                     title="Rows written",
                     description="Updates far above the rest: photos go round again; see Pipeline.",
                     unit="ops",
+                    limits=None,
                     queries=[
                         Query(rate("pg_stat_database_tup_inserted"), "inserted"),
                         Query(rate("pg_stat_database_tup_updated"), "updated"),
@@ -142,6 +148,7 @@ PAGE = Page(
                     title="Locks, by mode",
                     description="None are of rows. Exclusive ones for long: somebody alters a table.",
                     unit="short",
+                    limits=None,
                     queries=[Query("sum by (mode) (pg_locks_count) > 0", "{{mode}}")],
                 ),
                 Panel(
@@ -155,6 +162,7 @@ PAGE = Page(
                     title="Size, by database",
                     description="Growing while jobs do not: rows are not forgotten, or vacuum does not pass.",
                     unit="bytes",
+                    limits=None,
                     queries=[Query("max by (datname) (pg_database_size_bytes)", "{{datname}}")],
                 ),
             ],
@@ -173,13 +181,14 @@ PAGE = Page(
                     title="Publications, by topic",
                     description="Each of one event or some. `statuses` below the tasks: workers are behind.",
                     unit="ops",
+                    limits=None,
                     queries=[Query(rate("ebbmark_publish_seconds_count", "topic"), "{{topic}}")],
                 ),
                 Panel(
                     title="Not acknowledged, not seen",
                     description="A second, and how many consumers get no answer. Rising: it is down.",
                     unit="short",
-                    limits=Limits(0.01, 1),
+                    limits=Limits(bound("PublishFails") / 300, 1),  # which counts them over five minutes
                     queries=[
                         Query(rate("ebbmark_publish_faults_total"), "not acknowledged"),
                         Query("sum(ebbmark_consumer_blind)", "consumers that see nothing"),
@@ -210,7 +219,7 @@ PAGE = Page(
                     title="Lag, by group",
                     description="Also of groups that nobody consumes for, which none of ours can see.",
                     unit="short",
-                    limits=Limits(1000, 10_000),
+                    limits=Limits.near(SETTINGS["EBBMARK_HTTP_BACKLOG"]),
                     queries=[
                         Query("sum by (consumergroup) (kafka_consumergroup_lag_sum)", "{{consumergroup}}")
                     ],

@@ -1,5 +1,6 @@
 """What somebody wants to know first: does it keep its promises, how much goes through, what waits."""
 
+from observability.dashboards.bounds import DELETION_LATE, RESULT_WITHIN, SETTINGS, bound, kept
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 PAGE = Page(
@@ -15,7 +16,7 @@ PAGE = Page(
                     description="Of the last 30 minutes, without 5xx. Below: see Door and /readyz.",
                     unit="percentunit",
                     kind="stat",
-                    limits=Limits(least=0.999),
+                    limits=Limits(least=kept("DoorFailsFast")),
                     queries=[
                         Query(
                             "1 - (sum(rate(ebbmark_http_requests_total{status=~'5..'}[30m])) or vector(0))"
@@ -28,7 +29,7 @@ PAGE = Page(
                     description="Of the last 30 minutes' photos. Below 95 %: see Pipeline.",
                     unit="percentunit",
                     kind="stat",
-                    limits=Limits(least=0.95),
+                    limits=Limits(least=kept("ResultsLateFast")),
                     queries=[
                         Query(
                             "sum(rate(ebbmark_photo_seconds_bucket{le='30.0'}[30m]))"
@@ -38,10 +39,10 @@ PAGE = Page(
                 ),
                 Panel(
                     title="Deletion overdue",
-                    description="How long an ended job has had bytes. 5 min: the janitor is stuck.",
+                    description="How long an ended job has had bytes. 3 min: the janitor is stuck.",
                     unit="s",
                     kind="stat",
-                    limits=Limits(120, 300),
+                    limits=Limits.near(DELETION_LATE),
                     queries=[Query("max(ebbmark_expiry_overdue_seconds)")],
                 ),
                 Panel(
@@ -49,7 +50,7 @@ PAGE = Page(
                     description="What the last audit of the bucket found wrong. Above zero: see the runbook.",
                     unit="short",
                     kind="stat",
-                    limits=Limits(alarm=1),
+                    limits=Limits(alarm=bound("AuditFindings") + 1),
                     queries=[Query("sum(ebbmark_audit_findings) or vector(0)")],
                 ),
                 Panel(
@@ -57,7 +58,7 @@ PAGE = Page(
                     description="Given up and not yet dealt with. Above zero: `ebbmark dlq list`.",
                     unit="short",
                     kind="stat",
-                    limits=Limits(1, 20),
+                    limits=Limits(warning=bound("DeadLettersOpen") + 1),
                     queries=[Query("max(ebbmark_dead_letters_open)")],
                 ),
                 Panel(
@@ -65,7 +66,7 @@ PAGE = Page(
                     description="Janitors that act. Other than 1: nothing is deleted; see their logs.",
                     unit="short",
                     kind="stat",
-                    limits=Limits(least=1),
+                    limits=Limits(least=bound("NoLeader"), alarm=bound("NoLeader") + 1),
                     queries=[Query("sum(ebbmark_janitor_leader)")],
                 ),
             ],
@@ -77,6 +78,7 @@ PAGE = Page(
                     title="Photos a second",
                     description="Accepted above rendered for long: the backlog grows, add workers.",
                     unit="ops",
+                    limits=None,
                     queries=[
                         Query(rate("ebbmark_photos_accepted_total"), "accepted"),
                         Query(rate("ebbmark_photos_rendered_total"), "rendered"),
@@ -87,7 +89,7 @@ PAGE = Page(
                     title="Upload → result",
                     description="From acceptance to the stored result. Rising: Pipeline shows the stage.",
                     unit="s",
-                    limits=Limits(alarm=30),
+                    limits=Limits.near(RESULT_WITHIN),
                     queries=[
                         Query(quantile(0.5, "ebbmark_photo_seconds"), "half within"),
                         Query(quantile(0.95, "ebbmark_photo_seconds"), "19 of 20 within"),
@@ -103,21 +105,21 @@ PAGE = Page(
                     title="Oldest event that waits, by group",
                     description="How long it is there. A renderer rising: add workers; another: its log.",
                     unit="s",
-                    limits=Limits(30, 300),
+                    limits=Limits(RESULT_WITHIN, SETTINGS["EBBMARK_JOB_DEADLINE"]),
                     queries=[Query("max by (agent) (ebbmark_consumer_lag_seconds)", "{{agent}}")],
                 ),
                 Panel(
                     title="Events that wait, by group",
                     description="Or are in hand. Growing in the renderers: more comes; add workers.",
                     unit="short",
-                    limits=Limits(1000, 10_000),
+                    limits=Limits.near(SETTINGS["EBBMARK_HTTP_BACKLOG"]),
                     queries=[Query("sum by (agent) (ebbmark_consumer_lag)", "{{agent}}")],
                 ),
                 Panel(
                     title="Wait for a worker, by lane",
                     description="19 of 20. `express` stays low while `bulk` is full; else: add workers.",
                     unit="s",
-                    limits=Limits(alarm=30),
+                    limits=Limits.near(RESULT_WITHIN),
                     queries=[Query(quantile(0.95, "ebbmark_queue_seconds", "lane"), "{{lane}}")],
                 ),
             ],
@@ -130,6 +132,7 @@ PAGE = Page(
                     description="One code alone rising: a client sends what cannot be rendered.",
                     unit="ops",
                     stacked=True,
+                    limits=None,
                     queries=[
                         Query(or_zero(rate("ebbmark_photos_failed_total", "code")), "{{code}}"),
                         Query(
@@ -142,6 +145,7 @@ PAGE = Page(
                     title="Jobs ended",
                     description="Completed, and an hour later deleted: the second line follows the first.",
                     unit="ops",
+                    limits=None,
                     queries=[
                         Query(rate("ebbmark_jobs_completed_total"), "completed"),
                         Query(rate("ebbmark_jobs_expired_total"), "deleted"),
@@ -151,13 +155,14 @@ PAGE = Page(
                     title="Links dead → objects gone",
                     description="19 of 20 jobs: grace and a moment. Beyond 5 min: the janitor is behind.",
                     unit="s",
-                    limits=Limits(180, 300),
+                    limits=Limits.near(SETTINGS["EBBMARK_JOB_GRACE"] + DELETION_LATE),
                     queries=[Query(quantile(0.95, "ebbmark_expiry_seconds"), "19 of 20 within")],
                 ),
                 Panel(
                     title="In the bucket",
                     description="At the last audit. Growing while uploads are not: nothing is deleted.",
                     unit="bytes",
+                    limits=None,
                     queries=[Query("max(ebbmark_audit_bytes)", "bytes")],
                 ),
             ],

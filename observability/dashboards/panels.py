@@ -1,7 +1,7 @@
 """The kinds of panel that all dashboards are made of: title, description, unit and limits to each."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
@@ -32,14 +32,20 @@ class Limits(msgspec.Struct, frozen=True):
     alarm: float | None = None
     least: float | None = None
 
+    @classmethod
+    def near(cls, bound: float) -> Self:
+        """Return an alarm at the bound, and a warning at three quarters of it."""
+        return cls(bound * 3 / 4, bound)
+
     def steps(self) -> list[Threshold]:
         """Return them as Grafana wants them, from the lowest up."""
-        if self.least is not None:
-            return [Threshold(value=None, color="red"), Threshold(value=self.least, color="green")]
-        above = [(self.warning, "orange"), (self.alarm, "red")]
-        return [Threshold(value=None, color="green")] + [
+        above = [(self.least, "green"), (self.warning, "orange"), (self.alarm, "red")]
+        return [Threshold(value=None, color="green" if self.least is None else "red")] + [
             Threshold(value=value, color=color) for value, color in above if value is not None
         ]
+
+
+_NO_JUDGEMENT = [Threshold(value=None, color="text")]
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +55,9 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     unit: str
     queries: Sequence[Query]
+    limits: Limits | None
+    """None for what is neither good nor bad by itself, whatever its value: Grafana is told no colour."""
     kind: str = "graph"
-    limits: Limits = Limits()
     stacked: bool = False
 
     @property
@@ -63,8 +70,8 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
         panel = self._graph() if self.kind == "graph" else self._stat()
         panel.title(self.title).description(self.description).datasource(_SOURCE)
         panel.unit(self.unit).min(0).span(span).height(self.height)
-        steps = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(self.limits.steps())
-        panel.thresholds(steps)
+        steps = _NO_JUDGEMENT if self.limits is None else self.limits.steps()
+        panel.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
         for place, query in enumerate(self.queries):
             target = prometheus.Dataquery().expr(query.expr).ref_id(chr(ord("A") + place)).datasource(_SOURCE)
             if self.kind == "stat":
@@ -77,7 +84,7 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
         panel.show_points(kinds.VisibilityMode.NEVER)
         if self.stacked:
             panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
-        if self.limits.alarm is not None:
+        if self.limits is not None:
             style = common.GraphThresholdsStyleConfig().mode(kinds.GraphTresholdsStyleMode.DASHED)
             panel.thresholds_style(style)
         tooltip = common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI)

@@ -1,5 +1,6 @@
 """The way of one photo, stage by stage: the slowest names the bottleneck."""
 
+from observability.dashboards.bounds import ANY, RESULT_WITHIN, SETTINGS
 from observability.dashboards.panels import Limits, Page, Panel, Query, mean, or_zero, quantile, rate
 
 PAGE = Page(
@@ -14,7 +15,7 @@ PAGE = Page(
                     title="Wait for a worker, by lane",
                     description="95 of 100 first claims. `express` rising: add workers.",
                     unit="s",
-                    limits=Limits(alarm=30),
+                    limits=Limits.near(RESULT_WITHIN),
                     queries=[Query(quantile(0.95, "ebbmark_queue_seconds", "lane"), "{{lane}}")],
                 ),
                 Panel(
@@ -22,6 +23,7 @@ PAGE = Page(
                     description="A photo's mean time in each. `claim`: the ledger; `fetch`, `store`: S3.",
                     unit="s",
                     stacked=True,
+                    limits=Limits.near(RESULT_WITHIN),
                     queries=[
                         Query(
                             mean("ebbmark_render_stage_seconds", "stage"),
@@ -34,6 +36,7 @@ PAGE = Page(
                     description="Mean time by step. One operation above all others: cheaper parameters.",
                     unit="s",
                     stacked=True,
+                    limits=Limits.near(SETTINGS["EBBMARK_WORKER_CHILD_TIMEOUT"]),
                     queries=[
                         Query(
                             mean("ebbmark_render_step_seconds", "step"),
@@ -50,14 +53,14 @@ PAGE = Page(
                     title="Oldest event, by topic",
                     description="How long it is there, at most. As fast as the clock: nobody takes any.",
                     unit="s",
-                    limits=Limits(30, 300),
+                    limits=Limits(RESULT_WITHIN, SETTINGS["EBBMARK_JOB_DEADLINE"]),
                     queries=[Query("max by (topic) (ebbmark_consumer_lag_seconds)", "{{topic}}")],
                 ),
                 Panel(
                     title="Events, by topic",
                     description="Not done yet. The first topic that grows names the stage that is too slow.",
                     unit="short",
-                    limits=Limits(1000, 10_000),
+                    limits=Limits.near(SETTINGS["EBBMARK_HTTP_BACKLOG"]),
                     queries=[Query("sum by (topic) (ebbmark_consumer_lag)", "{{topic}}")],
                 ),
                 Panel(
@@ -81,6 +84,7 @@ PAGE = Page(
                     title="Handled, by topic",
                     description="A photo is a message in three topics: the lines lie close together.",
                     unit="ops",
+                    limits=None,
                     queries=[
                         Query(rate("ebbmark_messages_total{outcome='handled'}", "topic"), "{{topic}}"),
                         Query(rate("ebbmark_messages_total{outcome='dead'}"), "given up"),
@@ -97,6 +101,7 @@ PAGE = Page(
                     title="In hand, by topic",
                     description="Messages being handled. At zero while uploads go on: a consumer is stuck.",
                     unit="short",
+                    limits=None,
                     queries=[Query("sum by (topic) (ebbmark_messages_open)", "{{topic}}")],
                 ),
                 Panel(
@@ -115,6 +120,7 @@ PAGE = Page(
                     title="Sent round again, refused, given up",
                     description="Refusals are harmless repeats. Redispatch without faults: add workers.",
                     unit="ops",
+                    limits=None,
                     queries=[
                         Query(rate("ebbmark_photos_redispatched_total"), "dispatched again"),
                         Query(rate("ebbmark_leases_ended_total"), "taken back"),
@@ -130,6 +136,7 @@ PAGE = Page(
                     title="Dead letters, by reason",
                     description="Entered a second. Rising: `ebbmark dlq list` shows them.",
                     unit="ops",
+                    limits=Limits(warning=ANY),
                     queries=[Query(or_zero(rate("ebbmark_dead_letters_total", "reason")), "{{reason}}")],
                 ),
                 Panel(
@@ -148,6 +155,7 @@ PAGE = Page(
                     title="Sweeps of the janitor",
                     description="No `ok` for a minute: nothing is repaired or deleted.",
                     unit="ops",
+                    limits=None,
                     queries=[Query(rate("ebbmark_janitor_sweeps_total", "outcome"), "{{outcome}}")],
                 ),
                 Panel(
@@ -155,7 +163,7 @@ PAGE = Page(
                     description="Mean time of each. Together beyond two seconds: sweeps come late.",
                     unit="s",
                     stacked=True,
-                    limits=Limits(2, 10),
+                    limits=Limits(SETTINGS["EBBMARK_JANITOR_SWEEP"], 5 * SETTINGS["EBBMARK_JANITOR_SWEEP"]),
                     queries=[Query(mean("ebbmark_janitor_step_seconds", "step"), "{{step}}")],
                 ),
             ],

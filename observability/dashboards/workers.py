@@ -1,5 +1,6 @@
 """Workers and what they lean on: utilisation, saturation, errors."""
 
+from observability.dashboards.bounds import SETTINGS, bound
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 _OURS = "{job=~'ingest|worker|janitor'}"
@@ -53,6 +54,7 @@ PAGE = Page(
                     title="Memory, by process",
                     description="Resident. Growing without end: a leak; restart it and tell us.",
                     unit="bytes",
+                    limits=None,
                     queries=[
                         Query(f"sum by (process) (process_resident_memory_bytes{_OURS})", "{{process}}")
                     ],
@@ -66,12 +68,14 @@ PAGE = Page(
                     title="Pixels a second",
                     description="`in`: originals. What a core can do; flat while photos wait: all are busy.",
                     unit="short",
+                    limits=None,
                     queries=[Query(rate("ebbmark_rendered_pixels_total", "direction"), "{{direction}}")],
                 ),
                 Panel(
                     title="Bytes a second",
                     description="Originals fetched, results stored. Near the network's limit: move workers.",
                     unit="Bps",
+                    limits=None,
                     queries=[Query(rate("ebbmark_rendered_bytes_total", "direction"), "{{direction}}")],
                 ),
                 Panel(
@@ -97,7 +101,7 @@ PAGE = Page(
                     title="Children lost, by reason",
                     description="`died`: memory or a hostile file; `timeout`: too large a photo.",
                     unit="ops",
-                    limits=Limits(0.01, 0.1),
+                    limits=Limits(0.01, bound("ChildrenLost")),
                     queries=[Query(or_zero(rate("ebbmark_children_lost_total", "reason")), "{{reason}}")],
                 ),
                 Panel(
@@ -112,12 +116,12 @@ PAGE = Page(
                 ),
                 Panel(
                     title="Processes begun anew",
-                    description="In the last half hour. More than one each: see the end of its log.",
+                    description="In the last quarter of an hour. More than two each: see the end of its log.",
                     unit="short",
-                    limits=Limits(2, 5),
+                    limits=Limits(bound("ProcessRestarts"), bound("ProcessRestarts") + 1),
                     queries=[
                         Query(
-                            f"sum by (process) (changes(process_start_time_seconds{_OURS}[30m]))",
+                            f"sum by (process) (changes(process_start_time_seconds{_OURS}[15m]))",
                             "{{process}}",
                         )
                     ],
@@ -155,18 +159,19 @@ PAGE = Page(
                 ),
                 Panel(
                     title="Connections to the database",
-                    description="All busy, and statements wait: raise EBBMARK_LEDGER_CONNECTIONS.",
+                    description="Of one process. All busy, some wait: raise EBBMARK_LEDGER_CONNECTIONS.",
                     unit="short",
+                    limits=Limits.near(SETTINGS["EBBMARK_LEDGER_CONNECTIONS"]),
                     queries=[
-                        Query("sum by (state) (ebbmark_ledger_connections)", "{{state}}"),
-                        Query("sum(ebbmark_ledger_waiting)", "statements waiting"),
+                        Query("max(ebbmark_ledger_connections{state='busy'})", "busy"),
+                        Query("max(ebbmark_ledger_waiting)", "statements waiting"),
                     ],
                 ),
                 Panel(
                     title="Not answered",
                     description="Statements, calls, events. Rising: it is down or overloaded.",
                     unit="ops",
-                    limits=Limits(0.01, 0.1),
+                    limits=Limits(0.01, bound("DependencyFails")),
                     queries=[
                         Query(rate("ebbmark_ledger_faults_total"), "ledger"),
                         Query(rate("ebbmark_store_faults_total"), "store"),

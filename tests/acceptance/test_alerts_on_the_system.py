@@ -7,9 +7,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -37,7 +39,7 @@ from tests.conftest import missing
 from tests.people import Person, eventually
 from tests.receivers import Receiver
 from tests.system import System
-from tests.watchtower import Watchtower, alerts, watching
+from tests.watchtower import Watchtower, alerts, legible, unfound, watching
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
@@ -83,9 +85,9 @@ class Night:
             while waiting:
                 assert time.monotonic() - began < 90, f"did not fire: {waiting}, but {self.tower.firing()}"
                 meanwhile()
-                for alert in waiting & self.tower.firing() & self.tower.arrived():
-                    self.fired[alert] = time.monotonic() - began
-                waiting -= self.fired.keys()
+                seen = waiting & self.tower.firing() & self.tower.arrived()
+                self.fired |= dict.fromkeys(seen, time.monotonic() - began)
+                waiting -= seen
                 self.look_back()
             yield
         self.undone |= dict.fromkeys(expected, time.monotonic())
@@ -103,6 +105,12 @@ class Night:
         for alert in self.undone.keys() - self.over.keys() - there:
             self.over[alert] = time.monotonic() - self.undone[alert]
         time.sleep(0.2)
+
+
+def at_once(count: int, act: Callable[[], object]) -> None:
+    """Do it so many times at the same time."""
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(lambda _: act(), range(count)))
 
 
 def every(seconds: float, act: Callable[[], object]) -> Callable[[], None]:
@@ -135,7 +143,7 @@ def watched_system(stack: Stack, room: Settings, store_proxy: Proxy) -> Iterator
     change = msgspec.structs.replace
     settings = change(
         room,
-        http=change(room.http, jobs_per_minute=0),
+        http=change(room.http, jobs_per_minute=0, backlog_express=0),
         store=change(room.store, endpoint=f"http://127.0.0.1:{store_proxy.port}"),
         job=msgspec.convert({"grace": "PT1S"}, Job, strict=False),
         janitor=msgspec.convert({"sweep": "PT0.5S", "audit": "PT2S"}, Janitor, strict=False),
@@ -235,9 +243,16 @@ def _go_through_it(  # noqa: PLR0917 - all that is there
         pass
     with night.fault(killed(running, "janitor"), "NoLeader"):
         pass
+    with night.fault(unfound(night.tower, "worker-2"), "ProcessDown"):
+        pass
     with night.fault(orders_without_a_ledger(stack, running), "ConsumerStuck"):
         pass
-    with night.fault(frozen_server(stack, "kafka"), "ConsumerBlind"):
+    with night.fault(
+        frozen_server(stack, "kafka"),
+        *("ConsumerBlind", "PublishFails"),
+        # Each is given up after eight seconds. They are looked for before the next ones hold the eye up.
+        meanwhile=every(10.0, lambda: at_once(4, try_to_send)),
+    ):
         pass
 
 
@@ -269,10 +284,25 @@ def test_who_is_to_know_is_told_when_it_begins_and_when_it_is_over(night: Night,
     assert "SpoolLow" not in heard
 
 
+def test_what_is_told_says_what_it_is_about(night: Night, told: Receiver) -> None:
+    assert night.fired
+    down = {f"{who} does not show its metrics." for who in ("worker-1", "worker-2", "one worker at least")}
+    said = eventually(
+        lambda: [(each["labels"], each["annotations"]["summary"]) for each in _told(told)],
+        lambda found: down <= {summary for _, summary in found},
+    )
+    assert [each for each in said if not legible(each[0]["alertname"], *each)] == []
+
+
 def _heard(told: Receiver) -> dict[str, set[tuple[str, str]]]:
     """Return what was told of each alert, and as whom."""
     heard: dict[str, set[tuple[str, str]]] = {}
-    for message in (json.loads(each.body) for each in list(told.at("/alerts"))):
-        for alert in message["alerts"]:
-            heard.setdefault(alert["labels"]["alertname"], set()).add((message["receiver"], alert["status"]))
+    for alert in _told(told):
+        heard.setdefault(alert["labels"]["alertname"], set()).add((alert["receiver"], alert["status"]))
     return heard
+
+
+def _told(told: Receiver) -> list[dict[str, Any]]:
+    """Return the alerts of every message that came, each with its receiver."""
+    messages = [json.loads(each.body) for each in list(told.at("/alerts"))]
+    return [alert | {"receiver": message["receiver"]} for message in messages for alert in message["alerts"]]

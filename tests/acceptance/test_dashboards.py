@@ -107,6 +107,7 @@ def test_every_query_of_every_panel_and_rule_has_an_answer(
             job = ann.send([("a.jpg", photo()), ("b.jpg", b"no photo"), ("c.png", photo(seed=1))])
             ann.wait_until_complete(job)
             ann.archive(job)
+            ann.post([("a.jpg", photo())], path="/preview", operations="grayscale").raise_for_status()
             ann.http.delete(job).raise_for_status()
             time.sleep(1)
             waiting = {where: query for where, query in waiting.items() if not answered(watched, query)}

@@ -205,6 +205,16 @@ class TestTheServers:
             eventually(lambda: nobody_left(servers))
 
 
+def grafana_that_never_answers(folder: Path) -> Path:
+    """Return the folder of such a program."""
+    (folder / "conf").mkdir()
+    (folder / "conf" / "defaults.ini").touch()
+    (folder / "bin").mkdir()
+    (folder / "bin" / "grafana").write_text("#!/bin/sh\nexec sleep 600\n", "utf-8")
+    (folder / "bin" / "grafana").chmod(0o700)
+    return folder / "bin"
+
+
 LIFE = {"EBBMARK_JOB_TTL": "PT20S", "EBBMARK_JOB_GRACE": "PT5S"}
 
 
@@ -231,9 +241,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The whole system, started by the command; a job's life passes while other things are tested."""
     folder, port = tmp_path_factory.mktemp("up"), a_port()
     data = folder / "its data"
+    first = f"{grafana_that_never_answers(folder)}{os.pathsep}{os.environ['PATH']}"
     with (
         (folder / "output").open("w") as output,
-        started("-c", SEARCHING, *up(data, port)[2:], output=output, **LIFE) as supervisor,
+        started("-c", SEARCHING, *up(data, port)[2:], output=output, PATH=first, **LIFE) as supervisor,
     ):
         said = Path(output.name)
         eventually(lambda: "is ready" in said.read_text() or supervisor.poll() is not None, within=60)
@@ -252,6 +263,13 @@ class TestUp:
         assert len(running.served) >= 3
         assert set(running.served) == {200}
         assert "Ebbmark is ready" in running.output.read_text()
+
+    def test_it_is_ready_without_a_grafana_that_never_answers(self, running: Running) -> None:
+        at = Endpoints(**json.loads((running.data / "endpoints.json").read_text()))
+        if at.prometheus is None:
+            missing("prometheus is not installed, so Grafana is not started")
+        assert "grafana does not answer after 10 s; the rest goes on without it" in running.output.read_text()
+        assert psutil.pid_exists(running.pid("grafana"))
 
     def test_the_environment_it_is_given_reaches_every_process(self, running: Running) -> None:
         for name in ("ingest", "worker-1", "janitor"):

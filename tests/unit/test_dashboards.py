@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+from devstack import postgres
+from ebbmark.settings import Settings, variables
 from loadtest.metrics import REGISTRY as LOADS
+from loadtest.verdicts import PROMISES
 from observability import metrics
+from observability.dashboards import bounds, load
 from observability.dashboards.__main__ import FOLDER, PAGES, written
 from observability.dashboards.machine import KAFKA_ALONE
-from observability.dashboards.panels import Page, Panel
+from observability.dashboards.panels import Limits, Page, Panel
 
+ROOT = Path(__file__).parents[2]
 PROVISIONING = FOLDER.parent / "provisioning"
 PANELS = [
     pytest.param(page, panel, id=f"{page.uid}, {panel.title}")
@@ -66,16 +72,76 @@ def test_every_panel_asks_the_source_that_was_chosen() -> None:
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${source}"}
 
 
-def test_every_panel_has_a_unit_a_description_and_thresholds_in_grafana_too() -> None:
+def test_every_panel_has_a_unit_and_a_description_in_grafana_too() -> None:
     for panel in drawn():
         assert panel["description"]
         assert panel["fieldConfig"]["defaults"]["unit"]
-        assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+
+
+def test_every_panel_shows_where_it_is_no_longer_well_or_is_never_well_nor_ill() -> None:
+    shown = [panel["fieldConfig"]["defaults"]["thresholds"]["steps"] for panel in drawn()]
+    colours = [[step["color"] for step in steps] for steps in shown]
+    judging = [each for each in colours if {"orange", "red"} & set(each)]
+    silent = [each for each in colours if each == ["text"]]
+    assert len(judging) + len(silent) == len(colours) == len(PANELS)
+    assert all("green" in each for each in judging)
+    unlimited = [panel for page in PAGES for _, row in page.rows for panel in row if panel.limits is None]
+    assert len(silent) == len(unlimited)
+
+
+@pytest.mark.parametrize(("page", "panel"), PANELS)
+def test_limits_rise_from_too_little_over_well_and_warning_to_alarm(page: Page, panel: Panel) -> None:
+    if panel.limits is not None:
+        values = [step.value for step in panel.limits.steps()[1:]]
+        assert values, page.uid
+        assert values == sorted(set(values))
+
+
+def test_limits_become_steps_from_the_lowest_up() -> None:
+    def steps(limits: Limits) -> list[tuple[float | None, str]]:
+        return [(step.value, step.color) for step in limits.steps()]
+
+    assert steps(Limits.near(20)) == [(None, "green"), (15, "orange"), (20, "red")]
+    assert steps(Limits(least=1, alarm=2)) == [(None, "red"), (1, "green"), (2, "red")]
+
+
+def test_what_a_dashboard_takes_for_a_setting_is_its_default() -> None:
+    defaults = Settings()
+    for name, value in bounds.SETTINGS.items():
+        section, key, _ = variables()[name]
+        default = getattr(getattr(defaults, section), key)
+        assert (default.total_seconds() if isinstance(default, timedelta) else default) == value, name
+
+
+def test_postgres_has_as_many_connections_everywhere_as_the_dashboard_says() -> None:
+    option = f"max_connections={bounds.MAX_CONNECTIONS}"
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+    assert option in compose["services"]["postgres"]["command"]
+    assert f'"{option}"' in Path(postgres.__file__).read_text("utf-8")
+
+
+def test_what_is_read_from_the_rules_is_what_they_promise() -> None:
+    assert (bounds.kept("DoorFailsFast"), bounds.kept("ResultsLateFast")) == (0.999, 0.95)
+    assert (bounds.ACCEPTED_WITHIN, bounds.RESULT_WITHIN, bounds.DELETION_LATE) == (1, 30, 180)
+
+
+def test_the_limits_of_a_load_test_are_those_it_promises() -> None:
+    limits = {panel.title: panel.limits for _, row in load.PAGE.rows for panel in row}
+
+    def promised(shape: str, step: str) -> float:
+        (limit,) = (each.limit for each in PROMISES[shape] if each.figure == f"steps.{step}.p95")
+        return limit
+
+    for title, step in (("Accepting a photo", "accept"), ("Upload → result", "done")):
+        assert limits[title] == Limits(promised("steady30", step), promised("peak100", step))
+    status = limits["Status and download"]
+    assert status is not None
+    assert status.warning == promised("peak100", "status")
 
 
 @pytest.mark.parametrize(("heading", "query"), QUERIES)
 def test_a_query_looks_over_the_interval_that_grafana_chooses_or_says_which(heading: str, query: str) -> None:
-    assert set(re.findall(r"\[([^\]]*)\]", query)) <= {"$__rate_interval", "30m"}, heading
+    assert set(re.findall(r"\[([^\]]*)\]", query)) <= {"$__rate_interval", "15m", "30m"}, heading
 
 
 @pytest.mark.parametrize(("heading", "query"), QUERIES)
@@ -111,7 +177,7 @@ def test_grafana_knows_how_often_prometheus_scrapes() -> None:
 
 
 def test_the_picture_of_every_dashboard_is_among_those_of_the_manual() -> None:
-    images = Path(__file__).parents[2] / "docs" / "images"
+    images = ROOT / "docs" / "images"
     manual = (images.parent / "operating.md").read_text("utf-8")
     drawings = {f"dashboard-{page.uid.removeprefix('ebbmark-')}.png" for page in PAGES}
     assert {path.name for path in images.glob("dashboard-*")} == drawings

@@ -1,5 +1,8 @@
 """How old the oldest event is that is not done: never told too young, and the closer the longer it stands."""
 
+import random
+from collections.abc import Sequence
+
 import pytest
 
 from ebbmark.lag import AGES, Ages
@@ -14,13 +17,14 @@ def at(committed: int, end: int, *, begin: int = 0, place: Place = PLACE) -> dic
 
 
 class Log:
-    """One place's events, by the moments at which they came, as Kafka would answer for them."""
+    """One place's events, by the moments at which they came; Kafka answers for them by their stamps."""
 
-    def __init__(self, *came: float) -> None:
+    def __init__(self, *came: float, stamps: Sequence[float] = ()) -> None:
         self.came = came
+        self.stamps = stamps or came
 
     def since(self, moment: float) -> dict[Place, First]:
-        found = next(((n, came) for n, came in enumerate(self.came) if came >= moment), None)
+        found = next(((n, stamp) for n, stamp in enumerate(self.stamps) if stamp >= moment), None)
         return {} if found is None else {PLACE: First(*found)}
 
 
@@ -59,6 +63,25 @@ def test_the_age_is_that_of_the_first_that_is_not_done(committed: int) -> None:
     found = look(Ages(), log, committed, NOW)
     age = 1000 - committed
     assert age <= found <= max(2 * age, AGES[0])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_order_of_stamps_makes_an_age_shorter_than_the_time_in_the_log(seed: int) -> None:
+    chance = random.Random(seed)
+    came = [NOW - 200 + n for n in range(200)]
+    log = Log(*came, stamps=[each - chance.uniform(0, 8) for each in came])
+    ages = Ages()
+    for committed in sorted(chance.choices(range(200), k=60)):
+        found = look(ages, log, committed, NOW)
+        assert NOW - came[committed] - 1e-6 <= found
+        assert found <= max(2 * (NOW - log.stamps[committed]), AGES[0])
+
+
+def test_an_age_is_told_shorter_by_what_a_producer_s_clock_is_ahead_and_by_no_more() -> None:
+    came = [NOW - 200 + n for n in range(200)]
+    log = Log(*came, stamps=[each + 3 for each in came])
+    late = [NOW - came[committed] - look(Ages(), log, committed, NOW) for committed in range(0, 190, 7)]
+    assert 0 < max(late) <= 3 + 1e-6
 
 
 def test_the_longer_it_stands_the_more_closely_it_is_known() -> None:
