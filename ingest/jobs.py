@@ -246,7 +246,7 @@ class Door:
                 await self._store.delete_prefix(original_key(job, n, spool.sha256))
             raise
         require_one_good([photo])
-        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - came)
+        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - came, tracing.exemplar_of(job, n))
         tracing.accepted(job, n, began, again=place.taken is not None)
         return row
 

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from ebbmark.settings import Http
 from ingest.backlog import show_disk
+from observability import tracing
 from tests.people import photo
 from tests.unit.visits import END, House, field, file
 
@@ -103,3 +104,26 @@ async def test_photos_whose_recipe_names_their_number_are_counted_with_the_seal(
         sealed = await house.visit("POST", f"/jobs/{job}/seal", b'{"total": 2}').answer()
         assert sealed.status < 300
     assert queued() == before + 2
+
+
+def latest_traces() -> set[str]:
+    """Whose trace the latencies of acceptances lead to: of each bucket the latest."""
+    return {
+        sample.exemplar.labels["trace_id"]
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "ebbmark_accept_seconds_bucket" and sample.exemplar
+    }
+
+
+async def test_the_time_of_an_acceptance_leads_to_the_photo_s_trace() -> None:
+    house, spans = House(), list[tracing.Span]()
+    with tracing.collecting(spans.append):
+        sent = house.form(GREY, file(photo(64, 48)), file(photo(64, 48, seed=1)), file(b"no photo"), END)
+        assert (await sent.answer()).status == 202
+        assert f"{spans[-1].trace:032x}" in latest_traces(), "of the last photo"
+        opened = await house.form(GREY, END).answer()
+        place = f"/jobs/{opened.json['job_id']}/photos/0"
+        assert (await house.visit("PUT", place, photo(64, 48)).answer()).status == 201
+        assert spans[-1].name == "accept"
+        assert f"{spans[-1].trace:032x}" in latest_traces()
