@@ -23,13 +23,13 @@ from ebbmark.pipes import RoomyContext
 from ebbmark.usage import Usage
 from observability import metrics
 
-__all__ = ["ChildLost", "ChildPool", "Confines", "PoolLost"]
+__all__ = ["ALLOCATION", "ChildLost", "ChildPool", "Confines", "PoolLost"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1
-_ALLOCATION = {
+ALLOCATION = {
     "PILLOW_BLOCKS_MAX": "8",
     "MALLOC_TRIM_THRESHOLD_": str(128 * 1024**2),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
@@ -90,7 +90,7 @@ class ChildPool:
         # Fork is not safe under the threads of this process, and spawn pays the imports anew each time.
         self._context = RoomyContext()
         self._context.set_forkserver_preload(["ebbmark.pool", "ebbmark.imaging.warm"])
-        for name, value in _ALLOCATION.items():
+        for name, value in ALLOCATION.items():
             os.environ.setdefault(name, value)
         self._usage = Usage(self.children)
         self._pool = self._make()

@@ -44,17 +44,16 @@ class Recipe(NamedTuple):
     """The size of the frame that the mark goes on, by the size of the photo."""
 
 
-def _opened(content: bytes, *, share: float = 1.0, mode: str | None = None) -> JpegImageFile:
-    """Decode no more than this share of both edges."""
+def _opened(
+    content: bytes, share: Callable[[Size], float] = lambda _: 1.0, *, mode: str | None = None
+) -> tuple[JpegImageFile, Size]:
+    """Decode no more than this share of both edges; return the image and the size of the whole."""
     image = cast("JpegImageFile", Image.open(io.BytesIO(content), formats=("JPEG",)))
-    if share < 1 or mode:
-        image.draft(mode, (math.ceil(image.width * share), math.ceil(image.height * share)))
+    whole = image.size
+    if (enough := share(whole)) < 1 or mode:
+        image.draft(mode, (math.ceil(whole[0] * enough), math.ceil(whole[1] * enough)))
     image.load()
-    return image
-
-
-def _size(content: bytes) -> Size:
-    return Image.open(io.BytesIO(content), formats=("JPEG",)).size
+    return image, whole
 
 
 def _made(image: Image.Image, **how: object) -> Made:
@@ -91,14 +90,14 @@ def _fitted(size: Size) -> Size:
 
 
 def _small(content: bytes) -> Image.Image:
-    size = _size(content)
-    final = _inside(size, 600)
-    image = _opened(content, share=600 / max(size))
-    return image.resize(_inside(image.size, 600), _BICUBIC, reducing_gap=2.0) if final != size else image
+    image, whole = _opened(content, lambda whole: 600 / max(whole))
+    if _inside(whole, 600) == whole:
+        return image
+    return image.resize(_inside(image.size, 600), _BICUBIC, reducing_gap=2.0)
 
 
 def _mark(content: bytes, stamp: Stamp) -> Made:
-    image = _opened(content)
+    image, _ = _opened(content)
     _stamped(image, stamp)
     return _made(image, quality="keep")
 
@@ -116,7 +115,7 @@ def _resize_and_mark(content: bytes, stamp: Stamp) -> Made:
 
 def _square(content: bytes, stamp: Stamp) -> Made:
     del stamp
-    image = _opened(content, share=400 / min(_size(content)))
+    image, _ = _opened(content, lambda whole: 400 / min(whole))
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = left, top, left + side, top + side
@@ -125,8 +124,7 @@ def _square(content: bytes, stamp: Stamp) -> Made:
 
 def _portrait(content: bytes, stamp: Stamp) -> Made:
     del stamp
-    height = _size(content)[1]
-    image = _opened(content, share=300 / round(height * 4 / 5))
+    image, _ = _opened(content, lambda whole: 300 / round(whole[1] * 4 / 5))
     side = round(image.height * 4 / 5)
     left = (image.width - side) // 2
     final = 300, round(image.height * (300 / side))
@@ -136,13 +134,13 @@ def _portrait(content: bytes, stamp: Stamp) -> Made:
 
 def _grayscale(content: bytes, stamp: Stamp) -> Made:
     del stamp
-    image = _opened(content, mode="L")
+    image, _ = _opened(content, mode="L")
     return _made(image, qtables=[image.quantization[0]])
 
 
 def _sepia_and_border(content: bytes, stamp: Stamp) -> Made:
     del stamp
-    image = _opened(content)
+    image, _ = _opened(content)
     edge = round(0.05 * min(image.size))
     framed = Image.new("RGB", (image.width + 2 * edge, image.height + 2 * edge), "white")
     framed.paste(image.convert("RGB", _SEPIA), (edge, edge))
@@ -151,7 +149,7 @@ def _sepia_and_border(content: bytes, stamp: Stamp) -> Made:
 
 def _crisp(content: bytes, stamp: Stamp) -> Made:
     del stamp
-    image = _opened(content)
+    image, _ = _opened(content)
     share = 256 / max(image.size)
     size = round(image.width * share), round(image.height * share)
     counts = image.resize(size, Image.Resampling.BOX, reducing_gap=2.0).convert("L").histogram()

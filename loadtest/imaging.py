@@ -8,7 +8,9 @@ meets all alike. Each turn gives a ratio; the median of them is what is told.
 import argparse
 import asyncio
 import io
+import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +24,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from ebbmark.imaging import drawing, layout, marks
 from ebbmark.imaging.render import Rendered, render
+from ebbmark.pool import ALLOCATION
 from ebbmark.settings import Settings, Worker
 from loadtest.bare import RECIPES, TEXT, Made, Pieces, Recipe, Stamp
 from loadtest.corpus import SIZES, encoded, photo, sample
@@ -261,7 +264,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer turns, nothing kept")
     args = parser.parse_args()
-    Image.core.set_blocks_max(8)  # as the pool has it, for both ways
+    if ALLOCATION.items() - os.environ.items():
+        # As the pool has it, for both ways; it is read when a process starts.
+        again = [sys.executable, "-m", "loadtest.imaging", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, **ALLOCATION})  # noqa: S606 - ourselves
     with tempfile.TemporaryDirectory(prefix="ebbmark-imaging-") as folder:
         contents = {size: sample(size, Path(folder)) for size in SIZES}
     found = asyncio.run(measured(contents, encoded(photo(*_LARGE, seed=1)), less=4 if args.quick else 1))
