@@ -18,6 +18,10 @@ from loadtest.words import markdown
 SHAPE = "heavy"
 """Photos so large, from so many senders, that one renderer is what they wait for."""
 RENDERERS = (1, 2, 4)
+_COLUMNS = (
+    *("renderers", "photos/s", "of the first", "done p50 s", "done p95 s"),
+    *("rendered by each", "wrong", "failed"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +41,15 @@ def compare(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for count in args.renderers:
         say(f"{count} of them …")
-        with tempfile.TemporaryDirectory(prefix="ebbmark-compare-") as at:
-            with system(Path(at) / "data", renderers=count) as bench:
-                bench.client.close()
-                args.url = bench.base_url
-                renderers.wait_until_shared(bench.renderers)
-                measured, taken = run.measured(args)
-                shares = [renderers.rendered(each) for each in bench.renderers]
+        with (
+            tempfile.TemporaryDirectory(prefix="ebbmark-compare-") as at,
+            system(Path(at) / "data", renderers=count) as bench,
+        ):
+            bench.client.close()
+            args.url = bench.base_url
+            renderers.wait_until_shared(bench.renderers)
+            measured, taken = run.measured(args)
+            shares = [renderers.rendered(each) for each in bench.renderers]
         rows.append({**measured, "renderers": count, "rendered": shares})
         kept = record.keep(markdown(rows[-1]), rows[-1], of=f"compare-{count}", folder=folder)
         samples.write(kept.with_name(f"{kept.name}.csv.gz"), taken)
@@ -75,7 +81,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         [
             about,
             "",
-            "| renderers | photos/s | of the first | done p50 s | done p95 s | rendered by each | wrong | failed |",
+            f"| {' | '.join(_COLUMNS)} |",
             "|---|---|---|---|---|---|---|---|",
             *lines,
         ]

@@ -16,8 +16,8 @@ from loadtest.shapes import POLLS
 from loadtest.wire import Answer, Wire
 
 _AGAIN = 0.5
-"""Seconds between two looks at a status once those that were planned are over, and before an event stream that
-ended too early is opened anew."""
+"""Seconds between two looks at a status once those that were planned are over, and before an event stream
+that ended too early is opened anew."""
 
 
 class _EndedError(Exception):

@@ -17,14 +17,14 @@ _PAUSE = 0.2
 def wait_until_shared(urls: Sequence[str]) -> None:
     """Return when the workers with these /metrics have all partitions of both lanes, each some of them.
 
-    A worker that joins takes partitions from the others, who show what they had for some seconds more; so a sum
-    that is right is one of numbers that are.
+    A worker that joins takes partitions from the others, who show what they had for some seconds more; so a
+    sum that is right is one of numbers that are.
 
     Raises:
         SystemExit: they do not within two minutes.
     """
     deadline = time.monotonic() + _WITHIN
-    while not all(shared([_value(url, "ebbmark_consumer_partitions", lane) for url in urls]) for lane in LANES):
+    while not all(shared([_partitions(url, lane) for url in urls]) for lane in LANES):
         if time.monotonic() > deadline:
             raise SystemExit(f"The {len(urls)} renderers do not share the lanes within {_WITHIN:g} s.")
         time.sleep(_PAUSE)
@@ -33,6 +33,10 @@ def wait_until_shared(urls: Sequence[str]) -> None:
 def shared(partitions: Sequence[float]) -> bool:
     """Return whether these are all partitions of a lane, and everybody has some."""
     return min(partitions) > 0 and sum(partitions) == PARTITIONS
+
+
+def _partitions(url: str, lane: str) -> float:
+    return _value(url, "ebbmark_consumer_partitions", lane)
 
 
 def rendered(url: str) -> int:

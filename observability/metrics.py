@@ -127,8 +127,9 @@ MESSAGES_DEAD_IN_A_ROW = Gauge(
 
 CONSUMER_PARTITIONS = Gauge(
     "ebbmark_consumer_partitions",
-    "Partitions that this process consumes, by agent and topic. Zero for long in one while others have several: "
-    "it was not admitted to its group, see its log; fewer in all than the topic has: nobody consumes the rest.",
+    "Partitions that this process consumes, by agent and topic. Zero for long in one while others have "
+    "several: it was not admitted to its group, see its log; fewer in all than the topic has: nobody has "
+    "the rest.",
     ["agent", "topic"],
 )
 CONSUMER_LAG = Gauge(

@@ -112,7 +112,7 @@ PAGE = Page(
             [
                 Panel(
                     title="Photos a second",
-                    description="Accepted above rendered for long: add workers; entered below: the projector.",
+                    description="Accepted above rendered for long: add workers; entered below: see Pipeline.",
                     unit="ops",
                     limits=None,
                     queries=[

@@ -141,7 +141,7 @@ PAGE = Page(
                 ),
                 Panel(
                     title="What owners did about photos",
-                    description="Many cancelled: they wait too long, add workers. Retried: see why they fail.",
+                    description="Many cancelled: they wait too long, add workers. Retried: see the codes.",
                     unit="ops",
                     limits=None,
                     queries=[

@@ -514,7 +514,7 @@ def started_grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     return {
         name: value
         for name, value in told.items()
-        if name.startswith("GF_") or name in {"PROMETHEUS_URL", "DASHBOARDS"}
+        if name.startswith("GF_") or name in {"PROMETHEUS_URL", "DASHBOARDS", "TRACE_PAGE"}
     }
 
 

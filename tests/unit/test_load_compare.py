@@ -28,7 +28,8 @@ def test_the_lanes_are_those_of_the_system() -> None:
     ],
 )
 def test_they_share_a_lane_when_each_has_some_of_it_and_all_of_it_is_taken(
-    partitions: list[float], they_share: bool
+    partitions: list[float],
+    they_share: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     assert renderers.shared(partitions) is they_share
 

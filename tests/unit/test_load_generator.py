@@ -1,4 +1,4 @@
-"""The load generator against a server that is slow, or hangs up early: what it asks for is what was planned."""
+"""The load generator against a server that is slow, or hangs up early: it asks for what was planned."""
 
 import io
 import json
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 class Marker(ThreadingHTTPServer):
-    """Marks every photo at once, but holds its answers, and tells that a job is complete only after a while."""
+    """Marks every photo at once, but may hold its answers, and tell only later that a job is complete."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -135,7 +136,7 @@ def test_in_an_open_loop_nobody_is_put_off_by_a_server_that_holds_its_answers(tm
     counts = found["counts"]
     assert (counts["asked"], counts["served"], counts["late"]) == (20, 20, 0)
     planned = sorted(each.planned for each in taken if each.step == "accept")
-    gaps = [after - before for before, after in zip(planned, planned[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(planned)]
     assert gaps == pytest.approx([0.2] * 19, abs=0.002)
     waited = [each.seconds for each in taken if each.step == "done"]
     assert min(waited) >= 6.0, "the upload, the event stream and the result were held for 2 s each"
@@ -150,7 +151,8 @@ def test_an_event_stream_that_ends_too_early_is_opened_again_after_a_pause(tmp_p
 
 def test_the_bar_moves_while_photos_are_made_and_first_results_looked_at(tmp_path: Path) -> None:
     with serving(Marker()) as url:
-        words = ["short", "--rate", "1", "--seconds", "1", "--url", url, "--corpus", tmp_path, "--metrics-port", 0]
+        shape = ("short", "--rate", 1, "--seconds", 1)
+        words = [*shape, "--url", url, "--corpus", tmp_path, "--metrics-port", 0]
         done = subprocess.run(
             [sys.executable, "-m", "loadtest.generator", "--into", tmp_path, *map(str, words)],
             cwd=ROOT,
