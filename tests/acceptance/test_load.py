@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -147,30 +148,31 @@ def test_where_none_runs_it_starts_one_of_its_own_and_stops_it_again(monkeypatch
     assert not own.ready(url)
 
 
-def test_renderers_are_compared_and_every_run_can_be_read_again(tmp_path: Path) -> None:
+def test_renderers_are_compared_once_each_has_its_share_and_the_run_can_be_read_again(tmp_path: Path) -> None:
     where = ["--out", tmp_path, "--corpus", tmp_path / "corpus", "--metrics-port", 0]
-    words = ["--renderers", 1, 2, "--count", 6, "--workers", 3, "--mix", "0.3MP", *where]
-    done = subprocess.run(
+    words = ["--renderers", 2, "--count", 6, "--workers", 3, "--mix", "0.3MP", *where]
+    comparing = subprocess.Popen(
         [sys.executable, "-m", "loadtest", "compare", *map(str, words)],
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-        timeout=PATIENCE,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    try:
+        said, _ = comparing.communicate(timeout=200)
+    finally:
+        comparing.send_signal(signal.SIGINT)  # who is killed leaves its system behind
+        comparing.wait(60)
+    assert comparing.returncode == 0, said
     (kept,) = tmp_path.glob("*-compare.json")
-    rows = json.loads(kept.read_text("utf-8"))["rows"]
-    assert [(row["renderers"], row["counts"]["served"], len(row["rendered"])) for row in rows] == [
-        (1, 6, 1),
-        (2, 6, 2),
-    ]
-    assert all(sum(row["rendered"]) >= 6 for row in rows)
-    for count in (1, 2):
-        (path,) = tmp_path.glob(f"*-compare-{count}.csv.gz")
-        found, taken = report.load(path)
-        assert found["renderers"] == count
-        assert sum(each.step == "done" for each in taken) == 6
+    (row,) = json.loads(kept.read_text("utf-8"))["rows"]
+    assert (row["renderers"], row["counts"]["served"]) == (2, 6)
+    assert len(row["rendered"]) == 2
+    assert min(row["rendered"]) > 0, "both did some of the 30, learning included"
+    (path,) = tmp_path.glob("*-compare-2.csv.gz")
+    found, taken = report.load(path)
+    assert found["renderers"] == 2
+    assert sum(each.step == "done" for each in taken) == 6
 
 
 @contextmanager
