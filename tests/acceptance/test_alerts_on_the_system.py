@@ -154,7 +154,7 @@ def watched_system(stack: Stack, room: Settings, store_proxy: Proxy) -> Iterator
     change = msgspec.structs.replace
     settings = change(
         room,
-        http=change(room.http, jobs_per_minute=0, backlog_express=0),
+        http=change(room.http, jobs_per_minute=0, backlog_jobs=0),
         store=change(room.store, endpoint=f"http://127.0.0.1:{store_proxy.port}"),
         job=msgspec.convert({"grace": "PT1S"}, Job, strict=False),
         janitor=msgspec.convert({"sweep": "PT0.5S", "audit": "PT2S"}, Janitor, strict=False),
