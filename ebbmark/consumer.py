@@ -1,4 +1,4 @@
-"""Topics are consumed here, through Faust and under the guard; nothing else imports Faust.
+"""Topics are consumed here, through Faust and under the guard; nothing else but `flow` imports Faust.
 
 One Faust app, and so one consumer group, per name: a process may run any choice of them, and
 lag stays true for each. Faust brings the group membership, the flow control and the commits; the
@@ -25,9 +25,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import faust
 from faust.types import EventT
 
+from ebbmark import flow
 from ebbmark.errors import MalformedEvent, Unavailable
 from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
@@ -84,7 +84,7 @@ class Consumer:
         self._ages = Ages()
         folder = Path(data or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
-        self._app = faust.App(
+        self._app = flow.App(
             f"{settings.prefix}ebbmark-{name}",
             broker=";".join(f"kafka://{each}" for each in settings.bootstrap.split(",")),
             store="memory://",

@@ -21,7 +21,7 @@ _LATE = 15.0
 
 
 class NotJoined(Exception):
-    """The group has not admitted this consumer yet, or has put it out."""
+    """The group has not admitted this consumer yet, not assigned it anything yet, or has put it out."""
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -60,14 +60,21 @@ async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 
 
     None are when the group has more members than partitions.
 
-    Raises whatever its client raises while Kafka does not answer, `TimeoutError`, and `NotJoined`.
+    Raises whatever its client raises while Kafka does not answer, `TimeoutError`, and `NotJoined`; and what
+    its group met that it did not expect, once: with that it joins again.
     """
     # Faust keeps both to itself; `call_thread` would queue behind a commit that waits for Kafka.
     thread, client = consumer._thread, consumer._thread._consumer  # noqa: SLF001
-    if client is None or client._coordinator.generation < 0:  # noqa: SLF001 - the only word of it
+    if client is None:
+        raise NotJoined
+    await _in_thread(thread, _meet_errors(client))
+    if client._coordinator.generation < 0:  # noqa: SLF001 - the only word of it
         raise NotJoined
     assigned = client.assignment()
     if not assigned:
+        # Between joining and the first assignment it has a generation already.
+        if client._subscription.reassignment_in_progress:  # noqa: SLF001 - as above
+            raise NotJoined
         return {}
     # Before the question, so that no answer can be older than what was reached.
     known = {
@@ -90,6 +97,11 @@ async def standings(consumer: Any) -> Mapping[Place, Standing]:  # noqa: ANN401 
         )
         for each, (committed, read) in known.items()
     }
+
+
+async def _meet_errors(client: Any) -> None:  # noqa: ANN401 - Faust's client
+    # It rests from its group until it is asked what went wrong, as by its own `getmany`; Faust never asks.
+    client._coordinator.check_errors()  # noqa: SLF001 - as above
 
 
 async def first_since(

@@ -56,6 +56,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="how long bytes, recipes and templates are fuzzed, at random; without it 20, always the same",
     )
+    parser.addoption(
+        "--outage",
+        type=float,
+        metavar="SECONDS",
+        default=60.0,
+        help="how long a server is gone in the tests of long outages; 60 by default, 600 is what is promised",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

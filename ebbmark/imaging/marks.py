@@ -21,7 +21,9 @@ LEAST_EM, LARGEST_EM = 96, 3072
 glyphs to pixels then changes its proportions from one photo to the next."""
 
 MEMORY_BYTES = 48 * codec.MEGA
-SLICES = 12
+SLICES, SLICE_WIDTH = 12, 64
+"""A turned mark is cut into as many slices as are this wide: to paste one more costs as much as some
+thousand empty pixels."""
 
 
 class Piece(NamedTuple):
@@ -106,7 +108,8 @@ def draw(design: Design, logo: bytes, plan: Arrangement, opacity: float) -> Mark
             plain = Image.new("RGB", canvas.size, design.ink)
             plain.putalpha(canvas.getchannel("A"))
             canvas = plain
-        return _mark(canvas, opacity, slices=SLICES if plan.angle else 1)
+        slices = max(1, min(SLICES, canvas.width // SLICE_WIDTH)) if plan.angle else 1
+        return _mark(canvas, opacity, slices)
 
     return _marks.recall((design, plan.size, plan.outer, plan.angle, opacity), make, _weight)
 

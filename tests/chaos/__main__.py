@@ -11,6 +11,7 @@ from pathlib import Path
 
 from devstack.process import DevstackError, say
 from tests.chaos.arena import entered
+from tests.chaos.faults import OUTAGES
 from tests.chaos.report import write_document
 from tests.chaos.run import random_run
 
@@ -22,6 +23,16 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="at least so long (10)")
     parser.add_argument("--faults", type=int, default=20, help="at least so many (20)")
     parser.add_argument("--rate", type=float, default=14.0, help="photos a second (14)")
+    parser.add_argument(
+        "--outage",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="in the middle of it somebody is gone for so long (0: nobody)",
+    )
+    parser.add_argument(
+        "--of", choices=[*OUTAGES, "each"], help="who that is, or each after the other (the seed chooses)"
+    )
     parser.add_argument(
         "--data", type=Path, default=Path(".data/chaos"), help="where reports go (.data/chaos)"
     )
@@ -38,7 +49,13 @@ def main() -> int:
     try:
         with entered(folder, seed=given.seed) as arena:
             report = random_run(
-                arena, seed=given.seed, minutes=given.minutes, faults=given.faults, rate=given.rate
+                arena,
+                seed=given.seed,
+                minutes=given.minutes,
+                faults=given.faults,
+                rate=given.rate,
+                gone=given.outage,
+                who=given.of or "",
             )
     except DevstackError as exc:
         say(f"It does not run here: {exc}")

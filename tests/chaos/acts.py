@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import hashlib
 import json
 import shutil
 import subprocess
@@ -19,14 +20,16 @@ import psycopg
 
 from ebbmark.ledger.postgres import conninfo
 from tests.chaos import messages
-from tests.chaos.arena import Arena
+from tests.chaos.arena import OPERATOR, Arena
 from tests.chaos.proxy import Weather
+from tests.chaos.sent import Sent
 
 PROCESSES = ("ingest", "worker-1", "worker-2", "janitor")
 SERVERS = ("kafka", "postgres", "seaweedfs")
 DRAINED_WITHIN = 30.0
 TIMES = 8
 HARM = {"crash": "poison", "hang": "poison", "bomb": "out-of-memory"}
+_REDRIVEN_WITHIN = 45.0
 """Operations that harm their child, and with which code their photo fails."""
 _LAST = 25
 """Messages of each partition that are delivered again, in a run whose topics have grown long."""
@@ -116,6 +119,55 @@ def harm(arena: Arena, _: Random, operation: str) -> None:
 def see_the_harmed_end(arena: Arena, *_: object) -> None:
     """Wait for it: another fault meanwhile could cost their photos a claim that their child did not."""
     arena.settled(arena.harmed)
+
+
+def blow(arena: Arena, _: Random) -> None:
+    """Send a job whose operation harms its child until somebody mends it."""
+    arena.fuse.touch()
+    arena.expected_letters.add("poison")
+    arena.harmed.append(arena.client.send(count=1, recipe=[{"operation": "fused"}], code="poison"))
+
+
+def given_up(arena: Arena) -> bool:
+    """It has failed, and its letter lies before the operators."""
+    sent = arena.harmed[-1]
+    return sent.state in {"complete", "checked"} and _redrive(arena, sent, dry_run=True) == 1
+
+
+def mend_and_redrive(arena: Arena, _: Random) -> None:
+    """Mend it, redrive its letter as operators do, and see its photo done in a second round."""
+    sent = arena.harmed[-1]
+    arena.settled([sent])
+    arena.fuse.unlink()
+    sent.expires_at = 0.0  # its hour begins anew
+    redriven = arena.until(lambda: _redrive(arena, sent) == 1, within=_REDRIVEN_WITHIN)
+    row = "select j.epoch, j.state, j.done, j.failed from jobs j where j.token_hash = %s"
+    done = arena.until(
+        lambda: arena.ledger(row, _hash(sent)) == [(1, "complete", 1, 0)], within=_REDRIVEN_WITHIN
+    )
+    if not redriven or not done:
+        arena.client.against(
+            "I1", f"job {sent.number}: redriven: {redriven}, {arena.ledger(row, _hash(sent))}"
+        )
+    arena.client.counts["letters redriven"] += redriven
+
+
+def _redrive(arena: Arena, sent: Sent, *, dry_run: bool = False) -> int:
+    """Redrive the letters of this job; return how many were, or would be."""
+    jobs = arena.ledger("select id::text from jobs where token_hash = %s", _hash(sent))
+    with suppress(httpx.TransportError):
+        answer = httpx.post(
+            f"{arena.system.base_url}/dlq/redrive",
+            json={"job": jobs[0][0] if jobs else "", "dry_run": dry_run},
+            headers={"authorization": f"Bearer {OPERATOR}"},
+            timeout=30,
+        )
+        return answer.json()["redriven"] if answer.status_code == 200 else 0
+    return 0
+
+
+def _hash(sent: Sent) -> bytes:
+    return hashlib.sha256(sent.token.encode()).digest()
 
 
 # Servers.

@@ -17,20 +17,25 @@ import msgspec
 import psycopg
 from psycopg.rows import TupleRow
 
+from devstack.keeper import Keeper
 from devstack.process import Process
 from devstack.supervisor import Stack
 from ebbmark.errors import MalformedEvent
 from ebbmark.events import JobCompleted
 from ebbmark.ledger.postgres import conninfo
-from ebbmark.settings import Kafka, Ledger, Settings, Store
+from ebbmark.settings import Kafka, Ledger, Operator, Settings, Store
 from ebbmark.topics import JOBS
 from tests import system
 from tests.chaos import messages
-from tests.chaos.client import Client, Sent
+from tests.chaos.client import Client
+from tests.chaos.hooks import Hooks
+from tests.chaos.memory import Memory
 from tests.chaos.proxy import CLEAR, Proxy, Weather
+from tests.chaos.sent import Sent
 from tests.system import System
 
 SPOOL_MIB = 3
+OPERATOR = "of this run and no other"
 OPERATIONS = Path(__file__).parent / "operations"
 _RECOVERED_WITHIN = 180.0
 _S = timedelta(seconds=1)
@@ -56,6 +61,8 @@ class Arena:
     """Each SIGTERM: whom it met, the seconds it took, the exit code."""
     expected_letters: set[str] = field(default_factory=set)
     """Reasons for which there may be dead letters."""
+    expected_findings: set[str] = field(default_factory=set)
+    """Kinds that audits may find before all is over: who is gone for ten minutes deletes nothing then."""
     harmed: list[Sent] = field(default_factory=list)
     """Jobs whose operation harms its child."""
     littered: set[messages.Place] = field(default_factory=set)
@@ -68,6 +75,10 @@ class Arena:
     """Connections to the database that nobody else gets."""
     announcements: dict[tuple[str, int], set[bytes]] = field(default_factory=dict)
     """Every JobCompleted that was seen, by job and epoch."""
+    keepers: dict[str, Keeper] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    fuse: Path = Path("fuse")
+    """The file while which is there the operation `fused` kills its child."""
     wiped: int = 0
     """How often the topics were wiped: what they held by then was seen only in passing."""
 
@@ -76,11 +87,13 @@ class Arena:
         return self.system.processes[name]
 
     def tend(self) -> None:
-        """Start anew what ended by itself, as a supervisor does."""
+        """Start anew what ended by itself, as the supervisor of `make up` does, and look at memory."""
         for name, process in self.system.processes.items():
-            if name not in self.down and process.exit_code is not None:
-                self.ended[f"{name} ({process.exit_code})"] += 1
-                process.start()
+            if name not in self.down:
+                code, keeper = process.exit_code, self.keepers.setdefault(name, Keeper(process))
+                if keeper.tend(time.monotonic()):
+                    self.ended[f"{name} ({code})"] += 1
+        self.memory.look(self.system.processes)
 
     def answers(self, name: str) -> bool:
         """Return whether the process says that it serves."""
@@ -141,7 +154,7 @@ class Arena:
         return self.system.stack.data / "logs"
 
 
-def brisk(settings: Settings, *, spool: Path) -> Settings:
+def brisk(settings: Settings, *, spool: Path, hooks: Hooks) -> Settings:
     """Return the settings with durations short enough to wait for their end."""
     change = msgspec.structs.replace
     return change(
@@ -150,7 +163,7 @@ def brisk(settings: Settings, *, spool: Path) -> Settings:
             settings.job,
             ttl=60 * _S,
             grace=2 * _S,
-            quiet=8 * _S,
+            quiet=20 * _S,  # longer than any fault keeps a request under way
             upload_deadline=45 * _S,
             deadline=timedelta(minutes=12),
         ),
@@ -158,7 +171,9 @@ def brisk(settings: Settings, *, spool: Path) -> Settings:
         kafka=change(settings.kafka, publish_timeout=4 * _S),
         store=change(settings.store, timeout=4 * _S),
         worker=change(settings.worker, children=1, lease=4 * _S, child_timeout=4 * _S),
-        janitor=change(settings.janitor, sweep=_S / 2, stale=4 * _S),
+        janitor=change(settings.janitor, sweep=_S / 2, stale=4 * _S, audit=5 * _S),
+        webhook=hooks.allowed(settings.webhook),
+        operator=Operator(token=OPERATOR),
         log=change(settings.log, format="json"),
     )
 
@@ -176,6 +191,7 @@ def entered(data: Path, *, seed: int) -> Iterator[Arena]:
         small = _mount(spool)
         if small:
             leaving.callback(lambda: subprocess.run(["umount", "--lazy", str(spool)], check=False))
+        hooks = leaving.enter_context(Hooks(seed=seed))
         at = stack.endpoints
         direct = brisk(
             Settings(
@@ -186,11 +202,14 @@ def entered(data: Path, *, seed: int) -> Iterator[Arena]:
                 ),
             ),
             spool=spool,
+            hooks=hooks,
         )
-        more = {"PYTHONPATH": os.pathsep.join(filter(None, [str(OPERATIONS), os.environ.get("PYTHONPATH")]))}
+        fuse = stack.data / "fuse"
+        paths = os.pathsep.join(filter(None, [str(OPERATIONS), os.environ.get("PYTHONPATH")]))
+        more = {"PYTHONPATH": paths, "CHAOS_FUSE": str(fuse)}
         running = leaving.enter_context(system.running(stack, _through(direct, proxies), more=more))
-        client = leaving.enter_context(Client(running.base_url, seed=seed))
-        arena = Arena(running, direct, proxies, client, spool, small)
+        client = leaving.enter_context(Client(running.base_url, seed=seed, hooks=hooks))
+        arena = Arena(running, direct, proxies, client, spool, small, fuse=fuse)
         leaving.callback(client.stop_sending)
         yield arena
 

@@ -137,6 +137,14 @@ def _rows() -> Iterator[Fault]:
             heal=acts.see_the_harmed_end,
             passes=f"the photo fails as `{code}` after at most three claims, and only it; {KEPT}",
         )
+    yield from _all(
+        "redrive a dead letter",
+        how="a photo whose operation kills its child is given up; that is mended, an operator redrives it",
+        inject=acts.blow,
+        heal=acts.mend_and_redrive,
+        shows=acts.given_up,
+        passes=f"its dead letter is redriven and the photo is done in a second round; {KEPT}",
+    )
     yield from _each(
         "kill {}",
         SERVERS,
@@ -257,3 +265,23 @@ def _rows() -> Iterator[Fault]:
 
 
 CATALOGUE: Mapping[str, Fault] = {fault.name: fault for fault in _rows()}
+
+
+def outage(of: str, seconds: float) -> Fault:
+    """Return the long absence of one server, or of all of Ebbmark's processes."""
+    ours = of == "ebbmark"
+    return Fault(
+        name=f"outage of {of}",
+        kind=f"outage of {of}",
+        how=f"killed; started anew on its data after {seconds:g} s",
+        on=PROCESSES if ours else (of,),
+        inject=acts.kill if ours else acts.kill_server,
+        heal=acts.start if ours else acts.start_server,
+        shows=acts.gone if ours else acts.not_ready,
+        holds=seconds,
+        passes=ANSWERED,
+    )
+
+
+OUTAGES = (*SERVERS, "ebbmark")
+"""Who can be gone for long."""

@@ -3,12 +3,23 @@
 import json
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import CATALOGUE, KEPT
 
+ELSEWHERE: Mapping[str, tuple[str, Sequence[str]]] = {
+    "I13": (
+        "one photo beside 500 of another waits for what is in hand at most",
+        ["tests/unit/test_fairness.py"],
+    ),
+    "I18": (
+        "no word of a user is read as a tag, a path, a header or an entry of an archive",
+        ["tests/unit/test_names.py", "tests/unit/test_pages.py", "tests/unit/test_archive.py"],
+    ),
+}
+"""Promises of which a run under faults tells nothing, with their claims, and the tests that hold them."""
 MANUAL = Path("docs/operating.md")
 LAST = Path(__file__).parent / "last.json"
 """The run that the manual tells of."""
@@ -22,16 +33,22 @@ def chapter(report: dict[str, Any]) -> str:
     unseen = report.get("unseen", [])
     lines = [
         (
-            f"The last long run: {report['started'][:10]}, {report['machine']}; seed {report['seed']}, "
-            f"{report['minutes']:g} min, {report['faults']} faults, {report['accepted']} jobs accepted with "
-            f"{report['photos']} photos. Violations: {violated}."
+            f"The last long run: {report['started'][:10]}, {report['machine']}, commit {report['commit']}; "
+            f"seed {report['seed']}, {report['minutes']:g} min, {report['faults']} faults, "
+            f"{report['accepted']} jobs accepted with {report['photos']} photos. Violations: {violated}."
             + (f" Besides, no effect was seen of: {', '.join(unseen)}." if unseen else "")
         ),
         "",
         "| | what must hold | looked at | violations |",
         "| --- | --- | ---: | ---: |",
         *(f"| {v['invariant']} | {v['claim']} | {v['looked_at']} | {v['violations']} |" for v in verdicts),
+        *(
+            f"| {number} | {claim} | not here: {', '.join(map(_code, tests))} | |"
+            for number, (claim, tests) in ELSEWHERE.items()
+        ),
         "",
+        *(_outage(each) for each in report.get("outages", ())),
+        *_memory(report.get("memory", {})),
         "Recovery is the time from the end of a fault until a fresh job of six photos is complete. Every",
         f"fault is passed when {KEPT}; what more it takes is said.",
         "",
@@ -43,7 +60,28 @@ def chapter(report: dict[str, Any]) -> str:
         seconds = report["recovery"].get(kind, [])
         besides = fault.passes.removesuffix(KEPT).removesuffix("; ")
         lines.append(f"| {kind} | {fault.how} | {besides} | {len(seconds)} | {_recovery(seconds)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\n{remark}" for remark in report.get("remarks", ()))])
+
+
+def _code(words: str) -> str:
+    return f"`{words}`"
+
+
+def _outage(outage: dict[str, Any]) -> str:
+    back = (
+        "nothing went through"
+        if outage["back"] is None
+        else f"a fresh job was complete {outage['back']:.1f} s"
+    )
+    return (
+        f"In the middle of it {outage['of']} was gone for {outage['seconds']:g} s; {back} after its return.\n"
+    )
+
+
+def _memory(held: dict[str, dict[str, int]]) -> list[str]:
+    mib = 1024**2
+    told = [f"{name} {each['rest'] // mib}, {each['highest'] // mib}" for name, each in held.items()]
+    return [f"Memory without children, at rest and at most, in MiB: {'; '.join(told)}.\n"] if told else []
 
 
 def _recovery(seconds: Sequence[float]) -> str:

@@ -14,10 +14,13 @@ from typing import Any
 
 from devstack.process import say
 from tests.chaos.arena import Arena
-from tests.chaos.faults import CATALOGUE, Fault
-from tests.chaos.invariants import Onlooker, Verdict, as_json
+from tests.chaos.faults import CATALOGUE, OUTAGES, Fault, outage
+from tests.chaos.invariants import Onlooker
+from tests.chaos.verdicts import Verdict, as_json
 
 _BITES_WITHIN = 25.0
+_OVERDUE = 480.0
+"""Seconds of absence after which audits may rightly call deletions late: they are ten minutes late."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,41 @@ def choose(rng: Random, arena: Arena, mention: Callable[[str], None]) -> Iterato
                 yield fault
 
 
+def outages(rng: Random, seconds: float, of: str) -> list[Fault]:
+    """Return who is gone for so long: one by name, one of the seed's choice, or `each` after the other."""
+    chosen = rng.choice(OUTAGES)
+    if not seconds:
+        return []
+    return [outage(name, seconds) for name in (OUTAGES if of == "each" else (of or chosen,))]
+
+
+def away(arena: Arena, onlooker: Onlooker, fault: Fault, rng: Random) -> Struck:
+    """Have it gone for long; senders are as patient as that."""
+    client = arena.client
+    before, client.patience = client.patience, client.patience + fault.holds
+    if fault.holds > _OVERDUE:
+        arena.expected_findings.add("overdue")
+    struck = strike(arena, onlooker, fault, rng)
+    arena.settled([sent for sent in client.log if sent.accepted_at])
+    client.patience = before
+    return struck
+
+
 def random_run(
-    arena: Arena, *, seed: int, minutes: float, faults: int, rate: float, pause: float = 0.4
+    arena: Arena,
+    *,
+    seed: int,
+    minutes: float,
+    faults: int,
+    rate: float,
+    pause: float = 0.4,
+    gone: float = 0.0,
+    who: str = "",
 ) -> dict[str, Any]:
-    """Run until the time is over and so many faults have struck; print as it goes, return the report."""
+    """Run until the time is over and so many faults have struck; print as it goes, return the report.
+
+    In the middle of it `who` is gone for `gone` seconds, which are not of its time.
+    """
     rng, onlooker = Random(seed), Onlooker(arena)
     said: set[str] = set()
 
@@ -89,15 +123,26 @@ def random_run(
             said.add(line)
             say(line)
 
-    started, until = datetime.now(UTC), time.monotonic() + minutes * 60
+    long = outages(Random(seed), gone, who)
+    started, begun, until = datetime.now(UTC), time.monotonic(), time.monotonic() + minutes * 60
     say(f"seed {seed}, {minutes:g} min, at least {faults} faults, {rate:g} photos/s")
+    arena.probe()  # what was idle until now has grown to what it is at rest
+    arena.memory.rest(arena.system.processes)
     arena.client.start_sending(rate)
     struck: list[Struck] = []
     for fault in choose(rng, arena, once):
         if time.monotonic() > until and len(struck) >= faults:
             break
+        while long and time.monotonic() > (begun + until) / 2 and len(struck) >= faults // 2:
+            at = time.monotonic()
+            struck.append(away(arena, onlooker, long.pop(0), rng))
+            until += time.monotonic() - at
+            say(f"{len(struck):>4}  {struck[-1]}")
         arena.wait(rng.uniform(0.5, 2) * pause)
         struck.append(strike(arena, onlooker, fault, rng, stretch=rng.uniform(1, 1.6)))
+        say(f"{len(struck):>4}  {struck[-1]}")
+    for fault in long:
+        struck.append(away(arena, onlooker, fault, rng))
         say(f"{len(struck):>4}  {struck[-1]}")
     arena.client.stop_sending()
     arena.settled(arena.client.log)
@@ -146,6 +191,7 @@ def _report(
         "started": started.isoformat(timespec="seconds"),
         "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
         "machine": machine(),
+        "commit": commit(),
         "rate": rate,
         "faults": sum(each.seen for each in struck),
         "unseen": [each.fault.name for each in struck if not each.seen],
@@ -158,6 +204,19 @@ def _report(
         "restarted": dict(arena.ended),
         "longest_drain": round(max((took for _, took, _ in arena.drains), default=0.0), 1),
         "recovery": kinds,
+        "outages": [
+            {
+                "of": each.fault.name.removeprefix("outage of "),
+                "seconds": each.fault.holds,
+                "back": each.recovery,
+            }
+            for each in struck
+            if each.fault.name.startswith("outage of ")
+        ],
+        "memory": {
+            name: {"rest": arena.memory.idle[name], "highest": high}
+            for name, high in arena.memory.highest.items()
+        },
         "passes": {each.fault.kind: each.fault.passes for each in struck},
         "struck": [str(each) for each in struck],
         "left_out": list(left_out),
@@ -166,15 +225,18 @@ def _report(
 
 
 def machine() -> str:
-    """Say on what this runs, and which state of the code."""
-    commit = ""
-    with suppress(OSError):
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        )
-        commit = done.stdout.strip()
+    """Say on what this runs."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     return (
         f"{os.cpu_count()} cores, {gib:.0f} GiB, {platform.system()} {platform.release().partition('-')[0]}, "
-        f"Python {platform.python_version()}, commit {commit or 'unknown'}"
+        f"Python {platform.python_version()}"
     )
+
+
+def commit() -> str:
+    """Say which state of the code this is; `-dirty` when it is none that was committed."""
+    with suppress(OSError):
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or "unknown"
+    return "unknown"

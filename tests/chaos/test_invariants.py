@@ -6,9 +6,10 @@ import pytest
 
 from tests.chaos import leftovers
 from tests.chaos.arena import Arena
-from tests.chaos.client import Sent
-from tests.chaos.invariants import Onlooker, Verdict
+from tests.chaos.invariants import Onlooker
 from tests.chaos.photos import MARKER, make
+from tests.chaos.sent import Sent
+from tests.chaos.verdicts import Verdict, lines, said_by, stays
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(120)]
 
@@ -84,15 +85,59 @@ def test_bytes_of_a_photo_on_a_disk_are_found_unless_they_belong_to_no_file(
 def test_a_client_says_what_it_sees(chaos: Arena) -> None:
     client, rng = chaos.client, Random(1)
     sent = Sent(-1, "form", [make(rng, "a", small=True), make(rng, "b", small=True)], "key")
-    row = {"n": 0, "state": "done", "code": None}
+    row = {"n": 0, "state": "done", "code": None, "detail": "It fell.", "fix": "Lift it."}
     status = {"state": "complete", "version": 7, "total": 2, "done": 2, "failed": 0}
     known = list(client.violations)
     try:
         client._judge(sent, status | {"photos": [row, row | {"n": 1}]})  # noqa: SLF001 - how it judges is what is tested
         assert client.violations == known
         client._judge(sent, status | {"photos": [row, row | {"n": 1, "state": "failed", "code": "poison"}]})  # noqa: SLF001
-        client._seen(sent, status)  # noqa: SLF001
-        client._seen(sent, status | {"version": 6})  # noqa: SLF001
+        client.seen(sent, status)
+        client.seen(sent, status | {"version": 6})
+        rows = [row, row | {"n": 1, "state": "failed", "code": "cancelled"}]
         assert [invariant for invariant, _ in client.violations[len(known) :]] == ["I1", "I2", "I7"]
+        del client.violations[len(known) :]
+        cancelled = status | {"done": 1, "failed": 1, "photos": rows}
+        sent.cancelled = {1}
+        client._judge(sent, cancelled)  # noqa: SLF001
+        assert client.violations == known
+        sent.cancelled, rows[1]["fix"] = set(), ""
+        client._judge(sent, cancelled)  # noqa: SLF001
+        assert [invariant for invariant, _ in client.violations[len(known) :]] == ["I5", "I1"]
     finally:
         client.violations[:] = known
+
+
+def test_an_audit_that_finds_something_is_found(chaos: Arena, onlooker: Onlooker) -> None:
+    assert [
+        line["event"] for line in lines(said_by(chaos.logs, "janitor")) if "audit" in str(line.get("event"))
+    ]
+    assert not [what for what in onlooker.audits().violations if "objects" not in what]
+    place = {"Bucket": chaos.direct.store.bucket, "Key": "of-nobody.txt"}
+    onlooker.s3.put_object(**place, Body=b"?")
+    try:
+        assert any("foreign: 1" in what for what in onlooker.audits().violations)
+    finally:
+        onlooker.s3.delete_object(**place)
+
+
+def test_a_job_that_is_served_when_it_is_over_is_found(chaos: Arena) -> None:
+    client = chaos.client
+    sent = client.send("form", count=2)
+    assert chaos.until(lambda: sent.expires_at > 0, within=60)
+    known = list(client.violations)
+    try:
+        client.bury()
+        assert [invariant for invariant, _ in client.violations[len(known) :]][-1:] == ["I10"]
+    finally:
+        client.violations[:] = known
+        sent.buried = False
+
+
+def test_a_photo_that_failed_may_begin_another_round_and_one_that_is_done_may_not() -> None:
+    failed, done = (0, "failed", "corrupt"), (0, "done", None)
+    assert stays(failed, failed)
+    assert stays(failed, (1, "done", None))
+    assert not stays(failed, done)
+    assert not stays(failed, None)
+    assert not stays(done, (1, "done", None))

@@ -11,9 +11,9 @@ import pytest
 
 from tests.chaos import acts
 from tests.chaos.arena import Arena
-from tests.chaos.faults import CATALOGUE, KEPT
-from tests.chaos.report import LAST, MANUAL, chapter, successor, written
-from tests.chaos.run import choose
+from tests.chaos.faults import CATALOGUE, KEPT, OUTAGES, outage
+from tests.chaos.report import ELSEWHERE, LAST, MANUAL, chapter, successor, write_document, written
+from tests.chaos.run import choose, outages
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,3 +84,54 @@ def test_the_same_seed_chooses_the_same_faults_and_each_before_any_comes_again()
     assert chosen(7) == chosen(7) != chosen(8)
     assert len(set(chosen(7))) == 30
     assert len(CATALOGUE) > 40
+
+
+def test_every_promise_has_a_verdict_or_a_test_elsewhere() -> None:
+    source = (ROOT / "tests/chaos/invariants.py").read_text("utf-8")
+    judged = set(re.findall(r'"(I\d+)"', source))
+    assert not judged & ELSEWHERE.keys()
+    assert judged | ELSEWHERE.keys() == {f"I{n}" for n in range(1, 21)} - {"I15"}, "there is no I15"
+    assert all((ROOT / test).is_file() for _, tests in ELSEWHERE.values() for test in tests)
+
+
+def test_a_finished_run_is_in_the_manual_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last: dict[str, Any] = json.loads(LAST.read_text("utf-8"))
+    run = last | {
+        "commit": "abc1234",
+        "seed": 4711,
+        "faults": last["faults"] + 1,
+        "verdicts": [{**verdict, "violations": 0} for verdict in last["verdicts"]],
+        "recovery": {"kill kafka": [1.0, 3.0]},
+        "outages": [{"of": "kafka", "seconds": 600.0, "back": 7.25}],
+        "memory": {"ingest": {"rest": 100 * 1024**2, "highest": 130 * 1024**2}},
+    }
+    del run["remarks"]
+    (tmp_path / "run.json").write_text(json.dumps(run), "utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / MANUAL).write_text((ROOT / MANUAL).read_text("utf-8"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tests.chaos.report.LAST", tmp_path / "last.json")
+    (tmp_path / "last.json").write_text(LAST.read_text("utf-8"), "utf-8")
+    write_document(tmp_path / "run.json")
+    told = (tmp_path / MANUAL).read_text("utf-8")
+    assert f"commit abc1234; seed 4711, {run['minutes']:g} min, {run['faults']} faults" in told
+    assert "started anew on its data |  | 2 | 2.0 s, 3.0 s |" in told.replace(
+        "503 or nothing meanwhile, never another error", ""
+    )
+    assert "kafka was gone for 600 s; a fresh job was complete 7.2 s after its return." in told
+    assert "ingest 100, 130" in told
+    assert all(f"| {verdict['invariant']} | {verdict['claim']} | " in told for verdict in run["verdicts"])
+    assert "The one violation of that run" not in told, "that was another run's"
+    assert json.loads((tmp_path / "last.json").read_text("utf-8")) == run
+
+
+def test_an_outage_is_of_whom_the_seed_says_or_of_who_is_named() -> None:
+    def gone(seconds: float, of: str, seed: int = 1) -> list[str]:
+        return [fault.name for fault in outages(Random(seed), seconds, of)]
+
+    assert gone(0, "kafka") == []
+    assert gone(600, "kafka") == ["outage of kafka"]
+    assert gone(600, "each") == [f"outage of {name}" for name in OUTAGES]
+    assert gone(600, "") == gone(600, "")
+    assert {name for seed in range(40) for name in gone(600, "", seed)} == set(gone(600, "each"))
+    assert outage("kafka", 600).holds == 600

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from typing import ClassVar
 
 from PIL import Image
@@ -42,3 +43,15 @@ class Bomb(Operation, frozen=True):
         while True:
             held.append(bytes(64 * 1024**2))
             image.getbbox()
+
+
+class Fused(Operation, frozen=True):
+    """Ends the child as long as nobody has mended what is wrong."""
+
+    summary: ClassVar[str] = "Crash until it is mended."
+
+    def edit(self, image: Image.Image, context: Context) -> Image.Image:
+        del context
+        if Path(os.environ["CHAOS_FUSE"]).exists():
+            os.abort()
+        return image
