@@ -1,7 +1,7 @@
 """The `ebbmark` command: every process of the system, and the clients that speak to it.
 
 Exit codes: 0 all well, 1 it ended by itself, some photos failed or an audit found something, 2 wrong
-usage or settings, 3 a dependency or the server is unavailable, 130 sending was interrupted.
+usage or settings, 3 a dependency or the server is unavailable, 4 it stood still, 130 sending was interrupted.
 """
 
 import argparse

@@ -69,7 +69,7 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     backlog: Annotated[int, Meta(ge=0)] = 20_000
     """Photos that may wait to be rendered; with more, uploads are answered 503. 0 for any number."""
     backlog_jobs: Annotated[int, Meta(ge=0)] = 256
-    """Jobs that may wait for their first photo; with more, new ones are answered 503. 0 for any number."""
+    """Jobs that may wait for their first result; with more, new ones are answered 503. 0 for any number."""
     uploads: Positive = 200
     """Uploads under way at once in one process; more are answered 429."""
     uploads_per_client: Positive = 16
@@ -98,6 +98,8 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """How many of them one client may have, unless it is a proxy that is believed."""
     header_timeout: timedelta = timedelta(seconds=10)
     """A connection on which no whole request head came by then is closed."""
+    head_bytes: Annotated[int, Meta(ge=1024)] = 64 * 1024
+    """Longest request line with its headers, and longest trailers; longer ones are answered 431."""
 
 
 class Preview(Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,6 +204,8 @@ class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
     """A photo accepted or dispatched this long ago and still not claimed is dispatched again."""
     audit: timedelta = timedelta(minutes=10)
     """Between two comparisons of the whole bucket with the ledger."""
+    stall: timedelta = timedelta(minutes=2)
+    """A janitor of whose sweep no step ends for so long ends its process, and so its lead."""
 
 
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
@@ -282,6 +286,13 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class Process(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a process ends itself, for its supervisor to start anew."""
+
+    stall: timedelta = timedelta(minutes=1)
+    """Its event loop did nothing for so long, not counting the time when it was stopped as a whole."""
+
+
 class SettingsError(Exception):
     """The environment does not describe a runnable system; the message lists every problem."""
 
@@ -301,6 +312,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     janitor: Janitor = field(default_factory=Janitor)
     webhook: Webhook = field(default_factory=Webhook)
     operator: Operator = field(default_factory=Operator)
+    process: Process = field(default_factory=Process)
     log: Log = field(default_factory=Log)
     trace: Trace = field(default_factory=Trace)
 

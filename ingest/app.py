@@ -40,6 +40,7 @@ from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
 from ebbmark.pool import ChildPool
 from ebbmark.presets import Preset, load
+from ebbmark.pulse import loop_watched
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ingest import connections, pages, problems, schemas
@@ -66,15 +67,6 @@ from observability import logs, metrics, tracing
 log = logs.get(__name__)
 
 _READY_WITHIN = 4.0
-_HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),  # without any, forms say `Origin: null`, as other sites' may
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-)
-
-
 _METHODS = frozenset(HTTPMethod)
 
 
@@ -147,7 +139,10 @@ def observed(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
+                message["headers"] = [
+                    *message["headers"],
+                    *(h for h in problems.SAFETY if h[0] not in present),
+                ]
             elif head:
                 return
             await send(message)
@@ -337,6 +332,7 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, presets: Mapping[str, Preset]) -> None:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(previewing(settings))
+        await stack.enter_async_context(loop_watched(settings.process.stall))
         trace = settings.trace
         stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="ingest"))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="ingest"))

@@ -3,9 +3,10 @@
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 
-from prometheus_client import Counter
+from prometheus_client import Counter as Counted
 
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import Ledger
@@ -17,9 +18,11 @@ _GOOD_FOR = 1.0
 _FAULT_GOOD_FOR = 1.0
 _UNKNOWN, _JOBS_UNKNOWN, _LONGEST = 30.0, 5.0, 300.0
 """Seconds to wait when nothing gets less; first photos come before all others."""
+_HALF_LIFE = 60.0
+_CLIENTS = 10_000
 
 
-def require_disk(http: Http, counted_in: Counter = metrics.UPLOADS_REFUSED) -> None:
+def require_disk(http: Http, counted_in: Counted = metrics.UPLOADS_REFUSED) -> None:
     """Return when the spool's disk has room to spare; count a refusal by its code.
 
     Raises:
@@ -57,11 +60,12 @@ class Backlog:
         self._all = _Room(most, unknown=_UNKNOWN)
         self._jobs = _Room(jobs, unknown=_JOBS_UNKNOWN)
 
-    async def require_room(self, *, new_job: bool) -> None:
+    async def require_room(self, client: str, *, new_job: bool) -> None:
         """Return when fewer photos wait than may. Who asks while they are counted shares the answer or fault.
 
         A new job's first photos stand before all others, so everybody waits as long as they do: once that is
         too long, what is taken in only takes from rendering. Jobs that were let in may be filled.
+        Who brought most of late has half of the room, as long as others come.
 
         Raises:
             Unavailable: too many do, code `backlog-full`; says when there should be room, if that is known.
@@ -71,12 +75,18 @@ class Backlog:
             return
         await self._asked()
         for room in (self._all, self._jobs) if new_job else (self._all,):
-            if room.full:
+            excess = room.excess(client)
+            if excess > 0:
                 metrics.UPLOADS_REFUSED.labels("backlog-full").inc()
                 problem = "Very many photos wait to be rendered; try again later."
-                raise Unavailable("backlog-full", problem, retry_after=room.wait)
+                raise Unavailable("backlog-full", problem, retry_after=room.wait(excess))
         if new_job:
             self._jobs.let_in += 1
+            self._jobs.note(client, 1)
+
+    def brought(self, client: str, photos: int) -> None:
+        """Note that so many photos of a client were accepted."""
+        self._all.note(client, photos)
 
     async def _count(self) -> None:
         now = self._clock()
@@ -93,21 +103,31 @@ class _Room:
         self._unknown = unknown
         self._seen: tuple[float, int] | None = None
         self._rate: float | None = None
+        self._brought: Counter[str] = Counter()
+        """By client, half forgotten with each minute; who came in vain is there with 0."""
+        self._halved = 0.0
 
     def see(self, now: float, waiting: int) -> None:
         if self._seen is not None:
             fewer = self._seen[1] - waiting
             self._rate = fewer / (now - self._seen[0]) if fewer > 0 else None
         self._seen, self.let_in = (now, waiting), 0
+        if now - self._halved > _HALF_LIFE:
+            self._halved = now
+            self._brought = Counter({each: count // 2 for each, count in self._brought.items() if count})
 
-    @property
-    def _over(self) -> int:
-        return (self._seen[1] if self._seen else 0) + self.let_in - self.most + 1
+    def note(self, client: str, count: int) -> None:
+        if client in self._brought or len(self._brought) < _CLIENTS:
+            self._brought[client] += count
 
-    @property
-    def full(self) -> bool:
-        return bool(self.most) and self._over > 0
+    def excess(self, client: str) -> int:
+        """Return how many must go before another of this client has room."""
+        if not self.most:
+            return 0
+        self.note(client, 0)
+        greedy = len(self._brought) > 1 and 2 * self._brought[client] > self._brought.total()
+        waiting = (self._seen[1] if self._seen else 0) + self.let_in
+        return waiting + 1 - (self.most // 2 if greedy else self.most)
 
-    @property
-    def wait(self) -> float:
-        return min(self._over / self._rate, _LONGEST) if self._rate else self._unknown
+    def wait(self, excess: int) -> float:
+        return min(excess / self._rate, _LONGEST) if self._rate else self._unknown

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from litestar import Request
 from litestar.datastructures import State
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ebbmark.errors import LimitExceeded, Rejected, Unavailable
 from ebbmark.settings import Http
 from ingest.clients import client_key
+from ingest.heads import BoundedHead
 
 _REFUSED = "refused"
 _ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -53,7 +53,7 @@ class Connections:
         return None
 
 
-class Connection(HttpToolsProtocol):
+class Connection(BoundedHead):
     """A connection that ends by itself unless the head of a request comes in time."""
 
     table: ClassVar[Connections]
@@ -115,7 +115,9 @@ class Connection(HttpToolsProtocol):
 
 def protocol(http: Http) -> type[Connection]:
     """Return the protocol of one server, with a table of its own."""
-    return type("LimitedConnection", (Connection,), {"table": Connections(http)})
+    return type(
+        "LimitedConnection", (Connection,), {"table": Connections(http), "head_bytes": http.head_bytes}
+    )
 
 
 def refuse(request: Request[object, object, State]) -> None:

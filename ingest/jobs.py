@@ -322,7 +322,7 @@ class Door:
         try:
             await self._ledger.abandon(opened.job.id, opened.attempt)
         except Unavailable:
-            return  # its upload deadline will do it
+            return  # an open job goes at its upload deadline; a sealed one is rendered, and has its hour
 
     async def retry(self, job: UUID, again: Again) -> None:
         """Begin a new round for failed photos, and order their rendering.

@@ -42,10 +42,20 @@ STATUS_BY_CODE = {
     "too-many-connections": 429,
     "too-many-attempts": 429,
     "range-not-satisfiable": 416,
+    "head-too-large": 431,
 }
 """Where the kind of error alone does not say it."""
 
 _RETRY_AFTER = {429: "2", 503: "5"}
+
+SAFETY = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),  # without any, forms say `Origin: null`, as other sites' may
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""Headers that no answer lacks."""
 
 AnyRequest = Request[object, object, State]
 
@@ -105,6 +115,20 @@ def on_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
     return _answer(request, 500, "internal-error", "Something went wrong on our side.")
 
 
+def unasked(error: EbbmarkError) -> bytes:
+    """Return an answer, from its first byte to its last, to what is not read as far as to be a request."""
+    status = status_of(error)
+    body = _problem(status, error.code, error.detail)
+    headers = (
+        *SAFETY,
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    )
+    line = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
+    return line + b"".join(b"%s: %s\r\n" % each for each in headers) + b"\r\n" + body
+
+
 def wants_page(request: AnyRequest) -> bool:
     """Return whether a person's browser asks, not a program."""
     return "text/html" in request.headers.get("accept", "")
@@ -117,22 +141,30 @@ def _receipt_url(request: AnyRequest) -> str | None:
 
 
 def _answer(request: AnyRequest, status: int, code: str, detail: str) -> Response[bytes]:
-    title = "Client Closed Request" if status == 499 else HTTPStatus(status).phrase
     headers = {"retry-after": _RETRY_AFTER[status]} if status in _RETRY_AFTER else {}
     if wants_page(request):
         if code in {"unknown-job", "job-expired"}:
             page = pages.gone_page("expired" if code == "job-expired" else "unknown", _receipt_url(request))
         else:
             of_form = request.method == "POST" and request.url.path in {"/jobs", "/upload"}
-            page = pages.problem_page(status, title, detail, code, of_form=of_form)
+            page = pages.problem_page(status, _title(status), detail, code, of_form=of_form)
         headers["content-security-policy"] = pages.CSP
         return Response(page.encode(), status_code=status, media_type="text/html", headers=headers)
-    problem = Problem(
-        type=f"urn:ebbmark:problem:{code}", title=title, status=status, detail=detail, code=code
-    )
     return Response(
-        msgspec.json.encode(problem),
+        _problem(status, code, detail),
         status_code=status,
         media_type="application/problem+json",
         headers=headers,
     )
+
+
+def _problem(status: int, code: str, detail: str) -> bytes:
+    return msgspec.json.encode(
+        Problem(
+            type=f"urn:ebbmark:problem:{code}", title=_title(status), status=status, detail=detail, code=code
+        )
+    )
+
+
+def _title(status: int) -> str:
+    return "Client Closed Request" if status == 499 else HTTPStatus(status).phrase

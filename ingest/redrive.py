@@ -96,13 +96,13 @@ class Redriver:
             verdicts += [Verdict(id=each, row=None, refusal="unknown-letter") for each in sorted(missing)]
         done = 0
         try:
-            done = await self._each(rows, wish, verdicts)
+            done = await self._each(rows, wish, verdicts, who)
         finally:
             _audit(wish, verdicts, who)
         more = done < len(rows) or len(rows) == AT_ONCE
         return Redriven(verdicts=verdicts, cursor=rows[done - 1].place if more and done else None)
 
-    async def _each(self, rows: Sequence[LetterRow], wish: Wish, verdicts: list[Verdict]) -> int:
+    async def _each(self, rows: Sequence[LetterRow], wish: Wish, verdicts: list[Verdict], who: str) -> int:
         """Deal with the rows in order; return how many there was time for, one at least."""
         begun = due = self._clock()
         for done, row in enumerate(rows):
@@ -112,7 +112,7 @@ class Redriver:
                     return done
                 await self._sleep(max(0.0, due - self._clock()))
                 due = max(due, self._clock()) + 1 / wish.rate
-                refusal = await self._redrive(row)
+                refusal = await self._redrive(row, who)
             verdicts.append(Verdict(id=row.id, row=row, refusal=refusal))
         return len(rows)
 
@@ -135,8 +135,8 @@ class Redriver:
             return "malformed"
         return None
 
-    async def _redrive(self, row: LetterRow) -> str | None:
-        """Send it round, then note that; whoever dies between leaves it open, and a repeat is harmless."""
+    async def _redrive(self, row: LetterRow, who: str) -> str | None:
+        """Send it round, log and then note that: who dies between leaves it open; a repeat is harmless."""
         if row.of_photo:
             if not await self._render_anew(row):
                 return "photo-moved-on"
@@ -145,6 +145,7 @@ class Redriver:
             if original is None:
                 return "unknown-letter"
             await self._log.republish(_TOPICS[row.topic], original)
+        log.info("dead letter redriven", who=who, letter=row.id)
         await self._ledger.letters.redriven(row.id)
         return None
 
@@ -176,8 +177,6 @@ def _standing(row: LetterRow) -> str | None:
 
 def _audit(wish: Wish, verdicts: Sequence[Verdict], who: str) -> None:
     redriven = [] if wish.dry_run else [each for each in verdicts if each.refusal is None]
-    for each in redriven:
-        log.info("dead letter redriven", who=who, letter=each.id)
     log.info(
         "redrive asked for",
         who=who,

@@ -69,6 +69,7 @@ async def create_job(
         except BaseException:
             await intake.abandon()
             raise
+    services.backlog.brought(client_of(request), len(intake.photos))
     if page:
         return Redirect(f"/jobs/{opened.public_id}", status_code=303)
     accepted = schemas.accepted(opened.public_id, opened.job.state, opened.job.total)
@@ -134,6 +135,7 @@ async def put_photo(
             async for chunk in body:
                 spool.write(chunk)
             row = await services.door.put(job.id, place, unquote(file_name), spool)
+    services.backlog.brought(client_of(request), 1)
     return schemas.Received(n=place, name=row.name or "", state=row.state, bytes=row.size)
 
 

@@ -66,7 +66,7 @@ class Services(msgspec.Struct, frozen=True):
             self.uploads.take(client_of(request), wait=_UPLOAD_WAIT),
         ):
             require_disk(http)
-            await self.backlog.require_room(new_job=new_job)
+            await self.backlog.require_room(client_of(request), new_job=new_job)
             with metrics.UPLOADS_OPEN.track_inprogress():
                 yield body
 

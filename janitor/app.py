@@ -11,6 +11,7 @@ from ebbmark.errors import Unavailable
 from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.ledger import Candidacy, Ledger
 from ebbmark.ledger.postgres import PostgresLedger
+from ebbmark.pulse import loop_watched, watched
 from ebbmark.settings import Settings
 from ebbmark.store import ObjectStore, S3Store
 from ebbmark.topics import DEAD_LETTERS, EXPIRATIONS
@@ -35,6 +36,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     exporter.serve(settings.janitor.metrics_host, settings.janitor.metrics_port)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(loop_watched(settings.process.stall))
         trace = settings.trace
         stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="janitor"))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="janitor"))
@@ -85,29 +87,31 @@ async def sweep_for_ever(  # noqa: PLR0917 - wiring
 
     A dependency that is down only delays what needs it.
     """
-    every = settings.janitor.sweep.total_seconds()
-    sweeper = Sweeper(settings, ledger, store, eventlog)
+    every = settings.janitor.sweep
     led = False
-    while True:
-        leads = await candidacy.leads()
-        if leads != led:
-            log.info("leading" if leads else "not leading any more")
-        led = leads
-        metrics.LEADER.set(leads)
-        if leads:
-            leading.set()
-            metrics.SWEEPS.labels(await sweeper.sweep()).inc()
-        else:
-            for gauge in (
-                metrics.DELIVERY_AGE,
-                metrics.DEAD_LETTERS_OPEN,
-                metrics.DEAD_LETTER_AGE,
-                metrics.EXPIRY_OVERDUE,
-            ):
-                gauge.set(0)  # only who looks knows
-            leading.clear()
-            metrics.AUDIT_FINDINGS.clear()
-        await asyncio.sleep(every)
+    with watched("sweep", settings.janitor.stall + every) as stepped:
+        sweeper = Sweeper(settings, ledger, store, eventlog, stepped=stepped)
+        while True:
+            leads = await candidacy.leads()
+            if leads != led:
+                log.info("leading" if leads else "not leading any more")
+            led = leads
+            stepped()
+            metrics.LEADER.set(leads)
+            if leads:
+                leading.set()
+                metrics.SWEEPS.labels(await sweeper.sweep()).inc()
+            else:
+                for gauge in (
+                    metrics.DELIVERY_AGE,
+                    metrics.DEAD_LETTERS_OPEN,
+                    metrics.DEAD_LETTER_AGE,
+                    metrics.EXPIRY_OVERDUE,
+                ):
+                    gauge.set(0)  # only who looks knows
+                leading.clear()
+                metrics.AUDIT_FINDINGS.clear()
+            await asyncio.sleep(every.total_seconds())
 
 
 class Sweeper:
@@ -120,8 +124,14 @@ class Sweeper:
         store: ObjectStore,
         eventlog: EventLog,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        stepped: Callable[[], None] = lambda: None,
     ) -> None:
-        """`clock` is in seconds; it only measures how long the ledger has answered without a gap."""
+        """`clock` is in seconds; it only measures how long the ledger has answered without a gap.
+
+        `stepped` is called after each step, whatever came of it.
+        """
+        self._stepped = stepped
         self._lease = settings.worker.lease.total_seconds()
         self._gap = 5 * settings.janitor.sweep.total_seconds()
         self._clock = clock
@@ -152,6 +162,7 @@ class Sweeper:
             except Exception:
                 outcome = "failed"
                 log.exception("sweep step failed", step=name)
+            self._stepped()
         return outcome
 
     async def _end_leases(self, strikes: int) -> None:

@@ -10,6 +10,7 @@ from ebbmark.eventlog import EventLog, KafkaLog
 from ebbmark.events import RenderPhoto
 from ebbmark.ledger import Ledger
 from ebbmark.ledger.postgres import PostgresLedger
+from ebbmark.pulse import loop_watched
 from ebbmark.settings import Settings, Worker
 from ebbmark.store import S3Store
 from ebbmark.topics import BULK, EXPRESS, NOTIFICATIONS, STATUSES, UPLOADS
@@ -37,6 +38,7 @@ async def run(settings: Settings, agents: Collection[str], stop: asyncio.Event) 
     async with AsyncExitStack() as stack:
         # The children come first: forking is for a process that has no threads yet.
         pool = await stack.enter_async_context(RenderPool(settings)) if "renderer" in agents else None
+        await stack.enter_async_context(loop_watched(settings.process.stall))
         trace, name = settings.trace, settings.worker.instance
         stack.enter_context(tracing.exporting(trace.endpoint, trace.ratio, service="worker", instance=name))
         eventlog = await stack.enter_async_context(KafkaLog(settings.kafka, source="worker"))

@@ -134,7 +134,7 @@ class Waiting(Struct, frozen=True, kw_only=True):
 
     photos: int
     jobs: int
-    """The jobs whose first photo is among them."""
+    """The jobs among whose photos some wait and none is done yet."""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):

@@ -115,12 +115,13 @@ class MemoryDoor(Tables):
     async def backlog(self) -> Waiting:
         self._answer()
         waiting = [
-            photo.n == 0
-            for _, photo in self._photos()
+            job
+            for job, photo in self._photos()
             if photo.state not in TERMINAL_PHOTO_STATES
             and (photo.dispatch_at if photo.state in WAITING else photo.lease_until) is not None
         ]
-        return Waiting(photos=len(waiting), jobs=sum(waiting))
+        resultless = {job.id for job in waiting if not job.done}
+        return Waiting(photos=len(waiting), jobs=len(resultless))
 
     async def snapshot(self, job: UUID) -> Snapshot | None:
         self._answer()

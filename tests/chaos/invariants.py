@@ -235,7 +235,7 @@ class Onlooker:
         )
         found = [f"{late} jobs are open past their upload deadline"] if late else []
         found += self._client("I9", "").violations
-        return Verdict("I9", "an upload that got no 202 leaves nothing", len(sent), found)
+        return Verdict("I9", "an upload that got no 202 is not open beyond its deadline", len(sent), found)
 
     def _all_gone(self) -> Verdict:
         arena = self._arena

@@ -21,6 +21,7 @@ from tests.contract.ledgers import (
     completed_with,
     delete_fully,
     done,
+    failed,
     finish,
     new_photo,
     open_with,
@@ -151,12 +152,22 @@ async def test_a_watcher_hears_of_it(ledger: Ledger) -> None:
             assert await anext(changes) == job
 
 
-async def test_jobs_that_wait_for_their_first_photo_are_told(ledger: Ledger) -> None:
+async def test_jobs_that_wait_for_their_first_result_are_told(ledger: Ledger) -> None:
     job = await sealed_with(ledger, 18)
     await sealed_with(ledger, 1)
     assert await ledger.backlog() == Waiting(photos=19, jobs=2)
-    await finish(ledger, *map(done, await claim(ledger, job, 0, 17)))
+    await finish(ledger, *map(done, await claim(ledger, job, 3, 17)))
     assert await ledger.backlog() == Waiting(photos=17, jobs=1)
+
+
+async def test_a_job_waits_for_its_first_result_whichever_photo_that_is(ledger: Ledger) -> None:
+    await sealed_with(ledger, [refused_photo(0), new_photo(1)])
+    await open_with(ledger, [new_photo(7)])
+    job = await sealed_with(ledger, 2)
+    await finish(ledger, *map(failed, await claim(ledger, job, 0)))
+    await completed_with(ledger, 2)
+    await open_with(ledger, [refused_photo(0)])
+    assert await ledger.backlog() == Waiting(photos=3, jobs=3)
 
 
 async def test_the_backlog_is_what_has_not_ended_of_jobs_that_live(bench: Bench) -> None:

@@ -34,6 +34,7 @@ LAG_OF_A, HANDLED_BY_A, HANDLED_BY_B = LAG.format("a:1"), HANDLED.format("a:1"),
 WORKER = 'up{{job="worker",process="{}"}}'
 ONE, OTHER, ANEW = map(WORKER.format, ("worker-1", "worker-2", "worker-3"))
 FOR_LONG = "1+0x90"
+LEADS, SWEPT = 'ebbmark_janitor_leader{process="a"}', 'ebbmark_janitor_sweeps_total{{outcome="{}"}}'
 INGEST = '{job="ingest",process="ingest"}'
 FREE, SIZE = "node_filesystem_avail_bytes", "node_filesystem_size_bytes"
 READ_ONLY = "node_filesystem_readonly"
@@ -177,6 +178,20 @@ CASES = {
         {'ebbmark_janitor_leader{process="a"}': "0+0x10"},
         {'ebbmark_janitor_leader{process="a"}': "1+0x10", 'ebbmark_janitor_leader{process="b"}': "0+0x10"},
         5,
+    ),
+    "SweepsMissing": Case(
+        {LEADS: "1+0x30", SWEPT.format("ok"): "0+30x10 300+0x20"},
+        {LEADS: "1+0x30", SWEPT.format("ok"): "0+30x30"},
+        20,
+        also_firing=(
+            {LEADS: "1+0x30"},  # the first one hangs
+            {LEADS: "1+0x30", SWEPT.format("ok"): "0+30x10 300+0x20", SWEPT.format("failed"): "0+30x30"},
+        ),
+        also_quiet=(
+            {LEADS: "0+0x30", SWEPT.format("ok"): "300+0x30"},  # another alert's
+            {LEADS: "1+0x30", SWEPT.format("unavailable"): "0+10x30"},  # another one's, too
+            {LEADS: "1+0x30", SWEPT.format("ok"): "0+30x17 510+0x0 510+30x20"},
+        ),
     ),
     "AuditsMissing": Case(
         {"ebbmark_audit_timestamp_seconds": "0+0x90"}, {"ebbmark_audit_timestamp_seconds": "0+60x90"}, 60

@@ -28,7 +28,7 @@ COUNTED = Counter("test_refused_total", "What is refused here.", ["code"], regis
 
 async def wait_told(backlog: Backlog) -> float | None:
     with pytest.raises(Unavailable, match="backlog-full") as refused:
-        await backlog.require_room(new_job=True)
+        await backlog.require_room("a", new_job=True)
     return refused.value.retry_after
 
 
@@ -45,34 +45,87 @@ async def test_a_full_backlog_says_how_long_it_takes_at_the_pace_that_was_seen()
     assert await wait_told(backlog) == 30  # nothing moves
     await finish(ledger, *map(done, await claim(ledger, job, *range(20, 40))))
     clock.now += 10
-    await backlog.require_room(new_job=True)
+    await backlog.require_room("a", new_job=True)
 
 
-async def test_jobs_that_wait_for_their_first_photo_keep_new_ones_out_and_nobody_who_is_in() -> None:
+async def test_jobs_that_wait_for_their_first_result_keep_new_ones_out_and_nobody_who_is_in() -> None:
     clock, ledger = Clock(), MemoryLedger()
     backlog = Backlog(ledger, most=100, jobs=2, clock=clock)
     long = await sealed_with(ledger, 60)  # however many: it is one
-    await backlog.require_room(new_job=True)
+    await backlog.require_room("a", new_job=True)
     other = await sealed_with(ledger, 4)
     clock.now += 2
     assert await wait_told(backlog) == 5
-    await backlog.require_room(new_job=False)
+    await backlog.require_room("a", new_job=False)
+    await finish(ledger, *map(done, await claim(ledger, other, 3)))
+    clock.now += 2
+    await backlog.require_room("a", new_job=True)
+    assert await wait_told(backlog) == 2  # it is let in, and `long` has nothing yet
     await finish(ledger, *map(done, await claim(ledger, long, *range(1, 40))))
     clock.now += 2
-    assert await wait_told(backlog) == 5  # what was done was not what others wait for
-    await finish(ledger, *map(done, await claim(ledger, other, 0)))
-    clock.now += 2
-    await backlog.require_room(new_job=True)
+    await backlog.require_room("a", new_job=True)
 
 
 async def test_who_was_let_in_since_the_count_is_counted() -> None:
     clock = Clock()
     backlog = Backlog(MemoryLedger(), most=100, jobs=20, clock=clock)
     for _ in range(20):
-        await backlog.require_room(new_job=True)
+        await backlog.require_room("a", new_job=True)
     assert await wait_told(backlog) == 5
     clock.now += 2  # by then the ledger would know, had they sent anything
-    await backlog.require_room(new_job=True)
+    await backlog.require_room("a", new_job=True)
+
+
+async def refused(backlog: Backlog, client: str, *, new_job: bool = True) -> bool:
+    try:
+        await backlog.require_room(client, new_job=new_job)
+    except Unavailable:
+        return True
+    return False
+
+
+async def test_who_brought_most_photos_has_half_of_the_room_once_others_come() -> None:
+    clock, ledger = Clock(), MemoryLedger()
+    backlog = Backlog(ledger, most=100, jobs=0, clock=clock)
+    greedy = await sealed_with(ledger, 90)
+    backlog.brought("greedy", 90)
+    assert not await refused(backlog, "greedy")  # alone, it may have all of it
+    assert not await refused(backlog, "other")
+    assert await refused(backlog, "greedy")
+    assert await refused(backlog, "greedy", new_job=False)
+    await sealed_with(ledger, 10)
+    backlog.brought("other", 10)
+    clock.now += 2
+    assert await refused(backlog, "other")  # there is no room for anybody
+    await finish(ledger, *map(done, await claim(ledger, greedy, *range(50))))
+    clock.now += 2
+    assert (await refused(backlog, "other"), await refused(backlog, "greedy")) == (False, True)
+    await finish(ledger, *map(done, await claim(ledger, greedy, 50)))
+    clock.now += 2
+    assert not await refused(backlog, "greedy")
+
+
+async def test_who_opens_most_jobs_has_half_of_the_room_once_others_come() -> None:
+    backlog = Backlog(MemoryLedger(), most=0, jobs=20, clock=Clock())
+    assert [await refused(backlog, "greedy") for _ in range(12)] == [False] * 12
+    assert not await refused(backlog, "other")
+    assert await refused(backlog, "greedy")
+    assert [await refused(backlog, "other") for _ in range(8)] == [False] * 7 + [True]
+
+
+async def test_what_somebody_brought_is_forgotten_and_so_is_who_came_in_vain() -> None:
+    clock, ledger = Clock(), MemoryLedger()
+    backlog = Backlog(ledger, most=100, jobs=0, clock=clock)
+    await sealed_with(ledger, 60)
+    backlog.brought("a", 2)
+    assert not await refused(backlog, "b")
+    assert await refused(backlog, "a")
+    clock.now += 61
+    assert await refused(backlog, "a") is False  # nobody else came since
+    assert not await refused(backlog, "b")
+    clock.now += 61
+    backlog.brought("b", 9)
+    assert (await refused(backlog, "a"), await refused(backlog, "b")) == (False, True)
 
 
 class SlowLedger(MemoryLedger):
@@ -92,7 +145,7 @@ class SlowLedger(MemoryLedger):
 async def test_who_asks_of_a_ledger_that_is_away_shares_one_question_and_its_fault() -> None:
     clock, ledger = Clock(), SlowLedger()
     backlog = Backlog(ledger, most=10, jobs=0, clock=clock)
-    asking = [asyncio.create_task(backlog.require_room(new_job=True)) for _ in range(20)]
+    asking = [asyncio.create_task(backlog.require_room("a", new_job=True)) for _ in range(20)]
     await asyncio.sleep(0)
     asking[0].cancel()  # who goes away takes nothing from the others
     await asyncio.sleep(0)
@@ -100,18 +153,18 @@ async def test_who_asks_of_a_ledger_that_is_away_shares_one_question_and_its_fau
     answers = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(answer) for answer in answers[1:]] == [Unavailable] * 19
     with pytest.raises(Unavailable):
-        await backlog.require_room(new_job=True)
+        await backlog.require_room("a", new_job=True)
     assert ledger.asked == 1
     clock.now += 2
     with pytest.raises(Unavailable):
-        await backlog.require_room(new_job=True)
+        await backlog.require_room("a", new_job=True)
     assert ledger.asked == 2
 
 
 async def test_a_backlog_without_a_limit_asks_nobody() -> None:
     ledger = MemoryLedger()
     ledger.down = True
-    await Backlog(ledger, most=0, jobs=0).require_room(new_job=True)
+    await Backlog(ledger, most=0, jobs=0).require_room("a", new_job=True)
 
 
 def spent(rate: Rate, client: str, most: int = 1000) -> int:

@@ -10,11 +10,14 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from ebbmark.errors import Unavailable
 from ebbmark.events import DeadLetter, ExpireJob, RenderPhoto
 from ebbmark.ledger import NewJob, NewPhoto, Outcome, Wanted
 from ebbmark.ledger.letters import LetterState, letter_id
 from ebbmark.settings import Http, Operator, Settings
 from ebbmark.states import JobState, PhotoState
+from ebbmark.testing import MemoryLedger
+from ebbmark.testing.memory_letters import MemoryLetters
 from ebbmark.topics import EXPIRATIONS, EXPRESS
 from ingest.letters import Wish
 from ingest.redrive import AT_ONCE, Redriver
@@ -415,6 +418,32 @@ async def test_more_than_one_answer_holds_are_redriven_with_the_cursor(house: Ho
     second = await redrive(house, all=True, rate=1000, cursor=first["cursor"])
     assert (first["redriven"], second["redriven"], second["cursor"]) == (AT_ONCE, 3, None)
     assert len(house.log.records) == AT_ONCE + 3
+
+
+class Forgetful(MemoryLetters):
+    """Fails when it is to note that a letter was redriven."""
+
+    async def redriven(self, letter: str) -> None:
+        del letter
+        raise Unavailable("ledger-unavailable", "The ledger does not answer.")
+
+
+class ForgetfulLedger(MemoryLedger):
+    @property
+    def letters(self) -> MemoryLetters:
+        return Forgetful(self._letters, self._jobs, self._answer)
+
+
+async def test_what_was_sent_round_is_logged_though_nobody_could_note_it() -> None:
+    house = House(Settings(operator=Operator(token=TOKEN)), ledger=ForgetfulLedger())
+    letter = order(house)
+    await house.ledger.letters.enter(letter)
+    with capture_logs() as lines:
+        visit = await ask(house, "POST", "/dlq/redrive", {"reason": "handler-failed"})
+    assert visit.told == (503, "ledger-unavailable")
+    assert len(house.log.records) == 1
+    (line,) = [line for line in lines if line["event"] == "dead letter redriven"]
+    assert line["letter"] == letter_id(letter)
 
 
 async def test_a_log_that_is_down_loses_no_photo_and_leaves_messages_open(house: House) -> None:
