@@ -9,6 +9,8 @@ from devstack.ports import HOST, serves
 from devstack.process import DevstackError, Process
 
 PORTS = ("grafana",)
+TRACE_PAGE = "GRAFANA_TRACE_PAGE"
+"""Names the address of a trace in whatever shows traces, `${__value.raw}` in place of its id."""
 SETTINGS: Mapping[str, str] = {
     # Whoever reaches it may look and nobody may change anything: there is no account to be guessed.
     "GF_AUTH_ANONYMOUS_ENABLED": "true",
@@ -57,6 +59,7 @@ def prepare(data: Path, log: Path, ports: Mapping[str, int], *, config: Path) ->
         "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(config / "dashboards" / "ebbmark-overview.json"),
         "PROMETHEUS_URL": f"http://{HOST}:{ports['prometheus']}",
         "DASHBOARDS": str(config / "dashboards"),
+        "TRACE_PAGE": os.environ.get(TRACE_PAGE, ""),
     }
     # Its older command is a program of its own; the newer one has commands.
     server = [] if Path(program).name == "grafana-server" else ["server"]

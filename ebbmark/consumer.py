@@ -199,8 +199,9 @@ class Consumer:
             blindness = Blindness(self._patience, time.monotonic)
             metrics.CONSUMER_BLIND.labels(self.name).set(0)
             for name in self._topics:
-                behind = sum(each.lag for (topic, _), each in places.items() if topic == self._prefix + name)
-                metrics.CONSUMER_LAG.labels(self.name, name).set(behind)
+                ours = [each for (topic, _), each in places.items() if topic == self._prefix + name]
+                metrics.CONSUMER_PARTITIONS.labels(self.name, name).set(len(ours))
+                metrics.CONSUMER_LAG.labels(self.name, name).set(sum(each.lag for each in ours))
             if anew := [place for place, each in places.items() if each.anew]:
                 log.error("topics made anew", group=self._app.conf.id, places=_spelt(anew))
                 self._anew = sorted({*self._anew, *anew})

@@ -205,28 +205,33 @@ def create_app(
             settings.http.uploads,
             settings.http.uploads_per_client,
             LimitExceeded("too-many-uploads", "Many uploads are under way; try again in a moment."),
+            counted_in=metrics.UPLOADS_REFUSED,
         ),
         backlog=Backlog(ledger, most=settings.http.backlog, jobs=settings.http.backlog_jobs, clock=clock),
         jobs=Rate(
             settings.http.jobs_per_minute,
             LimitExceeded("too-many-jobs", "You open many jobs; send more photos in each, or wait a moment."),
             clock=clock,
+            counted_in=metrics.UPLOADS_REFUSED,
         ),
         watchers=Places(
             settings.http.watchers,
             settings.http.watchers_per_client,
             LimitExceeded("too-many-watchers", "Many jobs are being watched; ask for the status instead."),
+            counted_in=metrics.ASKERS_REFUSED,
         ),
         downloads=Places(
             settings.http.downloads,
             settings.http.downloads_per_client,
             Unavailable("too-many-downloads", "Many downloads are under way; try again in a moment."),
+            counted_in=metrics.ASKERS_REFUSED,
         ),
     )
     attempts = Rate(
         settings.http.operator_attempts,
         LimitExceeded("too-many-attempts", "Too many wrong operator tokens came from here; wait a moment."),
         clock=clock,
+        counted_in=metrics.ASKERS_REFUSED,
     )
     operators, redriver = Operators(settings.operator.token, attempts), Redriver(ledger, eventlog, settings)
     tally, previews = Tally(ledger.letters, clock=clock), Previews(settings, pool, presets, clock=clock)

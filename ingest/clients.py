@@ -11,7 +11,6 @@ from typing import TypeVar
 from prometheus_client import Counter as Counted
 
 from ebbmark.errors import LimitExceeded, Unavailable
-from observability import metrics
 
 R = TypeVar("R", LimitExceeded, Unavailable, LimitExceeded | Unavailable)
 
@@ -40,7 +39,7 @@ class Places:
         each: int,
         refusal: LimitExceeded | Unavailable,
         *,
-        counted_in: Counted = metrics.UPLOADS_REFUSED,
+        counted_in: Counted,
     ) -> None:
         """Raise `refusal` when there is no place, and count it by its code."""
         self._free = asyncio.Semaphore(total)
@@ -91,7 +90,7 @@ class Rate:
         refusal: LimitExceeded,
         *,
         clock: Callable[[], float] = time.monotonic,
-        counted_in: Counted = metrics.UPLOADS_REFUSED,
+        counted_in: Counted,
     ) -> None:
         """Let everybody have everything when `each` is 0."""
         self._each = each

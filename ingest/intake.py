@@ -87,7 +87,8 @@ class Intake:
                 fingerprint=mark,
                 began=self._began,
             )
-            metrics.ACCEPT_SECONDS.observe(_clock() - self._came)
+            last = max(photo.n for photo in self.photos if photo.code is None)
+            metrics.ACCEPT_SECONDS.observe(_clock() - self._came, tracing.exemplar_of(job.id, last))
         return await self._tell(msgspec.structs.replace(opened, job=job), wish)
 
     async def _tell(self, opened: Opened, wish: Wish | None) -> Opened:

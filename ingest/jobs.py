@@ -208,13 +208,14 @@ class Door:
         )
         if job.state is JobState.OPEN:
             raise Conflict("job-gone", "The job is past its upload deadline.")
+        orders = [(photo.n, job.epoch) for photo in photos if photo.code is None]
         if opened.job.state is JobState.OPEN:
-            await self._order(job.id, [(photo.n, job.epoch) for photo in photos if photo.code is None])
+            await self._order(job.id, orders)
         elif job.state is JobState.RENDERING:
             # The request that sealed it may still wait for Kafka, or have died before it asked.
             await self._order_waiting(job.id)
         if not opened.repeated:
-            metrics.PHOTOS_ACCEPTED.inc(len(photos))
+            metrics.PHOTOS_ACCEPTED.inc(len(orders))
         for photo, came in zip(photos, began, strict=False):
             if photo.code is None:
                 tracing.accepted(job.id, photo.n, came, again=opened.repeated)
@@ -242,7 +243,7 @@ class Door:
         else:
             raise _taken(n)
         try:
-            (row,) = await self.add(place.job, [photo])
+            (row,) = await self.add(place.job, [photo], again=place.taken is not None)
         except Rejected:
             # Another request was quicker. What is under this key is this one's alone: other bytes have
             # another key, and the same bytes would not be refused.
@@ -250,7 +251,7 @@ class Door:
                 await self._store.delete_prefix(original_key(job, n, spool.sha256))
             raise
         require_one_good([photo])
-        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - came)
+        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - came, tracing.exemplar_of(job, n))
         tracing.accepted(job, n, began, again=place.taken is not None)
         return row
 
@@ -260,8 +261,12 @@ class Door:
         if not spool.too_large and job.bytes + spool.size > self._settings.job.bytes:
             raise _too_large(self._settings.job.bytes)
 
-    async def add(self, job: JobRow, photos: Sequence[NewPhoto]) -> Sequence[PhotoRow]:
+    async def add(
+        self, job: JobRow, photos: Sequence[NewPhoto], *, again: bool = False
+    ) -> Sequence[PhotoRow]:
         """Enter the photos and order their rendering; return when ledger and log both have them.
+
+        What was there before comes `again`, and is not counted a second time.
 
         Raises:
             Conflict: one of the places holds another photo, or the job takes no more.
@@ -281,8 +286,9 @@ class Door:
             if row.sha256 != photo.sha256:
                 raise _taken(photo.n)
         if job.recipe is None or not waits_for_total(job.recipe):
-            await self._order(job.id, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
-        metrics.PHOTOS_ACCEPTED.inc(len(rows))
+            orders = _queued(rows)
+            await self._order(job.id, orders)
+            metrics.PHOTOS_ACCEPTED.inc(0 if again else len(orders))
         return rows
 
     async def tell(self, job: UUID, webhook: Webhook) -> Webhook | None:
@@ -306,14 +312,16 @@ class Door:
         if sealed.state is JobState.OPEN or sealed.total != total:
             raise Conflict("wrong-total", f"The job does not hold exactly {total} photos.")
         if waits_for_total(job.recipe):
-            await self._order_waiting(job.id)
+            ordered = await self._order_waiting(job.id)
+            metrics.PHOTOS_ACCEPTED.inc(ordered if job.state is JobState.OPEN else 0)
         return sealed
 
-    async def _order_waiting(self, job: UUID) -> None:
-        """Order what nobody has claimed yet: a claim shows that an order had come."""
+    async def _order_waiting(self, job: UUID) -> int:
+        """Order what nobody has claimed yet, for a claim shows that an order had come; return how many."""
         snapshot = await self._ledger.snapshot(job)
-        rows = snapshot.photos if snapshot else ()
-        await self._order(job, [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED])
+        orders = _queued(snapshot.photos if snapshot else ())
+        await self._order(job, orders)
+        return len(orders)
 
     async def abandon(self, opened: Opened) -> None:
         """Have what was not accepted deleted, now if the ledger answers, unless another request holds it."""
@@ -378,6 +386,10 @@ class Door:
     async def delete(self, job: UUID) -> None:
         """Kill the links at once, and have everything deleted."""
         await self._ledger.expire_now(job)
+
+
+def _queued(rows: Sequence[PhotoRow]) -> list[tuple[int, int]]:
+    return [(row.n, row.epoch) for row in rows if row.state is PhotoState.QUEUED]
 
 
 def _taken(n: int) -> Conflict:

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "the same photos through 1, 2 and 4 rendering workers, on systems of its own"
     each = commands.add_parser("compare", help=about, description=about, epilog=_ENDINGS)
     compare.add_options(each)
-    each.set_defaults(act=compare.compare, shape="bulk")
+    each.set_defaults(act=compare.compare, shape=compare.SHAPE)
     about = "make one page of kept results, with plots and verdicts, and print the verdicts as JSON"
     analyze = commands.add_parser("analyze", help=about, description=about)
     analyze.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="any file of a kept run")

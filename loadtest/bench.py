@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -35,9 +35,10 @@ _SETTLE = 2.0
 class Bench:
     """A system of its own, and what its processes spend."""
 
-    def __init__(self, base_url: str, processes: dict[str, int]) -> None:
-        """`processes` are process ids by name."""
+    def __init__(self, base_url: str, processes: dict[str, int], renderers: Sequence[str] = ()) -> None:
+        """`processes` are process ids by name; `renderers` is where the workers that render show metrics."""
         self.base_url = base_url
+        self.renderers = renderers
         self.client = Client(base_url)
         self._processes = processes
 
@@ -145,10 +146,14 @@ def system(data: Path, *, renderers: int = 1) -> Generator[Bench]:
         processes = {name: int(entry["pid"]) for name, entry in noted.items()}
         env = _environment(json.loads((data / "endpoints.json").read_text("utf-8")))
         rendering = [("worker" if n == 0 else f"worker-{n + 1}", "renderer") for n in range(renderers)]
+        shown: list[str] = []
         for name, agents in (*rendering, ("projector", "planner,projector,notifier")):
             worker = [sys.executable, "-m", "ebbmark.cli", "worker", "--agents", agents]
-            processes[name] = _started(started, worker, log, signal.SIGTERM, env).pid
-        yield Bench(base_url, processes)
+            own = {**env, "EBBMARK_WORKER_METRICS_PORT": str(_free_port())}
+            processes[name] = _started(started, worker, log, signal.SIGTERM, own).pid
+            if agents == "renderer":
+                shown.append(f"http://127.0.0.1:{own['EBBMARK_WORKER_METRICS_PORT']}/metrics")
+        yield Bench(base_url, processes, shown)
 
 
 def _started(

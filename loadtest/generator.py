@@ -83,14 +83,17 @@ class Generator:
         Raises:
             SystemExit: a result is wrong, or none came.
         """
+        warming = (self.parcels * 2)[: max(16, len(self.parcels))]
+        come = _Prepared("looking at the first results", len(self.parcels) + len(warming))
         for parcel in self.parcels:
             result = self._rendered(parcel)
             wrong = self.verifier.learn(parcel.entry, parcel.content, result)
             if wrong:
                 raise SystemExit(f"The result of {parcel.entry.name} is wrong before any load: {wrong}.")
+            come.one()
         again = Group()
-        for parcel in (self.parcels * 2)[: max(16, len(self.parcels))]:
-            again.spawn(self._rendered, parcel)
+        for parcel in warming:
+            again.spawn(self._rendered, parcel).rawlink(come.one)
             if len(again) >= 4:
                 gevent.wait(list(again), count=1)
         again.join()
@@ -261,9 +264,25 @@ class Generator:
             gevent.sleep(_TELL)
 
     def _say(self) -> None:
-        counts = {name: self.recorder.counts[name] for name in COUNTS}
-        sys.stdout.write(json.dumps({"at": round(self.recorder.now(), 2), **counts}) + "\n")
-        sys.stdout.flush()
+        _line(at=round(self.recorder.now(), 2), **{name: self.recorder.counts[name] for name in COUNTS})
+
+
+class _Prepared:
+    """Tells how far a preparation is, each time that one more of it is done."""
+
+    def __init__(self, what: str, of: int) -> None:
+        self._what = what
+        self._of = of
+        self._done = 0
+
+    def one(self, _: object = None) -> None:
+        self._done += 1
+        _line(preparing=self._what, done=self._done, of=self._of)
+
+
+def _line(**said: object) -> None:
+    sys.stdout.write(json.dumps(said) + "\n")
+    sys.stdout.flush()
 
 
 class _Crowd(User):
@@ -287,9 +306,10 @@ class _Member(User):
 
 
 def _parcels(plan: Plan, corpus: Path) -> list[Parcel]:
+    made = _Prepared("making the photos", len(published.MIXES[plan.mix]))
     parcels = [
         Parcel(entry, content, sha256(content), form(entry.name, content, FIELDS))
-        for entry, content in published.load(plan.mix, corpus).items()
+        for entry, content in published.load(plan.mix, corpus, made.one).items()
     ]
     random.Random(_SEED).shuffle(parcels)  # noqa: S311 - an order, not a secret
     return parcels

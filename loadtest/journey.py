@@ -16,7 +16,8 @@ from loadtest.shapes import POLLS
 from loadtest.wire import Answer, Wire
 
 _AGAIN = 0.5
-"""Seconds between two looks at a status once those that were planned are over."""
+"""Seconds between two looks at a status once those that were planned are over, and before an event stream
+that ended too early is opened anew."""
 
 
 class _EndedError(Exception):
@@ -99,10 +100,11 @@ class Journey:
                 *("events", "events", self._due()),
                 lambda: self._wire.get(f"{job}/events", accept="text/event-stream"),
             )
-            if answer is not None and answer.status == 200 and _complete(snapshot(answer.body)):
+            ended = answer is not None and answer.status == 200
+            if answer is not None and ended and _complete(snapshot(answer.body)):
                 on_result(self._fetch(job))
                 return
-            gevent.sleep(0.0 if answer is not None and answer.status == 200 else _pause(answer))
+            gevent.sleep(_AGAIN if ended else _pause(answer))
 
     def _by_polls(self, job: str, on_result: Callable[[bytes], None]) -> None:
         """Ask for the status as often as planned, and until it is complete; closed loops fetch only then."""

@@ -11,10 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from loadtest import record, samples
+from loadtest.bar import bar
 from loadtest.options import FOLDER, as_arguments, plan_of
 from loadtest.samples import Sample
 from loadtest.shapes import Plan
@@ -59,7 +57,7 @@ def folder_of(args: Namespace, found: dict[str, Any]) -> Path:
 def _generate(plan: Plan, argv: list[str], folder: Path) -> None:
     command = [sys.executable, "-m", "loadtest.generator", "--into", str(folder), *argv]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
-    with _passing_on(process), _bar(plan) as show:
+    with _passing_on(process), bar(plan) as show:
         for line in process.stdout or ():
             show(json.loads(line))
     if process.wait() or not (folder / "outcome.json").exists():
@@ -83,31 +81,3 @@ def _passing_on(process: subprocess.Popen[str]) -> Generator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-@contextmanager
-def _bar(plan: Plan) -> Generator[Any]:
-    """Yield what shows how far the run is; nothing is shown where nobody looks."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(),
-    )
-    count = plan.closed.count if plan.closed else 0
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(
-            plan.shape, total=count or plan.seconds, told="looking at the first results …"
-        )
-
-        def show(said: dict[str, float]) -> None:
-            parts = [f"{said['served']} of {said['asked']} served"]
-            parts += [f"{said[name]} {name}" for name in ("refused", "errors", "wrong", "late") if said[name]]
-            progress.update(
-                task,
-                completed=said["served"] if count else min(said["at"], plan.seconds),
-                told=", ".join(parts),
-            )
-
-        yield show

@@ -155,4 +155,10 @@ SHAPES: Mapping[str, Shape] = {
         make=_bulk,
         mix="2MP",
     ),
+    "heavy": Shape(
+        about="160 photos of 12 MP from 32 senders at once: rendering is what limits",
+        options={"count": (160, "photos in all"), "workers": (32, "senders at once")},
+        make=_bulk,
+        mix="12MP",
+    ),
 }

@@ -1,16 +1,21 @@
-"""The README's tables of CPU time and of what the system did under load: `python -m loadtest.table`."""
+"""Tables of what was measured, made of kept results: `python -m loadtest.table`.
+
+The README has the newest CPU time and the newest run of each whole shape, docs/load.md the newest comparison
+of renderers.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtest import spending
+from loadtest import compare, spending
 from loadtest.record import RESULTS
 from loadtest.shapes import SHAPES
 from loadtest.words import shown
 
-README = Path(__file__).parents[1] / "README.md"
+_ROOT = Path(__file__).parents[1]
+README, MANUAL = _ROOT / "README.md", _ROOT / "docs" / "load.md"
 _BEGIN, _END = "<!-- {}: made by `python -m loadtest.table` -->", "<!-- {}: end -->"
 _COLUMNS = (
     "uploads/s",
@@ -25,11 +30,12 @@ _COLUMNS = (
 
 
 def newest(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return the newest kept run of each whole shape, in the order of the shapes."""
+    """Return the newest kept run of each whole shape, in the order of the shapes; none of a comparison."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text("utf-8"))
-        if run.get("whole") and (run["shape"] not in found or run["at"] > found[run["shape"]]["at"]):
+        alone = run.get("whole") and "renderers" not in run
+        if alone and (run["shape"] not in found or run["at"] > found[run["shape"]]["at"]):
             found[run["shape"]] = run
     return [found[name] for name in SHAPES if name in found]
 
@@ -70,9 +76,25 @@ def _origins(runs: Sequence[dict[str, Any]]) -> str:
     return f"Measured on {', '.join(sorted(machines))}, the generator included, at {', '.join(commits)}."
 
 
-def replaced(text: str, folder: Path = RESULTS) -> str:
-    """Return the document with both tables, each between its two marks, of the newest kept results."""
-    for name, made in (("cpu", spending.summary(spending.newest(folder))), ("load", table(newest(folder)))):
+def comparison(folder: Path = RESULTS) -> str:
+    """Return the table of the newest comparison, with the commit and the machine that it is of."""
+    kept = (json.loads(path.read_text("utf-8")) for path in folder.glob("*-compare.json"))
+    runs = [run for run in kept if run["rows"][0]["shape"] == compare.SHAPE]
+    if not runs:
+        return "It was not measured yet."
+    run = max(runs, key=lambda each: each["at"])
+    return "\n".join([compare.table(run["rows"]), "", _origins([run])])
+
+
+def pages(folder: Path = RESULTS) -> Mapping[Path, Mapping[str, str]]:
+    """Return the tables of each page by name, made of the newest kept results."""
+    spent, loads = spending.summary(spending.newest(folder)), table(newest(folder))
+    return {README: {"cpu": spent, "load": loads}, MANUAL: {"load": comparison(folder)}}
+
+
+def replaced(text: str, tables: Mapping[str, str]) -> str:
+    """Return the document with each table between its two marks."""
+    for name, made in tables.items():
         begin, end = _BEGIN.format(name), _END.format(name)
         before, rest = text.split(begin)
         _, after = rest.split(end)
@@ -82,7 +104,8 @@ def replaced(text: str, folder: Path = RESULTS) -> str:
 
 def main() -> int:
     """Write them."""
-    README.write_text(replaced(README.read_text("utf-8")), "utf-8")
+    for page, tables in pages().items():
+        page.write_text(replaced(page.read_text("utf-8"), tables), "utf-8")
     return 0
 
 

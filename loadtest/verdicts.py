@@ -80,6 +80,7 @@ PROMISES: Mapping[str, Sequence[Promise]] = {
         Promise(about="last quarter's p95 of the first's", figure="drift", limit=1.5, unit="part"),
     ),
     "bulk": _ALL_WELL,
+    "heavy": _ALL_WELL,
 }
 
 

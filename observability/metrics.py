@@ -50,11 +50,18 @@ UPLOADED_BYTES = Counter(
 )
 PHOTOS_ACCEPTED = Counter(
     "ebbmark_photos_accepted_total",
-    "Photos entered in the ledger and in the log. Above the rate of those rendered for long: add workers.",
+    "Photos queued for rendering, each once: neither refused ones nor repeats, and with the seal what waited "
+    "for it. Above the rate of those rendered for long: add workers.",
 )
 UPLOADS_REFUSED = Counter(
     "ebbmark_uploads_refused_total",
     "Uploads and photos refused at the door, by code. A sudden rise of one code: a client went wrong.",
+    ["code"],
+)
+ASKERS_REFUSED = Counter(
+    "ebbmark_askers_refused_total",
+    "Downloads, event streams and operators refused since there are too many, by code. Rising: run another "
+    "ingest, raise the limit, or find the client that asks in a loop.",
     ["code"],
 )
 PHOTOS_RETRIED = Counter(
@@ -118,6 +125,13 @@ MESSAGES_DEAD_IN_A_ROW = Gauge(
     ["topic"],
 )
 
+CONSUMER_PARTITIONS = Gauge(
+    "ebbmark_consumer_partitions",
+    "Partitions that this process consumes, by agent and topic. Zero for long in one while others have "
+    "several: it was not admitted to its group, see its log; fewer in all than the topic has: nobody has "
+    "the rest.",
+    ["agent", "topic"],
+)
 CONSUMER_LAG = Gauge(
     "ebbmark_consumer_lag",
     "Events in this process's partitions that are not done, by agent and topic. Growing for minutes: "

@@ -202,6 +202,13 @@ def exemplar() -> dict[str, str] | None:
     return None if current is None else {"trace_id": f"{current.trace:032x}"}
 
 
+def exemplar_of(job: UUID, n: int) -> dict[str, str] | None:
+    """Return what leads from an observation to the trace of this photo; None when it has none."""
+    trace, _ = ids(job, n)
+    sampled = _tracing.sink is not None and (trace & _LOW) < _tracing.bound
+    return {"trace_id": f"{trace:032x}"} if sampled else None
+
+
 def steps(began: float, taken: Iterable[tuple[str, float]]) -> None:
     """Tell of steps that another process took one after the other, from `began` on, all in seconds."""
     current = _current.get()

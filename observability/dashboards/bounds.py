@@ -44,9 +44,19 @@ def bound(alert: str) -> float:
     return number(alert, r"(?:[<>]|!=) ([\d.]+)")
 
 
+def budget(promise: str) -> float:
+    """Return the part that may break a promise; `promise` is the alert for those who break it fast."""
+    return number(promise, r"> 14\.4 \* ([\d.]+)")
+
+
 def kept(promise: str) -> float:
-    """Return the part that keeps a promise; `promise` is the alert for those who break it fast."""
-    return 1 - number(promise, r"> 14\.4 \* ([\d.]+)")
+    """Return the part that keeps it."""
+    return 1 - budget(promise)
+
+
+def pace(alert: str) -> float:
+    """Return how fast a budget is used up when an alert of a promise fires, times the even pace."""
+    return number(alert, r":ratio\w+ > ([\d.]+) \*")
 
 
 ACCEPTED_WITHIN = number("ebbmark:accept_late:ratio5m", r'le="([\d.]+)"')

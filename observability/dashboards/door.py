@@ -1,7 +1,10 @@
 """The door: what is asked, how fast it is answered, and what is refused."""
 
-from observability.dashboards.bounds import ACCEPTED_WITHIN, ANY, SETTINGS
+from observability.dashboards.bounds import ACCEPTED_WITHIN, ANY, SETTINGS, number
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
+
+_ANSWERS = "ebbmark_http_request_seconds{route!~'.*/events'}"
+"""An event stream lasts as long as its job, however fast it is answered."""
 
 PAGE = Page(
     uid="ebbmark-door",
@@ -28,10 +31,10 @@ PAGE = Page(
                 ),
                 Panel(
                     title="Time to the end of the answer",
-                    description="95 of 100, by route. Slow uploads alone: the clients' lines are the limit.",
+                    description="19 of 20, but for event streams. Slow uploads alone: the clients' lines.",
                     unit="s",
                     limits=Limits(1, 5),
-                    queries=[Query(quantile(0.95, "ebbmark_http_request_seconds", "route"), "{{route}}")],
+                    queries=[Query(quantile(0.95, _ANSWERS, "route"), "{{route}}")],
                 ),
                 Panel(
                     title="Last byte → acceptance",
@@ -55,6 +58,15 @@ PAGE = Page(
                     unit="Bps",
                     limits=None,
                     queries=[Query(rate("ebbmark_uploaded_bytes_total"), "originals")],
+                ),
+                Panel(
+                    title="Room for uploads",
+                    description="Free on the spool's disk, times what must be. Near 1: they are refused.",
+                    unit="short",
+                    limits=Limits(least=number("SpoolLow", r"< ([\d.]+) \*")),
+                    queries=[
+                        Query("min(ebbmark_spool_free_bytes / (ebbmark_spool_least_bytes > 0))", "the least")
+                    ],
                 ),
                 Panel(
                     title="Uploads under way",
@@ -83,12 +95,20 @@ PAGE = Page(
             "Refused, and previews",
             [
                 Panel(
-                    title="Refused, by code",
-                    description="A sudden rise of one code: see docs/errors.md.",
+                    title="Uploads refused, by code",
+                    description="And photos. A sudden rise of one code: see docs/errors.md.",
                     unit="ops",
                     stacked=True,
                     limits=None,
                     queries=[Query(or_zero(rate("ebbmark_uploads_refused_total", "code")), "{{code}}")],
+                ),
+                Panel(
+                    title="Askers refused, by code",
+                    description="Downloads, watchers, operators: too many at once. See docs/errors.md.",
+                    unit="ops",
+                    stacked=True,
+                    limits=Limits(warning=ANY),
+                    queries=[Query(or_zero(rate("ebbmark_askers_refused_total", "code")), "{{code}}")],
                 ),
                 Panel(
                     title="Previews refused, by code",

@@ -1,6 +1,15 @@
 """What somebody wants to know first: does it keep its promises, how much goes through, what waits."""
 
-from observability.dashboards.bounds import DELETION_LATE, RESULT_WITHIN, SETTINGS, bound, kept
+from observability.dashboards.bounds import (
+    ACCEPTED_WITHIN,
+    DELETION_LATE,
+    RESULT_WITHIN,
+    SETTINGS,
+    bound,
+    budget,
+    kept,
+    pace,
+)
 from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
 
 PAGE = Page(
@@ -9,34 +18,53 @@ PAGE = Page(
     description="Promises, throughput, latency, errors, backlog, and what was deleted.",
     rows=[
         (
-            "Promises",
+            "Promises, of the last 30 minutes",
             [
                 Panel(
+                    title="Handed in well",
+                    description="Forms, photos and seals without 5xx. Below: see Door and /readyz.",
+                    unit="percentunit",
+                    kind="stat",
+                    limits=Limits(least=kept("AcceptFailsFast")),
+                    queries=[Query("1 - ebbmark:accept_errors:ratio30m")],
+                ),
+                Panel(
+                    title=f"Accepted within {ACCEPTED_WITHIN:g} s",
+                    description="Of all photos, from their last byte. Below: Workers shows who is slow.",
+                    unit="percentunit",
+                    kind="stat",
+                    limits=Limits(least=kept("AcceptLateFast")),
+                    queries=[Query("1 - ebbmark:accept_late:ratio30m")],
+                ),
+                Panel(
                     title="Requests answered well",
-                    description="Of the last 30 minutes, without 5xx. Below: see Door and /readyz.",
+                    description="All, without 5xx. Below: see Door and /readyz.",
                     unit="percentunit",
                     kind="stat",
                     limits=Limits(least=kept("DoorFailsFast")),
-                    queries=[
-                        Query(
-                            "1 - (sum(rate(ebbmark_http_requests_total{status=~'5..'}[30m])) or vector(0))"
-                            " / sum(rate(ebbmark_http_requests_total[30m]))"
-                        )
-                    ],
+                    queries=[Query("1 - ebbmark:http_errors:ratio30m")],
                 ),
                 Panel(
-                    title="Result within 30 s",
-                    description="Of the last 30 minutes' photos. Below 95 %: see Pipeline.",
+                    title=f"Result within {RESULT_WITHIN:g} s",
+                    description="Of the photos. Below: see Pipeline.",
                     unit="percentunit",
                     kind="stat",
                     limits=Limits(least=kept("ResultsLateFast")),
-                    queries=[
-                        Query(
-                            "sum(rate(ebbmark_photo_seconds_bucket{le='30.0'}[30m]))"
-                            " / sum(rate(ebbmark_photo_seconds_count[30m]))"
-                        )
-                    ],
+                    queries=[Query("1 - ebbmark:late_results:ratio30m")],
                 ),
+                Panel(
+                    title="Deleted in time",
+                    description="Of the time. Below: the janitor or the store is stuck; see its log.",
+                    unit="percentunit",
+                    kind="stat",
+                    limits=Limits(least=kept("DeletionLateFast")),
+                    queries=[Query("1 - ebbmark:deletion_late:ratio30m")],
+                ),
+            ],
+        ),
+        (
+            "What is to be dealt with",
+            [
                 Panel(
                     title="Deletion overdue",
                     description="How long an ended job has had bytes. 3 min: the janitor is stuck.",
@@ -52,6 +80,14 @@ PAGE = Page(
                     kind="stat",
                     limits=Limits(alarm=bound("AuditFindings") + 1),
                     queries=[Query("sum(ebbmark_audit_findings) or vector(0)")],
+                ),
+                Panel(
+                    title="Since the last audit",
+                    description="Of the bucket. Half an hour: none comes to its end; see the janitor's log.",
+                    unit="s",
+                    kind="stat",
+                    limits=Limits.near(bound("AuditsMissing")),
+                    queries=[Query("time() - max(ebbmark_audit_timestamp_seconds)")],
                 ),
                 Panel(
                     title="Open dead letters",
@@ -76,13 +112,14 @@ PAGE = Page(
             [
                 Panel(
                     title="Photos a second",
-                    description="Accepted above rendered for long: the backlog grows, add workers.",
+                    description="Accepted above rendered for long: add workers; entered below: see Pipeline.",
                     unit="ops",
                     limits=None,
                     queries=[
                         Query(rate("ebbmark_photos_accepted_total"), "accepted"),
                         Query(rate("ebbmark_photos_rendered_total"), "rendered"),
                         Query(or_zero(rate("ebbmark_photos_failed_total")), "failed"),
+                        Query(rate("ebbmark_outcomes_applied_total"), "entered in the ledger"),
                     ],
                 ),
                 Panel(
@@ -94,6 +131,26 @@ PAGE = Page(
                         Query(quantile(0.5, "ebbmark_photo_seconds"), "half within"),
                         Query(quantile(0.95, "ebbmark_photo_seconds"), "19 of 20 within"),
                         Query(quantile(0.99, "ebbmark_photo_seconds"), "99 of 100 within"),
+                    ],
+                ),
+                Panel(
+                    title="Upload → result, by size",
+                    description="19 of 20; small to 2 MP, medium to 8. `large` alone rising: more cores.",
+                    unit="s",
+                    limits=Limits.near(RESULT_WITHIN),
+                    queries=[Query(quantile(0.95, "ebbmark_photo_seconds", "size"), "{{size}}")],
+                ),
+                Panel(
+                    title="Budgets of the promises",
+                    description="Used in the last hour, times the even pace. Above 1 for a month: broken.",
+                    unit="short",
+                    limits=Limits(pace("DoorFailsSlowly"), pace("DoorFailsFast")),
+                    queries=[
+                        Query(f"ebbmark:accept_errors:ratio1h / {budget('AcceptFailsFast'):g}", "handed in"),
+                        Query(f"ebbmark:accept_late:ratio1h / {budget('AcceptLateFast'):g}", "accepted"),
+                        Query(f"ebbmark:http_errors:ratio1h / {budget('DoorFailsFast'):g}", "answered"),
+                        Query(f"ebbmark:late_results:ratio1h / {budget('ResultsLateFast'):g}", "results"),
+                        Query(f"ebbmark:deletion_late:ratio1h / {budget('DeletionLateFast'):g}", "deleted"),
                     ],
                 ),
             ],

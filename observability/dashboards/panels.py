@@ -1,5 +1,6 @@
 """The kinds of panel that all dashboards are made of: title, description, unit and limits to each."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -14,6 +15,16 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 WIDTH = 24
+WITH_EXEMPLARS = frozenset(
+    {
+        "ebbmark_accept_seconds",
+        "ebbmark_photo_seconds",
+        "ebbmark_queue_seconds",
+        "ebbmark_render_stage_seconds",
+        "ebbmark_render_step_seconds",
+    }
+)
+"""Histograms whose buckets tell of traces, while traces are asked for."""
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 _HEIGHT = {"graph": 8, "stat": 4}
 
@@ -23,6 +34,11 @@ class Query(msgspec.Struct, frozen=True):
 
     expr: str
     legend: str = ""
+
+    @property
+    def has_exemplars(self) -> bool:
+        """Whether Prometheus may know traces of what is asked for: it keeps them with buckets alone."""
+        return not WITH_EXEMPLARS.isdisjoint(re.findall(r"(\w+)_bucket", self.expr))
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -72,10 +88,14 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
         panel.unit(self.unit).min(0).span(span).height(self.height)
         steps = _NO_JUDGEMENT if self.limits is None else self.limits.steps()
         panel.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+        # One of them: lines of other quantiles have the same dots.
+        traced = next((query for query in self.queries if query.has_exemplars), None)
         for place, query in enumerate(self.queries):
             target = prometheus.Dataquery().expr(query.expr).ref_id(chr(ord("A") + place)).datasource(_SOURCE)
             if self.kind == "stat":
                 target.instant()
+            elif query is traced:
+                target.exemplar(True)
             panel.with_target(target.legend_format(query.legend or "__auto"))
         return panel
 

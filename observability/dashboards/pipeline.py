@@ -64,6 +64,13 @@ PAGE = Page(
                     queries=[Query("sum by (topic) (ebbmark_consumer_lag)", "{{topic}}")],
                 ),
                 Panel(
+                    title="Partitions consumed, by topic",
+                    description="In all. Fewer than the topic has, for minutes: nobody consumes the rest.",
+                    unit="short",
+                    limits=None,
+                    queries=[Query("sum by (topic) (ebbmark_consumer_partitions)", "{{topic}}")],
+                ),
+                Panel(
                     title="All slots taken, by topic",
                     description="Share of the time in which an event waited for one. 1: that stage is full.",
                     unit="percentunit",
@@ -133,6 +140,16 @@ PAGE = Page(
                     ],
                 ),
                 Panel(
+                    title="What owners did about photos",
+                    description="Many cancelled: they wait too long, add workers. Retried: see the codes.",
+                    unit="ops",
+                    limits=None,
+                    queries=[
+                        Query(rate("ebbmark_photos_retried_total"), "retried"),
+                        Query(rate("ebbmark_photos_cancelled_total"), "cancelled"),
+                    ],
+                ),
+                Panel(
                     title="Dead letters, by reason",
                     description="Entered a second. Rising: `ebbmark dlq list` shows them.",
                     unit="ops",
@@ -149,6 +166,29 @@ PAGE = Page(
             ],
         ),
         (
+            "Webhooks",
+            [
+                Panel(
+                    title="Attempts to tell a receiver, by outcome",
+                    description="Only failures: the way out is blocked, or see /jobs/{id}/deliveries.",
+                    unit="ops",
+                    stacked=True,
+                    limits=None,
+                    queries=[
+                        Query(or_zero(rate("ebbmark_deliveries_total", "outcome")), "{{outcome}}"),
+                        Query(rate("ebbmark_deliveries_given_up_total"), "given up, too late"),
+                    ],
+                ),
+                Panel(
+                    title="Oldest event that is not told",
+                    description="For how long it has been due. Growing while attempts are few: a notifier.",
+                    unit="s",
+                    limits=None,
+                    queries=[Query("max(ebbmark_delivery_age_seconds)", "oldest")],
+                ),
+            ],
+        ),
+        (
             "The janitor",
             [
                 Panel(
@@ -157,6 +197,13 @@ PAGE = Page(
                     unit="ops",
                     limits=None,
                     queries=[Query(rate("ebbmark_janitor_sweeps_total", "outcome"), "{{outcome}}")],
+                ),
+                Panel(
+                    title="Objects deleted",
+                    description="From the store. Zero while jobs end: it refuses; see the janitor's log.",
+                    unit="ops",
+                    limits=None,
+                    queries=[Query(rate("ebbmark_objects_deleted_total"), "deleted")],
                 ),
                 Panel(
                     title="Steps of a sweep",

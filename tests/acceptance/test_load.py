@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from loadtest import own, report
 from tests.system import System, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +138,41 @@ def test_where_nobody_answers_nothing_is_measured(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert done.stderr == f"Nobody is ready at {url}.\n"
+
+
+def test_where_none_runs_it_starts_one_of_its_own_and_stops_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "URL", f"http://127.0.0.1:{free_port()}")
+    with own.reached(own.URL) as url:
+        assert url != own.URL
+        assert own.ready(url)
+    assert not own.ready(url)
+
+
+def test_renderers_are_compared_once_each_has_its_share_and_the_run_can_be_read_again(tmp_path: Path) -> None:
+    where = ["--out", tmp_path, "--corpus", tmp_path / "corpus", "--metrics-port", 0]
+    words = ["--renderers", 2, "--count", 6, "--workers", 3, "--mix", "0.3MP", *where]
+    comparing = subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "compare", *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said, _ = comparing.communicate(timeout=200)
+    finally:
+        comparing.send_signal(signal.SIGINT)  # who is killed leaves its system behind
+        comparing.wait(60)
+    assert comparing.returncode == 0, said
+    (kept,) = tmp_path.glob("*-compare.json")
+    (row,) = json.loads(kept.read_text("utf-8"))["rows"]
+    assert (row["renderers"], row["counts"]["served"]) == (2, 6)
+    assert len(row["rendered"]) == 2
+    assert min(row["rendered"]) > 0, "both did some of the 30, learning included"
+    (path,) = tmp_path.glob("*-compare-2.csv.gz")
+    found, taken = report.load(path)
+    assert found["renderers"] == 2
+    assert sum(each.step == "done" for each in taken) == 6
 
 
 @contextmanager

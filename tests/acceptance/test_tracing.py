@@ -220,6 +220,7 @@ def test_a_child_that_is_killed_is_seen_and_the_next_attempt_beside_it(
 @pytest.mark.parametrize(
     "histogram",
     [
+        "ebbmark_accept_seconds",
         "ebbmark_photo_seconds",
         "ebbmark_queue_seconds",
         "ebbmark_render_stage_seconds",

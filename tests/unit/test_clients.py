@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from prometheus_client import Counter
 
 from ebbmark.errors import LimitExceeded, Unavailable
 from ebbmark.ledger import Waiting
@@ -22,6 +23,7 @@ class Clock:
 
 
 REFUSAL = LimitExceeded("too-many", "Too many.")
+COUNTED = Counter("test_refused_total", "What is refused here.", ["code"], registry=None)
 
 
 async def wait_told(backlog: Backlog) -> float | None:
@@ -177,7 +179,7 @@ def spent(rate: Rate, client: str, most: int = 1000) -> int:
 
 def test_a_client_gets_a_minutes_worth_at_once_and_then_its_pace() -> None:
     clock = Clock()
-    rate = Rate(120, REFUSAL, clock=clock)
+    rate = Rate(120, REFUSAL, counted_in=COUNTED, clock=clock)
     assert spent(rate, "a") == 120
     clock.now += 10
     assert spent(rate, "a") == 20
@@ -187,19 +189,19 @@ def test_a_client_gets_a_minutes_worth_at_once_and_then_its_pace() -> None:
 
 
 def test_whether_there_may_be_another_is_asked_for_nothing() -> None:
-    rate = Rate(6, REFUSAL, clock=Clock())
+    rate = Rate(6, REFUSAL, counted_in=COUNTED, clock=Clock())
     for _ in range(100):
         rate.require("a")
     assert spent(rate, "a") == 6
     with pytest.raises(LimitExceeded) as refused:
         rate.require("a")
     assert refused.value.retry_after == pytest.approx(10)
-    Rate(0, REFUSAL).require("a")
+    Rate(0, REFUSAL, counted_in=COUNTED).require("a")
 
 
 def test_it_says_when_there_may_be_another() -> None:
     clock = Clock()
-    rate = Rate(6, REFUSAL, clock=clock)
+    rate = Rate(6, REFUSAL, counted_in=COUNTED, clock=clock)
     spent(rate, "a")
     with pytest.raises(LimitExceeded) as refused:
         rate.spend("a")
@@ -209,7 +211,7 @@ def test_it_says_when_there_may_be_another() -> None:
 
 
 def test_many_clients_are_remembered_within_bounds_and_the_busy_ones_longest() -> None:
-    rate = Rate(2, REFUSAL, clock=Clock())
+    rate = Rate(2, REFUSAL, counted_in=COUNTED, clock=Clock())
     for n in range(30_000):
         rate.spend(f"client {n}")
         if n % 5000 == 0:
@@ -219,7 +221,7 @@ def test_many_clients_are_remembered_within_bounds_and_the_busy_ones_longest() -
 
 
 def test_nobody_is_counted_when_there_is_no_limit() -> None:
-    assert spent(Rate(0, REFUSAL, clock=Clock()), "a") == 1000
+    assert spent(Rate(0, REFUSAL, counted_in=COUNTED, clock=Clock()), "a") == 1000
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"].
 LASTING = sorted(set(SERVICES) - {"prepare"})
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ").splitlines()
 EACH = pytest.mark.parametrize("name", sorted(SERVICES))
+TRACES = "http://traces/${__value.raw}"
 _DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
 _WEED = """#!/bin/sh
 test "$1" != shell || { cat >"$TMPDIR/asking" && mv "$TMPDIR/asking" "$TMPDIR/asked"; exit; }
@@ -516,6 +517,7 @@ def test_grafana_is_as_closed_as_on_the_local_stack_and_finds_what_is_mounted(
     elsewhere = ("GF_PATHS_", "GF_DASHBOARDS_")
     held = {name: value for name, value in here.items() if name.startswith("GF_")}
     assert {name: held[name] for name in held if not name.startswith(elsewhere)} == grafana.SETTINGS
+    monkeypatch.setenv(grafana.TRACE_PAGE, TRACES)
     local = started_grafana(tmp_path, monkeypatch)
     where = {"GF_SERVER_HTTP_ADDR", "GF_SERVER_HTTP_PORT", "GF_PATHS_DATA"}  # as its image has them
     assert set(local) - set(here) == where
@@ -526,6 +528,8 @@ def test_grafana_is_as_closed_as_on_the_local_stack_and_finds_what_is_mounted(
         inside = ROOT / source / Path(here[name]).relative_to(target)
         assert inside.samefile(local[name])
     assert here["PROMETHEUS_URL"] == "http://prometheus:9090"
+    assert SERVICES["grafana"]["environment"]["TRACE_PAGE"] == f"${{{grafana.TRACE_PAGE}:-}}"
+    assert local["TRACE_PAGE"] == TRACES
 
 
 def started_grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
@@ -546,7 +550,7 @@ def started_grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     return {
         name: value
         for name, value in told.items()
-        if name.startswith("GF_") or name in {"PROMETHEUS_URL", "DASHBOARDS"}
+        if name.startswith("GF_") or name in {"PROMETHEUS_URL", "DASHBOARDS", "TRACE_PAGE"}
     }
 
 

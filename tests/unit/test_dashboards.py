@@ -16,10 +16,11 @@ from ebbmark.settings import Settings, variables
 from loadtest.metrics import REGISTRY as LOADS
 from loadtest.verdicts import PROMISES
 from observability import metrics
-from observability.dashboards import bounds, load
+from observability.dashboards import bounds, door, load, overview
 from observability.dashboards.__main__ import FOLDER, PAGES, written
 from observability.dashboards.machine import KAFKA_ALONE
 from observability.dashboards.panels import Limits, Page, Panel
+from tests.unit.visits import House
 
 ROOT = Path(__file__).parents[2]
 PROVISIONING = FOLDER.parent / "provisioning"
@@ -146,13 +147,80 @@ def test_a_query_looks_over_the_interval_that_grafana_chooses_or_says_which(head
 
 @pytest.mark.parametrize(("heading", "query"), QUERIES)
 def test_a_query_asks_for_metrics_there_are(heading: str, query: str) -> None:
+    computed = set(re.findall(r"\bebbmark:[\w:]+", query))
     asked = set(re.findall(r"\b(?:ebbmark|process|node|pg|kafka)_\w+", query))
-    assert asked
+    assert asked | computed
+    assert computed <= recorded()
     if heading == KAFKA_ALONE:
         assert all(name.startswith("kafka_") for name in asked)
         return
     # What exporters show is looked at where they run.
     assert {name for name in asked if not name.startswith(EXPORTERS)} <= set(names())
+
+
+def recorded() -> set[str]:
+    """Return the names that rules give to what they compute."""
+    rules = yaml.safe_load((FOLDER.parents[1] / "prometheus" / "rules.yml").read_text("utf-8"))
+    return {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
+
+
+def test_overview_shows_every_promise_and_how_fast_its_budget_goes() -> None:
+    asked = " ".join(query.expr for _, row in overview.PAGE.rows for panel in row for query in panel.queries)
+    promises = {name.split(":")[1] for name in recorded() if ":ratio" in name}
+    assert len(promises) == 5
+    for promise in promises:
+        assert f"1 - ebbmark:{promise}:ratio30m" in asked
+        assert f"ebbmark:{promise}:ratio1h / " in asked
+    assert (bounds.pace("DoorFailsSlowly"), bounds.pace("DoorFailsFast")) == (6, 14.4)
+    assert bounds.budget("ResultsLateFast") == 0.05
+
+
+def test_the_time_of_answers_is_not_that_of_event_streams() -> None:
+    (excluded,) = re.findall(r"route!~'([^']+)'", json.dumps(written(door.PAGE)))
+    routes = [route.path_format for route in House().app.routes]
+    streams = [route for route in routes if re.fullmatch(excluded, route)]
+    assert streams == ["/jobs/{public_id}/events"]
+
+
+def test_quantiles_of_what_leads_to_a_trace_show_where_one_took_so_long() -> None:
+    traced = {
+        (panel["title"], histogram)
+        for panel in drawn()
+        for target in panel["targets"]
+        if target.get("exemplar")
+        for histogram in re.findall(r"(\w+)_bucket", target["expr"])
+    }
+    assert traced == {
+        ("Upload → result", "ebbmark_photo_seconds"),
+        ("Upload → result, by size", "ebbmark_photo_seconds"),
+        ("Wait for a worker, by lane", "ebbmark_queue_seconds"),
+        ("Last byte → acceptance", "ebbmark_accept_seconds"),
+    }
+    for panel in drawn():
+        assert sum(bool(target.get("exemplar")) for target in panel["targets"]) <= 1
+
+
+UNSHOWN = {
+    "ebbmark_audit_objects": "their bytes are",
+    "ebbmark_children_busy": "of now, for the monitor; over time it is a share of their seconds",
+    "ebbmark_delivery_seconds": "it is the receiver's time; what it costs is the age of what is not told",
+    "ebbmark_messages_dead_in_a_row": "what is dead is; the brake stops a process before a scrape sees why",
+    "ebbmark_spans_total": "of use when traces do not arrive, and then by its two numbers",
+}
+"""Metrics on no dashboard, and why."""
+
+
+def test_every_metric_is_on_a_dashboard_or_it_is_said_why_not() -> None:
+    asked = " ".join(target["expr"] for panel in drawn() for target in panel["targets"])
+    families = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in names()}
+    unshown = {
+        name
+        for name in families
+        if name.startswith("ebbmark_")
+        and not name.startswith("ebbmark_load_")
+        and not re.search(rf"\b{name}(_bucket|_sum|_count)?\b", asked)
+    }
+    assert unshown == UNSHOWN.keys()
 
 
 def provisioned(kind: str) -> dict[str, Any]:
@@ -163,6 +231,8 @@ def provisioned(kind: str) -> dict[str, Any]:
 def test_grafana_is_provisioned_with_prometheus_and_with_every_dashboard() -> None:
     (source,) = provisioned("datasources")["datasources"]
     assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "${PROMETHEUS_URL}", True)
+    (traces,) = source["jsonData"]["exemplarTraceIdDestinations"]
+    assert (traces["name"], traces["url"]) == ("trace_id", "${TRACE_PAGE}")
     (provider,) = provisioned("dashboards")["providers"]
     assert provider["options"] == {"path": "${DASHBOARDS}"}
     assert provider["allowUiUpdates"] is False

@@ -28,6 +28,7 @@ RESULT = bytes(range(256)) * 4096  # 1 MiB
 THUMBNAIL = b"a small picture"
 HOUR = timedelta(hours=1)
 PLACES = 2
+TOKEN = "a token of sixteen or more"  # noqa: S105 - of nobody
 
 
 class CountingStore(MemoryStore):
@@ -49,7 +50,8 @@ class House:
     def __init__(self, ledger: MemoryLedger | None = None, **http: object) -> None:
         settings = Settings()
         limits = msgspec.structs.replace(settings.http, **({"downloads": PLACES} | http))
-        self.settings = msgspec.structs.replace(settings, http=limits)
+        operator = msgspec.structs.replace(settings.operator, token=TOKEN)
+        self.settings = msgspec.structs.replace(settings, http=limits, operator=operator)
         self.now = datetime(2026, 5, 1, tzinfo=UTC)
         self.ledger = ledger or MemoryLedger(lambda: self.now)
         self.store = CountingStore()
@@ -148,6 +150,40 @@ class Sleeper(Client):
         if len(self.body) > 0 and not self.wakes.is_set():
             self.asleep = True
             await self.wakes.wait()
+
+
+def refusals(of: str) -> dict[str, float]:
+    """Who was refused so far, by code."""
+    return {
+        sample.labels["code"]: sample.value
+        for each in REGISTRY.collect()
+        for sample in each.samples
+        if sample.name == f"ebbmark_{of}_refused_total"
+    }
+
+
+async def test_who_asks_and_is_refused_is_no_upload_that_is_refused() -> None:
+    house = House(watchers_per_client=1, downloads_per_client=1, operator_attempts=1)
+    askers, uploads = refusals("askers"), refusals("uploads")
+    _, job = await house.opened(1)
+    watcher, loader = Sleeper(house), Sleeper(house)
+    busy = [
+        asyncio.create_task(watcher.ask("GET", f"{job}/events")),
+        asyncio.create_task(loader.ask("GET", f"{await house.done()}/photos/0")),
+    ]
+    await until(lambda: bool(watcher.body) and loader.asleep)
+    done = await house.done()
+    assert (await house.get(f"{job}/events")).json()["code"] == "too-many-watchers"
+    assert (await house.get(f"{done}/photos/0")).json()["code"] == "too-many-downloads"
+    for code in ("operator-token-wrong", "too-many-attempts"):
+        assert (await house.get("/dlq", {"authorization": "Bearer x"})).json()["code"] == code
+    watcher.left.set()
+    for each in (watcher, loader):
+        each.wakes.set()
+    await asyncio.gather(*busy, return_exceptions=True)  # the stream is cut off
+    more = {code: count - askers.get(code, 0) for code, count in refusals("askers").items()}
+    assert more == {"too-many-watchers": 1, "too-many-downloads": 1, "too-many-attempts": 1}
+    assert refusals("uploads") == uploads
 
 
 async def test_results_thumbnails_and_the_archive_have_the_length_that_is_said(house: House) -> None:

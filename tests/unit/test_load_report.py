@@ -78,9 +78,10 @@ def test_analyze_prints_the_verdicts_as_json_and_ends_with_1_when_one_is_broken(
     assert (tmp_path / "page.html").read_text("utf-8").startswith("<!doctype html>")
 
 
-def test_the_readme_s_tables_are_made_of_the_kept_results() -> None:
-    text = table.README.read_text("utf-8")
-    assert table.replaced(text) == text
+def test_the_tables_of_readme_and_manual_are_made_of_the_kept_results() -> None:
+    for page, tables in table.pages().items():
+        text = page.read_text("utf-8")
+        assert table.replaced(text, tables) == text
 
 
 def test_the_table_has_the_newest_whole_run_of_each_shape(tmp_path: Path) -> None:
@@ -98,6 +99,8 @@ def test_the_table_has_the_newest_whole_run_of_each_shape(tmp_path: Path) -> Non
         .replace('"new"', '"part"')
         .replace('"whole": true', '"whole": false', 1)
     )
+    compared = (tmp_path / "copy.json").read_text("utf-8").replace("2026-02", "2026-04")
+    (tmp_path / "of-a-comparison.json").write_text(compared.replace('"new"', '"compared", "renderers": 2'))
     (tmp_path / "bench.json").write_text('{"rows": []}')
     (newest,) = table.newest(tmp_path)
     assert newest["commit"] == "new"
