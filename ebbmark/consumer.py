@@ -33,7 +33,17 @@ from ebbmark.eventlog import EventLog
 from ebbmark.events import ORIGINAL_BYTES, DeadLetter, Event
 from ebbmark.guard import GiveUp, Hand, Message, Policy, Slots, guarded
 from ebbmark.lag import Ages
-from ebbmark.progress import Blindness, Place, Stall, Standing, begin_anew, first_since, positions, standings
+from ebbmark.progress import (
+    Blindness,
+    NotJoined,
+    Place,
+    Stall,
+    Standing,
+    begin_anew,
+    first_since,
+    positions,
+    standings,
+)
 from ebbmark.settings import Kafka
 from ebbmark.topics import DEAD_LETTERS, E, Topic
 from observability import logs, metrics, tracing
@@ -176,6 +186,7 @@ class Consumer:
         # To be admitted it waits for the others, who may take as long as a rebalance.
         blindness = Blindness(max(self._patience, _ADMITTED), time.monotonic)
         blind, read = False, positions(self._app.consumer)
+        self._show_none()
         while True:
             await asyncio.sleep(min(_LOOK_EVERY, self._patience / _LOOKS))
             now = time.time()
@@ -186,6 +197,8 @@ class Consumer:
                     log.info("cannot see how far behind", group=self._app.conf.id, reason=repr(exc))
                 blind = True
                 metrics.CONSUMER_BLIND.labels(self.name).set(1)
+                if isinstance(exc, NotJoined):
+                    self._show_none()
                 stall.forget()
                 before, read = read, positions(self._app.consumer)
                 if before != read:  # what it takes shows that it is not cut off
@@ -213,6 +226,11 @@ class Consumer:
                 log.error("stuck", group=self._app.conf.id, places=_spelt(stuck))
                 self._fail(Stopped(f"the consumer {self.name} is behind and takes nothing"))
             await self._tell_ages(places, now)
+
+    def _show_none(self) -> None:
+        """Have the metrics say that its group gave it no partition."""
+        for name in self._topics:
+            metrics.CONSUMER_PARTITIONS.labels(self.name, name).set(0)
 
     async def _tell_ages(self, places: Mapping[Place, Standing], now: float) -> None:
         """Told last, as nothing is decided by it; what Kafka does not answer in time stays as it was told."""

@@ -29,18 +29,18 @@ _TELLING = 2.0
 
 
 @contextmanager
-def watched(what: str, within: timedelta) -> Generator[Callable[[], None]]:
-    """Yield what is to be called at each step in the block; without a call for so long the process ends.
+def watched(what: str, within: timedelta) -> Generator[Callable[[str], None]]:
+    """Yield what is to be called before each step in the block; without a call for so long the process ends.
 
-    The log then has a line `stood still`, with where the thread that entered the block was. Whatever holds
-    Python's own lock for ever stops this, too.
+    The log then has a line `stood still`, with the step that was last begun and where the thread that entered
+    the block was. Whatever holds Python's own lock for ever stops this, too.
     """
     done = threading.Event()
-    steps = 0
+    steps, begun = 0, ""
 
-    def step() -> None:
-        nonlocal steps
-        steps += 1
+    def step(name: str) -> None:
+        nonlocal steps, begun
+        steps, begun = steps + 1, name
 
     def watch(watched_thread: int) -> None:
         every = _look_every(within)
@@ -49,7 +49,7 @@ def watched(what: str, within: timedelta) -> Generator[Callable[[], None]]:
             seen, still = steps, 0.0 if steps != seen else still + every
             if still >= within.total_seconds():
                 frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
-                _end(what, still, frames.get(watched_thread))
+                _end(what, begun, still, frames.get(watched_thread))
 
     threading.Thread(target=watch, args=[threading.get_ident()], name=f"watch-{what}", daemon=True).start()
     try:
@@ -62,9 +62,9 @@ def watched(what: str, within: timedelta) -> Generator[Callable[[], None]]:
 async def loop_watched(within: timedelta) -> AsyncGenerator[None]:
     """End the process when this event loop does nothing for so long, while in the block."""
 
-    async def go_on(step: Callable[[], None]) -> None:
+    async def go_on(step: Callable[[str], None]) -> None:
         while True:
-            step()
+            step("")
             await asyncio.sleep(_look_every(within))
 
     with watched("event loop", within) as step:
@@ -79,10 +79,10 @@ def _look_every(within: timedelta) -> float:
     return min(_LONGEST_LOOK, within.total_seconds() / _LOOKS)
 
 
-def _end(what: str, seconds: float, frame: FrameType | None) -> None:
+def _end(what: str, step: str, seconds: float, frame: FrameType | None) -> None:
     deadline = threading.Timer(_TELLING, os._exit, [STOOD_STILL])
     deadline.daemon = True
     deadline.start()
     where = [f"{each.filename}:{each.lineno} {each.name}" for each in traceback.extract_stack(frame)]
-    log.error("stood still", what=what, seconds=round(seconds), where=where[-12:])
+    log.error("stood still", what=what, step=step, seconds=round(seconds), where=where[-12:])
     os._exit(STOOD_STILL)

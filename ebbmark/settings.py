@@ -194,6 +194,11 @@ class Worker(Struct, frozen=True, forbid_unknown_fields=True):
     strikes: Positive = 5
 
 
+def _require_some_time(name: str, given: timedelta) -> None:
+    if given <= timedelta(0):
+        raise ValueError(f"{PREFIX}{name}: Expected a duration above zero")
+
+
 class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
     """How often the janitor looks, and when it calls something stalled."""
 
@@ -206,6 +211,10 @@ class Janitor(Struct, frozen=True, forbid_unknown_fields=True):
     """Between two comparisons of the whole bucket with the ledger."""
     stall: timedelta = timedelta(minutes=2)
     """A janitor of whose sweep no step ends for so long ends its process, and so its lead."""
+
+    def __post_init__(self) -> None:
+        """Refuse to end at once for ever."""
+        _require_some_time("JANITOR_STALL", self.stall)
 
 
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,6 +300,10 @@ class Process(Struct, frozen=True, forbid_unknown_fields=True):
 
     stall: timedelta = timedelta(minutes=1)
     """Its event loop did nothing for so long, not counting the time when it was stopped as a whole."""
+
+    def __post_init__(self) -> None:
+        """Refuse to end at once for ever."""
+        _require_some_time("PROCESS_STALL", self.stall)
 
 
 class SettingsError(Exception):

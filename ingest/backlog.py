@@ -81,8 +81,11 @@ class Backlog:
                 problem = "Very many photos wait to be rendered; try again later."
                 raise Unavailable("backlog-full", problem, retry_after=room.wait(excess))
         if new_job:
-            self._jobs.let_in += 1
-            self._jobs.note(client, 1)
+            self._jobs.enter(client)
+
+    def gave_up(self, client: str) -> None:
+        """Note that a job of a client that was let in came to nothing."""
+        self._jobs.leave(client)
 
     def brought(self, client: str, photos: int) -> None:
         """Note that so many photos of a client were accepted."""
@@ -116,6 +119,15 @@ class _Room:
             self._halved = now
             self._brought = Counter({each: count // 2 for each, count in self._brought.items() if count})
 
+    def enter(self, client: str) -> None:
+        self.let_in += 1
+        self.note(client, 1)
+
+    def leave(self, client: str) -> None:
+        self.let_in = max(0, self.let_in - 1)
+        if self._brought[client] > 0:
+            self._brought[client] -= 1
+
     def note(self, client: str, count: int) -> None:
         if client in self._brought or len(self._brought) < _CLIENTS:
             self._brought[client] += count
@@ -127,7 +139,7 @@ class _Room:
         self.note(client, 0)
         greedy = len(self._brought) > 1 and 2 * self._brought[client] > self._brought.total()
         waiting = (self._seen[1] if self._seen else 0) + self.let_in
-        return waiting + 1 - (self.most // 2 if greedy else self.most)
+        return waiting + 1 - (max(1, self.most // 2) if greedy else self.most)
 
     def wait(self, excess: int) -> float:
         return min(excess / self._rate, _LONGEST) if self._rate else self._unknown

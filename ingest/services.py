@@ -55,7 +55,7 @@ class Services(msgspec.Struct, frozen=True):
         A client that is refused is heard out when the place is free again.
 
         Raises:
-            LimitExceeded: there was no place, code `too-many-uploads`.
+            LimitExceeded: there was no place, code `too-many-uploads`, or the client may open no more jobs.
             Unavailable: there is no room on the disk, or too much waits to be rendered.
         """
         http = self.settings.http
@@ -65,10 +65,18 @@ class Services(msgspec.Struct, frozen=True):
             heard(request, body),
             self.uploads.take(client_of(request), wait=_UPLOAD_WAIT),
         ):
+            client = client_of(request)
             require_disk(http)
-            await self.backlog.require_room(client_of(request), new_job=new_job)
-            with metrics.UPLOADS_OPEN.track_inprogress():
-                yield body
+            if new_job:
+                self.jobs.require(client)  # who may open none takes no room from others
+            await self.backlog.require_room(client, new_job=new_job)
+            try:
+                with metrics.UPLOADS_OPEN.track_inprogress():
+                    yield body
+            except BaseException:
+                if new_job:
+                    self.backlog.gave_up(client)
+                raise
 
 
 def client_of(request: AnyRequest) -> str:

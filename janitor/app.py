@@ -92,11 +92,11 @@ async def sweep_for_ever(  # noqa: PLR0917 - wiring
     with watched("sweep", settings.janitor.stall + every) as stepped:
         sweeper = Sweeper(settings, ledger, store, eventlog, stepped=stepped)
         while True:
+            stepped("lead")
             leads = await candidacy.leads()
             if leads != led:
                 log.info("leading" if leads else "not leading any more")
             led = leads
-            stepped()
             metrics.LEADER.set(leads)
             if leads:
                 leading.set()
@@ -125,11 +125,11 @@ class Sweeper:
         eventlog: EventLog,
         clock: Callable[[], float] = time.monotonic,
         *,
-        stepped: Callable[[], None] = lambda: None,
+        stepped: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`clock` is in seconds; it only measures how long the ledger has answered without a gap.
 
-        `stepped` is called after each step, whatever came of it.
+        `stepped` is told the name of each step that begins.
         """
         self._stepped = stepped
         self._lease = settings.worker.lease.total_seconds()
@@ -153,6 +153,7 @@ class Sweeper:
         """Do all that is due now; return the worst that happened."""
         outcome: Literal["ok", "unavailable", "failed"] = "ok"
         for name, step in self._steps.items():
+            self._stepped(name)
             try:
                 with metrics.SWEEP_STEP_SECONDS.labels(name).time():
                     await step()
@@ -162,7 +163,6 @@ class Sweeper:
             except Exception:
                 outcome = "failed"
                 log.exception("sweep step failed", step=name)
-            self._stepped()
         return outcome
 
     async def _end_leases(self, strikes: int) -> None:

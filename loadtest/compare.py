@@ -37,7 +37,6 @@ def compare(args: argparse.Namespace) -> int:
     Beside the table every run is kept as one of its own, with its samples.
     """
     os.environ["EBBMARK_WORKER_CHILDREN"] = "1"
-    folder = args.out or record.RESULTS
     rows: list[dict[str, Any]] = []
     for count in args.renderers:
         say(f"{count} of them …")
@@ -51,11 +50,12 @@ def compare(args: argparse.Namespace) -> int:
             measured, taken = run.measured(args)
             shares = [renderers.rendered(each) for each in bench.renderers]
         rows.append({**measured, "renderers": count, "rendered": shares})
+        folder = run.folder_of(args, measured)
         kept = record.keep(markdown(rows[-1]), rows[-1], of=f"compare-{count}", folder=folder)
         samples.write(kept.with_name(f"{kept.name}.csv.gz"), taken)
     report = table(rows)
     say(report)
-    kept = record.keep(report, {"rows": rows}, of="compare", folder=folder)
+    kept = record.keep(report, {"rows": rows}, of="compare", folder=run.folder_of(args, rows[-1]))
     page = (args.out or FOLDER) / f"{kept.name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(_page(rows), "utf-8")

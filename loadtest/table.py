@@ -79,7 +79,7 @@ def _origins(runs: Sequence[dict[str, Any]]) -> str:
 def comparison(folder: Path = RESULTS) -> str:
     """Return the table of the newest comparison, with the commit and the machine that it is of."""
     kept = (json.loads(path.read_text("utf-8")) for path in folder.glob("*-compare.json"))
-    runs = [run for run in kept if run["rows"][0]["shape"] == compare.SHAPE]
+    runs = [run for run in kept if all(row["shape"] == compare.SHAPE and row["whole"] for row in run["rows"])]
     if not runs:
         return "It was not measured yet."
     run = max(runs, key=lambda each: each["at"])

@@ -50,8 +50,8 @@ UPLOADED_BYTES = Counter(
 )
 PHOTOS_ACCEPTED = Counter(
     "ebbmark_photos_accepted_total",
-    "Photos queued for rendering, each once: neither refused ones nor repeats, and with the seal what waited "
-    "for it. Above the rate of those rendered for long: add workers.",
+    "Photos queued for rendering: no refused ones, no repeats (nor what Kafka took only at a repeat), and "
+    "with the seal what waited for it. Above the rate of those rendered for long: add workers.",
 )
 UPLOADS_REFUSED = Counter(
     "ebbmark_uploads_refused_total",

@@ -58,7 +58,7 @@ def profile_fits(icc: bytes, mode: str) -> bool:
     return icc[16:20] == (b"GRAY" if mode == "L" else b"RGB ")
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=1)  # it keeps the profile, which may be of megabytes
 def is_srgb(icc: bytes) -> bool:
     """Tell whether a frame without this profile looks the same, to within rounding.
 
@@ -133,7 +133,7 @@ def _converted(image: Image.Image, icc: bytes) -> Image.Image | None:
     return converted
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _to_srgb(icc: bytes, mode: str) -> "ImageCmsTransform | None":
     """Return what converts images of a mode; every frame of an animation has the same profile."""
     from PIL import ImageCms  # noqa: PLC0415 - as above

@@ -18,7 +18,7 @@ from tests.system import System
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
-STALL = 3.0
+STALL = 6.0
 HANG = "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))\n"
 """Python runs handlers of signals in the main thread, where the loop is."""
 

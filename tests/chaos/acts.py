@@ -28,8 +28,8 @@ PROCESSES = ("ingest", "worker-1", "worker-2", "janitor")
 SERVERS = ("kafka", "postgres", "seaweedfs")
 DRAINED_WITHIN = 30.0
 TIMES = 8
-HARM = {"crash": "poison", "hang": "poison", "bomb": "out-of-memory"}
 _REDRIVEN_WITHIN = 45.0
+HARM = {"crash": "poison", "hang": "poison", "bomb": "out-of-memory"}
 """Operations that harm their child, and with which code their photo fails."""
 _LAST = 25
 """Messages of each partition that are delivered again, in a run whose topics have grown long."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,7 +61,8 @@ class Arena:
     """Each SIGTERM: whom it met, the seconds it took, the exit code."""
     expected_letters: set[str] = field(default_factory=set)
     """Reasons for which there may be dead letters."""
-    expected_findings: set[str] = field(default_factory=set)
+    late_within: tuple[datetime, datetime] | None = None
+    """When audits may find that what is over is not deleted yet."""
     """Kinds that audits may find before all is over: who is gone for ten minutes deletes nothing then."""
     harmed: list[Sent] = field(default_factory=list)
     """Jobs whose operation harms its child."""
@@ -107,6 +108,12 @@ class Arena:
         while (left := until - time.monotonic()) > 0:
             self.tend()
             time.sleep(min(0.1, left))
+
+    def may_be_late(self, timestamp: str) -> bool:
+        """Tell whether an audit of that moment may find what is not deleted yet."""
+        return self.late_within is not None and (
+            self.late_within[0] <= datetime.fromisoformat(timestamp) <= self.late_within[1]
+        )
 
     def until(self, good: Callable[[], bool], *, within: float) -> bool:
         """Wait for it, tending; return whether it came true in time."""

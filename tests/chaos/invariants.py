@@ -361,14 +361,14 @@ class Onlooker:
         ]
         told = list(lines(said_by(arena.logs, "janitor")[self._said :]))
         audits = [line for line in told if line.get("event") == "audited"]
+        named = [line for line in told if line.get("event") == "audit findings"]
         found += [
-            f"{line.get('timestamp')}: {kind}: {line[kind]}, {line.get('jobs')}"
-            for line in told
-            if line.get("event") == "audit findings"
+            f"{line['timestamp']}: {kind}: {line[kind]}, {line.get('jobs')}"
+            for line in named
             for kind in KINDS
-            if line.get(kind) and kind not in arena.expected_findings
+            if line.get(kind) and not (kind == "overdue" and arena.may_be_late(line["timestamp"]))
         ]
-        if sum(line["findings"] for line in audits) and not found and not arena.expected_findings:
+        if sum(line["findings"] for line in audits) and not named:
             found.append("audits counted findings that nobody named")
         return Verdict("I12", "no audit of the bucket finds anything", len(audits), found)
 

@@ -92,10 +92,11 @@ def away(arena: Arena, onlooker: Onlooker, fault: Fault, rng: Random) -> Struck:
     """Have it gone for long; senders are as patient as that."""
     client = arena.client
     before, client.patience = client.patience, client.patience + fault.holds
-    if fault.holds > _OVERDUE:
-        arena.expected_findings.add("overdue")
+    began = datetime.now(UTC)
     struck = strike(arena, onlooker, fault, rng)
     arena.settled([sent for sent in client.log if sent.accepted_at])
+    if fault.holds > _OVERDUE:
+        arena.late_within = began, datetime.now(UTC)
     client.patience = before
     return struck
 

@@ -26,6 +26,7 @@ from tests.contract.ledgers import (
     new_photo,
     open_with,
     refused_photo,
+    seal,
     sealed_with,
     see,
     take_back,
@@ -168,6 +169,15 @@ async def test_a_job_waits_for_its_first_result_whichever_photo_that_is(ledger: 
     await completed_with(ledger, 2)
     await open_with(ledger, [refused_photo(0)])
     assert await ledger.backlog() == Waiting(photos=3, jobs=3)
+
+
+async def test_a_job_that_must_know_its_total_waits_for_its_sender_and_for_no_worker(ledger: Ledger) -> None:
+    job = await open_with(
+        ledger, 2, recipe=b'{"operations":[{"operation":"watermark","text":"{n}/{total}"}]}'
+    )
+    assert await ledger.backlog() == Waiting(photos=2, jobs=0)
+    await seal(ledger, job, 2)
+    assert await ledger.backlog() == Waiting(photos=2, jobs=1)
 
 
 async def test_the_backlog_is_what_has_not_ended_of_jobs_that_live(bench: Bench) -> None:

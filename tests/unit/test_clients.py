@@ -76,6 +76,24 @@ async def test_who_was_let_in_since_the_count_is_counted() -> None:
     await backlog.require_room("a", new_job=True)
 
 
+async def test_what_came_to_nothing_gives_its_room_back() -> None:
+    backlog = Backlog(MemoryLedger(), most=100, jobs=2, clock=Clock())
+    for _ in range(5):
+        await backlog.require_room("a", new_job=True)
+        backlog.gave_up("a")
+    backlog.gave_up("a")  # its count may have been forgotten meanwhile
+    for _ in range(2):
+        await backlog.require_room("a", new_job=True)
+    assert await refused(backlog, "a")
+
+
+async def test_room_for_one_is_room_for_whoever_brought_most() -> None:
+    backlog = Backlog(MemoryLedger(), most=1, jobs=0, clock=Clock())
+    backlog.brought("a", 5)
+    assert not await refused(backlog, "b", new_job=False)
+    assert not await refused(backlog, "a", new_job=False)
+
+
 async def refused(backlog: Backlog, client: str, *, new_job: bool = True) -> bool:
     try:
         await backlog.require_room(client, new_job=new_job)

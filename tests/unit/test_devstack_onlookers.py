@@ -58,8 +58,9 @@ def test_a_stack_is_up_while_they_do_not_answer_and_they_go_on(
 
 
 def test_one_that_ends_is_left_out_and_it_is_said_why(
-    install: Installing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    install: Installing, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(supervisor, "_ONLOOKERS_WITHIN", 15.0)
     install("prometheus", NEVER_ANSWERS)
     install("grafana", ENDS)
     with Stack(tmp_path / "data", services=[], config=CONFIG) as stack:

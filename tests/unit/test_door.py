@@ -452,6 +452,16 @@ async def test_who_opens_job_after_job_waits_and_others_do_not() -> None:
     assert (await house.form(GREY, END, client="192.0.2.2").answer()).status == 202
 
 
+async def test_who_is_refused_takes_no_room_from_others() -> None:
+    house = House(Settings(http=Http(jobs_per_minute=3, backlog_jobs=5)))
+    told = [(await house.form(GREY, END).answer()).status for _ in range(9)]
+    assert told == [202] * 3 + [429] * 6
+    for _ in range(4):
+        wrong = await house.form(field("operations", "nonsense"), END, client="192.0.2.2").answer()
+        assert wrong.status in {422, 429}
+    assert (await house.form(GREY, END, client="192.0.2.3").answer()).status == 202
+
+
 # Room
 
 

@@ -125,7 +125,7 @@ def test_a_process_whose_loop_hangs_ends_and_says_where_it_hung() -> None:
 def test_a_leader_whose_sweep_hangs_ends_though_its_loop_goes_on() -> None:
     code, said, log = ended(HANGING_SWEEP)
     assert (code, said) == (STOOD_STILL, ["hanging"])
-    assert (log[-1]["event"], log[-1]["what"]) == ("stood still", "sweep")
+    assert (log[-1]["event"], log[-1]["what"], log[-1]["step"]) == ("stood still", "sweep", "forget")
 
 
 def test_a_long_sweep_goes_on_as_long_as_its_steps_end() -> None:

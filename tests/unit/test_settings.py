@@ -54,6 +54,12 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
     assert all(line.startswith("EBBMARK_") for line in lines)
 
 
+@pytest.mark.parametrize("name", ["EBBMARK_PROCESS_STALL", "EBBMARK_JANITOR_STALL"])
+def test_nothing_is_ended_for_standing_still_before_it_could_move(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: Expected a duration above zero"):
+        Settings.from_env({name: "PT0S"})
+
+
 def test_what_is_written_as_variables_is_read_back() -> None:
     settings = Settings()
     assert set(environment(settings)) == set(variables())
