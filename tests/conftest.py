@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -63,6 +64,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=60.0,
         help="how long a server is gone in the tests of long outages; 60 by default, 600 is what is promised",
     )
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work: what a shell runs in its background ignores it, and so does all that that starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
