@@ -58,14 +58,13 @@ class Services(msgspec.Struct, frozen=True):
             LimitExceeded: there was no place, code `too-many-uploads`, or the client may open no more jobs.
             Unavailable: there is no room on the disk, or too much waits to be rendered.
         """
-        http = self.settings.http
+        http, client = self.settings.http, client_of(request)
         patience = Patience(http.chunk_timeout, whole, http.upload_rate)
         async with (
             aclosing(pieces(request, patience)) as body,
             heard(request, body),
-            self.uploads.take(client_of(request), wait=_UPLOAD_WAIT),
+            self.uploads.take(client, wait=_UPLOAD_WAIT),
         ):
-            client = client_of(request)
             require_disk(http)
             if new_job:
                 self.jobs.require(client)  # who may open none takes no room from others

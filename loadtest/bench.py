@@ -5,7 +5,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,12 +14,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-import httpx
 import psutil
 from PIL import Image, ImageDraw, ImageFont
 
 from loadtest.client import Client
 from loadtest.corpus import SIZES, sample
+from loadtest.own import free_port, ready
 from loadtest.record import keep, say
 from loadtest.spending import OURS, SERVERS, SINGLE, Cpu, per_photo, shares, table, uncertainty
 
@@ -123,7 +122,7 @@ def one_job(bench: Bench, content: bytes, count: int) -> None:
 @contextmanager
 def system(data: Path, *, renderers: int = 1) -> Generator[Bench]:
     """Run the whole system for a measurement: so many workers render, another one does all the rest."""
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-m",
@@ -149,7 +148,7 @@ def system(data: Path, *, renderers: int = 1) -> Generator[Bench]:
         shown: list[str] = []
         for name, agents in (*rendering, ("projector", "planner,projector,notifier")):
             worker = [sys.executable, "-m", "ebbmark.cli", "worker", "--agents", agents]
-            own = {**env, "EBBMARK_WORKER_METRICS_PORT": str(_free_port())}
+            own = {**env, "EBBMARK_WORKER_METRICS_PORT": str(free_port())}
             processes[name] = _started(started, worker, log, signal.SIGTERM, own).pid
             if agents == "renderer":
                 shown.append(f"http://127.0.0.1:{own['EBBMARK_WORKER_METRICS_PORT']}/metrics")
@@ -222,17 +221,10 @@ def _row(  # noqa: PLR0917 - a row of the plan
     return {"size": size, "kind": kind, "bytes": len(content), **found, "bare_ms": (before + after) / 2}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def _wait_until_ready(base_url: str, running: subprocess.Popen[bytes]) -> None:
     while running.poll() is None:
-        with suppress(httpx.HTTPError):
-            if httpx.get(f"{base_url}/readyz").status_code == 200:
-                return
+        if ready(base_url):
+            return
         time.sleep(0.1)
     message = "the system did not start"
     raise SystemExit(message)

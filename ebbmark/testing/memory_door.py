@@ -7,7 +7,6 @@ from uuid import UUID
 
 import msgspec
 
-from ebbmark.imaging.facts import waits_for_total
 from ebbmark.ledger import JobRow, NewJob, NewPhoto, PhotoRow, Place, Snapshot, Times, Waiting
 from ebbmark.states import LIVE_JOB_STATES, TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_rows import DYING, WAITING, Job, Photo, as_
@@ -121,11 +120,7 @@ class MemoryDoor(Tables):
             if photo.state not in TERMINAL_PHOTO_STATES
             and (photo.dispatch_at if photo.state in WAITING else photo.lease_until) is not None
         ]
-        resultless = {
-            job.id
-            for job in waiting
-            if not job.done and (job.total is not None or not waits_for_total(job.recipe or b""))
-        }
+        resultless = {job.id for job in waiting if not (job.done or job.waits_for_seal)}
         return Waiting(photos=len(waiting), jobs=len(resultless))
 
     async def snapshot(self, job: UUID) -> Snapshot | None:

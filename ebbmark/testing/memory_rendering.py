@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from ebbmark.imaging.facts import waits_for_total
 from ebbmark.ledger import CANCELLED, CANCELLED_DETAIL, Claim, Completion, Outcome, Wanted
 from ebbmark.states import TERMINAL_PHOTO_STATES, JobState, PhotoState
 from ebbmark.testing.memory_rows import (
@@ -94,7 +93,7 @@ class MemoryRendering(Tables):
                 continue
             if job.state not in FILLING or job.recipe is None:
                 continue
-            if job.total is None and waits_for_total(job.recipe):
+            if job.waits_for_seal:
                 continue
             held = photo.state is PhotoState.RENDERING and photo.claimant == claimant
             free = photo.state is PhotoState.QUEUED or unleased(photo, now)

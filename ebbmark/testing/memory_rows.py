@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
+from ebbmark.imaging.facts import waits_for_total
 from ebbmark.ledger import Claim, Completion, Outcome, Wanted
 from ebbmark.ledger.deliveries import Webhook
 from ebbmark.ledger.proofs import Contents
@@ -85,6 +86,11 @@ class Job(Struct, kw_only=True):
     photos: dict[int, Photo] = field(default_factory=dict[int, Photo])
     webhook: Webhook | None = None
     deliveries: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
+
+    @property
+    def waits_for_seal(self) -> bool:
+        """Whether nothing of it can be rendered before its number of photos is known."""
+        return self.total is None and self.recipe is not None and waits_for_total(self.recipe)
 
     def close(self, now: datetime, deadline: timedelta, ttl: timedelta) -> None:
         self.total = len(self.photos)

@@ -1,7 +1,7 @@
 """The door: what is asked, how fast it is answered, and what is refused."""
 
 from observability.dashboards.bounds import ACCEPTED_WITHIN, ANY, SETTINGS, number
-from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
+from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate, within
 
 _ANSWERS = "ebbmark_http_request_seconds{route!~'.*/events'}"
 """An event stream lasts as long as its job, however fast it is answered."""
@@ -41,11 +41,7 @@ PAGE = Page(
                     description="What ledger, store and log take. Slow: Workers shows which of them is.",
                     unit="s",
                     limits=Limits.near(ACCEPTED_WITHIN),
-                    queries=[
-                        Query(quantile(0.5, "ebbmark_accept_seconds"), "half within"),
-                        Query(quantile(0.95, "ebbmark_accept_seconds"), "19 of 20 within"),
-                        Query(quantile(0.99, "ebbmark_accept_seconds"), "99 of 100 within"),
-                    ],
+                    queries=within("ebbmark_accept_seconds", 0.5, 0.95, 0.99),
                 ),
             ],
         ),
@@ -123,10 +119,7 @@ PAGE = Page(
                     description="With its wait for a child. Slow: more of them, or fewer previews at once.",
                     unit="s",
                     limits=Limits.near(SETTINGS["EBBMARK_PREVIEW_TIMEOUT"]),
-                    queries=[
-                        Query(quantile(0.5, "ebbmark_preview_seconds"), "half within"),
-                        Query(quantile(0.95, "ebbmark_preview_seconds"), "19 of 20 within"),
-                    ],
+                    queries=within("ebbmark_preview_seconds", 0.5, 0.95),
                 ),
             ],
         ),

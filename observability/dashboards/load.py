@@ -1,7 +1,7 @@
 """A load test while it runs, by the load generator's own metrics: what it asks for, and what it is served."""
 
 from observability.dashboards.bounds import ANY
-from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
+from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate, within
 
 PAGE = Page(
     uid="ebbmark-load",
@@ -49,22 +49,14 @@ PAGE = Page(
                     description="Until the whole 202. High while Door is fast: it waits before the door.",
                     unit="s",
                     limits=Limits(0.1, 0.15),
-                    queries=[
-                        Query(quantile(0.5, "ebbmark_load_seconds{step='accept'}"), "half within"),
-                        Query(quantile(0.95, "ebbmark_load_seconds{step='accept'}"), "19 of 20 within"),
-                        Query(quantile(0.99, "ebbmark_load_seconds{step='accept'}"), "99 of 100 within"),
-                    ],
+                    queries=within("ebbmark_load_seconds{step='accept'}", 0.5, 0.95, 0.99),
                 ),
                 Panel(
                     title="Upload → result",
                     description="Until its last byte. High: Pipeline shows the stage, Machine what is full.",
                     unit="s",
                     limits=Limits(1, 2),
-                    queries=[
-                        Query(quantile(0.5, "ebbmark_load_seconds{step='done'}"), "half within"),
-                        Query(quantile(0.95, "ebbmark_load_seconds{step='done'}"), "19 of 20 within"),
-                        Query(quantile(0.99, "ebbmark_load_seconds{step='done'}"), "99 of 100 within"),
-                    ],
+                    queries=within("ebbmark_load_seconds{step='done'}", 0.5, 0.95, 0.99),
                 ),
                 Panel(
                     title="Status and download",

@@ -1,5 +1,7 @@
 """What somebody wants to know first: does it keep its promises, how much goes through, what waits."""
 
+from typing import NamedTuple
+
 from observability.dashboards.bounds import (
     ACCEPTED_WITHIN,
     DELETION_LATE,
@@ -10,7 +12,56 @@ from observability.dashboards.bounds import (
     kept,
     pace,
 )
-from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate
+from observability.dashboards.panels import Limits, Page, Panel, Query, or_zero, quantile, rate, within
+
+
+class _Promise(NamedTuple):
+    """What is promised, who is alerted when it is broken fast, and the rule that records which part is."""
+
+    title: str
+    description: str
+    alert: str
+    broken: str
+    legend: str
+
+
+_PROMISES = (
+    _Promise(
+        "Handed in well",
+        "Forms, photos and seals without 5xx. Below: see Door and /readyz.",
+        "AcceptFailsFast",
+        "ebbmark:accept_errors",
+        "handed in",
+    ),
+    _Promise(
+        f"Accepted within {ACCEPTED_WITHIN:g} s",
+        "Of all photos, from their last byte. Below: Workers shows who is slow.",
+        "AcceptLateFast",
+        "ebbmark:accept_late",
+        "accepted",
+    ),
+    _Promise(
+        "Requests answered well",
+        "All, without 5xx. Below: see Door and /readyz.",
+        "DoorFailsFast",
+        "ebbmark:http_errors",
+        "answered",
+    ),
+    _Promise(
+        f"Result within {RESULT_WITHIN:g} s",
+        "Of the photos. Below: see Pipeline.",
+        "ResultsLateFast",
+        "ebbmark:late_results",
+        "results",
+    ),
+    _Promise(
+        "Deleted in time",
+        "Of the time. Below: the janitor or the store is stuck; see its log.",
+        "DeletionLateFast",
+        "ebbmark:deletion_late",
+        "deleted",
+    ),
+)
 
 PAGE = Page(
     uid="ebbmark-overview",
@@ -21,45 +72,14 @@ PAGE = Page(
             "Promises, of the last 30 minutes",
             [
                 Panel(
-                    title="Handed in well",
-                    description="Forms, photos and seals without 5xx. Below: see Door and /readyz.",
+                    title=each.title,
+                    description=each.description,
                     unit="percentunit",
                     kind="stat",
-                    limits=Limits(least=kept("AcceptFailsFast")),
-                    queries=[Query("1 - ebbmark:accept_errors:ratio30m")],
-                ),
-                Panel(
-                    title=f"Accepted within {ACCEPTED_WITHIN:g} s",
-                    description="Of all photos, from their last byte. Below: Workers shows who is slow.",
-                    unit="percentunit",
-                    kind="stat",
-                    limits=Limits(least=kept("AcceptLateFast")),
-                    queries=[Query("1 - ebbmark:accept_late:ratio30m")],
-                ),
-                Panel(
-                    title="Requests answered well",
-                    description="All, without 5xx. Below: see Door and /readyz.",
-                    unit="percentunit",
-                    kind="stat",
-                    limits=Limits(least=kept("DoorFailsFast")),
-                    queries=[Query("1 - ebbmark:http_errors:ratio30m")],
-                ),
-                Panel(
-                    title=f"Result within {RESULT_WITHIN:g} s",
-                    description="Of the photos. Below: see Pipeline.",
-                    unit="percentunit",
-                    kind="stat",
-                    limits=Limits(least=kept("ResultsLateFast")),
-                    queries=[Query("1 - ebbmark:late_results:ratio30m")],
-                ),
-                Panel(
-                    title="Deleted in time",
-                    description="Of the time. Below: the janitor or the store is stuck; see its log.",
-                    unit="percentunit",
-                    kind="stat",
-                    limits=Limits(least=kept("DeletionLateFast")),
-                    queries=[Query("1 - ebbmark:deletion_late:ratio30m")],
-                ),
+                    limits=Limits(least=kept(each.alert)),
+                    queries=[Query(f"1 - {each.broken}:ratio30m")],
+                )
+                for each in _PROMISES
             ],
         ),
         (
@@ -127,11 +147,7 @@ PAGE = Page(
                     description="From acceptance to the stored result. Rising: Pipeline shows the stage.",
                     unit="s",
                     limits=Limits.near(RESULT_WITHIN),
-                    queries=[
-                        Query(quantile(0.5, "ebbmark_photo_seconds"), "half within"),
-                        Query(quantile(0.95, "ebbmark_photo_seconds"), "19 of 20 within"),
-                        Query(quantile(0.99, "ebbmark_photo_seconds"), "99 of 100 within"),
-                    ],
+                    queries=within("ebbmark_photo_seconds", 0.5, 0.95, 0.99),
                 ),
                 Panel(
                     title="Upload → result, by size",
@@ -146,11 +162,8 @@ PAGE = Page(
                     unit="short",
                     limits=Limits(pace("DoorFailsSlowly"), pace("DoorFailsFast")),
                     queries=[
-                        Query(f"ebbmark:accept_errors:ratio1h / {budget('AcceptFailsFast'):g}", "handed in"),
-                        Query(f"ebbmark:accept_late:ratio1h / {budget('AcceptLateFast'):g}", "accepted"),
-                        Query(f"ebbmark:http_errors:ratio1h / {budget('DoorFailsFast'):g}", "answered"),
-                        Query(f"ebbmark:late_results:ratio1h / {budget('ResultsLateFast'):g}", "results"),
-                        Query(f"ebbmark:deletion_late:ratio1h / {budget('DeletionLateFast'):g}", "deleted"),
+                        Query(f"{each.broken}:ratio1h / {budget(each.alert):g}", each.legend)
+                        for each in _PROMISES
                     ],
                 ),
             ],
@@ -213,7 +226,7 @@ PAGE = Page(
                     description="19 of 20 jobs: grace and a moment. Beyond 5 min: the janitor is behind.",
                     unit="s",
                     limits=Limits.near(SETTINGS["EBBMARK_JOB_GRACE"] + DELETION_LATE),
-                    queries=[Query(quantile(0.95, "ebbmark_expiry_seconds"), "19 of 20 within")],
+                    queries=within("ebbmark_expiry_seconds", 0.95),
                 ),
                 Panel(
                     title="In the bucket",

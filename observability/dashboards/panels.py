@@ -61,6 +61,7 @@ class Limits(msgspec.Struct, frozen=True):
         ]
 
 
+_IN_WORDS = {0.5: "half", 0.95: "19 of 20", 0.99: "99 of 100"}
 _NO_JUDGEMENT = [Threshold(value=None, color="text")]
 
 
@@ -157,6 +158,11 @@ def quantile(q: float, histogram: str, by: str = "") -> str:
     name, brace, selector = histogram.partition("{")
     buckets = f"{name}_bucket{brace}{selector}"
     return f"histogram_quantile({q}, sum by ({labels}) (rate({buckets}[$__rate_interval])))"
+
+
+def within(histogram: str, *shares: float) -> list[Query]:
+    """Return how long these shares of what a histogram observed took at most, each in words."""
+    return [Query(quantile(share, histogram), f"{_IN_WORDS[share]} within") for share in shares]
 
 
 def mean(histogram: str, by: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 import httpx
@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from loadtest import own, report
+from tests.serving import serving
 from tests.system import System, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -212,13 +213,7 @@ def spoiling(url: str, *, nth: int) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    system = httpx.Client(base_url=url, timeout=PATIENCE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Between)
     server.daemon_threads = True
-    serving = Thread(target=server.serve_forever)
-    serving.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    serving.join()
-    server.server_close()
-    system.close()
+    with httpx.Client(base_url=url, timeout=PATIENCE) as system, serving(server) as between:
+        yield between

@@ -23,16 +23,15 @@ _OVER = 0.5
 _GONE = {404, 410}
 
 
+async def _first_photo(client: "Client", sent: Sent, path: str, **fields: str) -> httpx.Response:
+    """Send the first photo in a form."""
+    files = [("files", (sent.photos[0].name, sent.photos[0].content))]
+    return await client.ask(lambda: client.http.post(path, files=files, data=fields))
+
+
 async def preview(client: "Client", sent: Sent) -> None:
     """Ask how the first photo will look; the picture must be as large as it says."""
-    photo = sent.photos[0]
-    answer = await client.ask(
-        lambda: client.http.post(
-            "/preview",
-            files=[("files", (photo.name, photo.content))],
-            data={"operations": "watermark", "text": "© chaos"},
-        )
-    )
+    answer = await _first_photo(client, sent, "/preview", operations="watermark", text="© chaos")
     if answer.status_code != 200:
         return client.against("I5", f"job {sent.number}: its preview was answered {answer.status_code}")
     with Image.open(io.BytesIO(answer.content)) as shown:
@@ -45,13 +44,8 @@ async def preview(client: "Client", sent: Sent) -> None:
 
 async def try_a_forbidden_hook(client: "Client", sent: Sent) -> None:
     """Ask that an address be told which may not be: the door refuses it."""
-    photo = sent.photos[0]
-    answer = await client.ask(
-        lambda: client.http.post(
-            "/upload",
-            files=[("files", (photo.name, photo.content))],
-            data={"operations": "grayscale", "webhook": client.hooks.forbidden_url()},
-        )
+    answer = await _first_photo(
+        client, sent, "/upload", operations="grayscale", webhook=client.hooks.forbidden_url()
     )
     if answer.status_code != 422 or answer.json()["code"] != "invalid-webhook":
         client.against("I19", f"job {sent.number}: a forbidden webhook was answered {answer.status_code}")

@@ -1,6 +1,5 @@
 """Renderers are compared once each has its share, and by what was kept of each."""
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from ebbmark.topics import BULK, EXPRESS
 from loadtest import renderers, table
+from tests.serving import serving
 
 
 def test_the_lanes_are_those_of_the_system() -> None:
@@ -63,16 +63,9 @@ class _Metrics(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def workers() -> Iterator[list[Worker]]:
-    made = [Worker(11), Worker(13)]
-    threads = [threading.Thread(target=each.serve_forever) for each in made]
-    for each in threads:
-        each.start()
-    yield made
-    for each in made:
-        each.shutdown()
-        each.server_close()
-    for each in threads:
-        each.join()
+    one, other = Worker(11), Worker(13)
+    with serving(one), serving(other):
+        yield [one, other]
 
 
 def test_nothing_is_measured_before_every_renderer_has_its_share(workers: list[Worker]) -> None:

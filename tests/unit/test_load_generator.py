@@ -6,12 +6,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ from loadtest import samples
 from loadtest.bar import state
 from loadtest.recorder import LATE
 from loadtest.shapes import SHAPES
+from tests.serving import serving
 
 ROOT = Path(__file__).parents[2]
 LEARNED = 24
@@ -102,16 +101,6 @@ def marked(photo: bytes) -> bytes:
     file = io.BytesIO()
     frame.save(file, "JPEG", quality=90)
     return file.getvalue()
-
-
-@contextmanager
-def serving(server: Marker) -> Iterator[str]:
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def run(server: Marker, folder: Path, *shape: str) -> tuple[dict[str, Any], list[samples.Sample]]:
