@@ -1,8 +1,8 @@
 """Taking a job in: open, add photos, seal. Both ways of uploading are these same three steps.
 
-A 202 is said only after the ledger has committed and the broker has acknowledged. Until the seal the
-job is open, and an open job is abandoned at its upload deadline. A form is sealed before its order is
-acknowledged: what was sealed and not ordered is abandoned, or dispatched by the janitor if ingest died.
+A 202 is said only after the ledger has committed and the broker has acknowledged, and the ledger knows of
+both. What got no 202 is deleted at its upload deadline: an open job, and a sealed one that does not count as
+accepted, which it does once its order is acknowledged.
 """
 
 import asyncio
@@ -214,6 +214,7 @@ class Door:
         elif job.state is JobState.RENDERING:
             # The request that sealed it may still wait for Kafka, or have died before it asked.
             await self._order_waiting(job.id)
+        await self._accepted(job.id)
         if not opened.repeated:
             metrics.PHOTOS_ACCEPTED.inc(len(orders))
         for photo, came in zip(photos, began, strict=False):
@@ -304,15 +305,21 @@ class Door:
         """
         if job.recipe is None:
             raise Conflict("recipe-missing", "The job does not say yet what to do with its photos.")
+        unordered = waits_for_total(job.recipe)
         sealed = await self._ledger.seal(
-            job.id, total, deadline=self._settings.job.deadline, ttl=self._settings.job.ttl
+            job.id,
+            total,
+            deadline=self._settings.job.deadline,
+            ttl=self._settings.job.ttl,
+            unordered=unordered,
         )
         if sealed is None or not sealed.live:
             raise Conflict("job-gone", "The job was deleted in the meantime.")
         if sealed.state is JobState.OPEN or sealed.total != total:
             raise Conflict("wrong-total", f"The job does not hold exactly {total} photos.")
-        if waits_for_total(job.recipe):
+        if unordered:
             ordered = await self._order_waiting(job.id)
+            await self._accepted(job.id)
             metrics.PHOTOS_ACCEPTED.inc(ordered if job.state is JobState.OPEN else 0)
         return sealed
 
@@ -323,12 +330,14 @@ class Door:
         await self._order(job, orders)
         return len(orders)
 
+    async def _accepted(self, job: UUID) -> None:
+        if not await self._ledger.accepted(job):
+            raise Conflict("job-gone", "The job was deleted before it was accepted.")
+
     async def abandon(self, opened: Opened) -> None:
         """Have what was not accepted deleted, now if the ledger answers, unless another request holds it."""
-        try:
+        with suppress(Unavailable):  # then it goes at its upload deadline
             await self._ledger.abandon(opened.job.id, opened.attempt)
-        except Unavailable:
-            return  # an open job goes at its upload deadline; a sealed one is rendered, and has its hour
 
     async def retry(self, job: UUID, again: Again) -> None:
         """Begin a new round for failed photos, and order their rendering.

@@ -301,16 +301,27 @@ class Ledger(ABC):
     ) -> JobRow | None:
         """Enter a whole form into an open, empty job and seal it; complete it when every photo was refused.
 
-        Returns the job as it is now, None when it is gone: unchanged when it is not open, not empty or
-        of another fingerprint.
+        It counts as unaccepted until `accepted` says otherwise. Returns the job as it is now, None when it
+        is gone: unchanged when it is not open, not empty or of another fingerprint.
         """
 
     @abstractmethod
-    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
+    async def seal(
+        self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta, unordered: bool = False
+    ) -> JobRow | None:
         """Close the job to further photos; completes it when all are done or failed already.
 
-        Returns the job as it is now: still open when it holds another number of photos than
-        `total`, unchanged when it was sealed before, None when it is gone.
+        With `unordered` it counts as unaccepted until `accepted` says otherwise. Returns the job as it is
+        now: still open when it holds another number of photos than `total`, unchanged when it was sealed
+        before, None when it is gone.
+        """
+
+    @abstractmethod
+    async def accepted(self, job: UUID) -> bool:
+        """Note that the log has the orders of a sealed job; return whether its links are alive.
+
+        What is not noted so by its upload deadline is deleted then, whatever became of its photos: nobody
+        was answered that it is there.
         """
 
     @abstractmethod

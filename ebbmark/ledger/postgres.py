@@ -273,11 +273,22 @@ class PostgresLedger(Ledger):
         ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 
-    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
+    async def seal(
+        self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta, unordered: bool = False
+    ) -> JobRow | None:
         rows = await self._run(
-            "seal", id=job, total=total, deadline=deadline, ttl=ttl, channel=self._channel
+            "seal",
+            id=job,
+            total=total,
+            deadline=deadline,
+            ttl=ttl,
+            unordered=unordered,
+            channel=self._channel,
         ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
+
+    async def accepted(self, job: UUID) -> bool:
+        return bool(await self._run("accepted", id=job))
 
     async def backlog(self) -> Waiting:
         return _as(Waiting, (await self._run("backlog"))[0])

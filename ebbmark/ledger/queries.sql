@@ -114,6 +114,7 @@ with job as (
     bytes = c.bytes,
     total = c.total,
     deadline = now() + %(deadline)s,
+    unaccepted_until = jobs.upload_deadline,
     version = version + 1,
     state = case when c.failed = c.total then 'complete' else 'rendering' end,
     completed_at = case when c.failed = c.total then now() end,
@@ -150,6 +151,7 @@ with sealed as (
   update jobs set
     total = %(total)s,
     deadline = now() + %(deadline)s,
+    unaccepted_until = case when %(unordered)s then upload_deadline end,
     version = version + 1,
     state = case when done + failed = %(total)s then 'complete' else 'rendering' end,
     completed_at = case when done + failed = %(total)s then now() end,
@@ -158,6 +160,11 @@ with sealed as (
   returning *
 )
 select *, now() as now, pg_notify(%(channel)s, id::text) from sealed;
+
+-- name: accepted
+-- Its orders are in the log, so its 202 may be said. Too late when it is dying.
+update jobs set unaccepted_until = null where id = %(id)s and state in ('open', 'rendering', 'complete')
+returning id;
 
 -- name: expire_now
 -- The owner wants it gone, or the door could not keep its word.
@@ -404,16 +411,21 @@ where j.state in ('open', 'rendering')
 limit 500;
 
 -- name: expire_due
--- Links die first, the objects after the grace; what is taken comes back in 30 s unless it is marked.
+-- Links die first, the objects after the grace; what is taken comes back in 30 s unless it is marked. Nobody knows
+-- the links of what was never accepted, so its objects go at once.
 with dying as (
   update jobs set state = 'expiring', version = version + 1, idempotency_hash = null,
-    expires_at = coalesce(expires_at, now()),
-    delete_at = case when state = 'complete' then expires_at + %(grace)s else now() end
+    expires_at = least(expires_at, now()),
+    delete_at = case when state = 'complete' and expires_at <= now() then expires_at + %(grace)s else now() end
   where id in (
     (select id from jobs where state = 'complete' and expires_at <= now() order by expires_at limit 500)
     union all
     (select id from jobs where state = 'open' and upload_deadline <= now() order by upload_deadline limit 500)
-  ) and ((state = 'complete' and expires_at <= now()) or (state = 'open' and upload_deadline <= now()))
+    union all
+    (select id from jobs where state in ('rendering', 'complete') and unaccepted_until <= now()
+      order by unaccepted_until limit 500)
+  ) and ((state = 'complete' and expires_at <= now()) or (state = 'open' and upload_deadline <= now())
+    or (state in ('rendering', 'complete') and unaccepted_until <= now()))
   returning id
 ), due as (
   select id from jobs
@@ -664,7 +676,8 @@ group by j.id;
 select id, verified_at is not null as verified,
   case state
     when 'open' then upload_deadline + %(grace)s
-    when 'rendering' then deadline + %(ttl)s + %(grace)s
+    when 'rendering' then least(deadline + %(ttl)s, unaccepted_until) + %(grace)s
+    when 'complete' then least(expires_at, unaccepted_until) + %(grace)s
     when 'expired' then expired_at + %(quiet)s
     else expires_at + %(grace)s
   end < now() - %(margin)s as overdue

@@ -9,7 +9,17 @@ from uuid import UUID
 from ebbmark.errors import Unavailable
 from ebbmark.ledger import Abandoned, Candidacy, Completion, Ended, Wanted
 from ebbmark.states import TERMINAL_PHOTO_STATES, JobState, PhotoState
-from ebbmark.testing.memory_rows import DYING, ENDED, FILLING, WAITING, as_, completion, past, unleased
+from ebbmark.testing.memory_rows import (
+    DYING,
+    ENDED,
+    FILLING,
+    SEALED,
+    WAITING,
+    as_,
+    completion,
+    past,
+    unleased,
+)
 from ebbmark.testing.memory_tables import Tables
 
 
@@ -91,8 +101,9 @@ class MemoryJanitor(Tables):
         for job in self._jobs.values():
             ran_out = job.state is JobState.COMPLETE and past(job.expires_at, now)
             abandoned = job.state is JobState.OPEN and job.upload_deadline <= now
-            if ran_out or abandoned:
-                job.expires_at = job.expires_at or now
+            unaccepted = job.state in SEALED and past(job.unaccepted_until, now)
+            if ran_out or abandoned or unaccepted:
+                job.expires_at = min(job.expires_at or now, now)
                 job.delete_at = job.expires_at + grace if ran_out else now
                 job.state = JobState.EXPIRING
                 job.idempotency_hash = None

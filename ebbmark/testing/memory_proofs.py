@@ -1,7 +1,7 @@
 """The ledger's proofs in memory, on the jobs of a `MemoryLedger`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -28,6 +28,7 @@ class Job(Protocol):
     created_at: datetime
     upload_deadline: datetime
     deadline: datetime | None
+    unaccepted_until: datetime | None
     completed_at: datetime | None
     expires_at: datetime | None
     delete_at: datetime | None
@@ -94,9 +95,11 @@ class MemoryProofs(Proofs):
         now = self._now()
 
         def empty_by(job: Job) -> datetime:
+            unaccepted = job.unaccepted_until or datetime.max.replace(tzinfo=UTC) - grace
             ends = {
                 JobState.OPEN: job.upload_deadline + grace,
-                JobState.RENDERING: (job.deadline or now) + ttl + grace,
+                JobState.RENDERING: min((job.deadline or now) + ttl, unaccepted) + grace,
+                JobState.COMPLETE: min(job.expires_at or now, unaccepted) + grace,
                 JobState.EXPIRED: (job.expired_at or now) + quiet,
             }
             return ends.get(job.state, (job.expires_at or now) + grace)

@@ -17,6 +17,7 @@ from ebbmark.testing.memory_deliveries import Delivery
 S = TypeVar("S", bound=Struct)
 
 FILLING = frozenset({JobState.OPEN, JobState.RENDERING})
+SEALED = frozenset({JobState.RENDERING, JobState.COMPLETE})
 ENDED = frozenset({JobState.COMPLETE, JobState.EXPIRING})
 DYING = frozenset({JobState.EXPIRING, JobState.EXPIRED})
 WAITING = frozenset({PhotoState.QUEUED, PhotoState.RETRYING})
@@ -74,6 +75,7 @@ class Job(Struct, kw_only=True):
     bytes: int = 0
     version: int = 1
     deadline: datetime | None = None
+    unaccepted_until: datetime | None = None
     completed_at: datetime | None = None
     expires_at: datetime | None = None
     announced_epoch: int | None = None

@@ -231,11 +231,13 @@ class Onlooker:
     def _unaccepted(self) -> Verdict:
         sent = [each for each in self._arena.client.log if each.state == "aborted"]
         ((late,),) = self._arena.ledger(
-            "select count(*) from jobs where state = 'open' and upload_deadline < now() - interval '20 s'"
+            "select count(*) from jobs"
+            " where (state = 'open' and upload_deadline < now() - interval '20 s')"
+            " or (state in ('rendering', 'complete') and unaccepted_until < now() - interval '20 s')"
         )
-        found = [f"{late} jobs are open past their upload deadline"] if late else []
+        found = [f"{late} jobs live past their upload deadline, and were not accepted"] if late else []
         found += self._client("I9", "").violations
-        return Verdict("I9", "an upload that got no 202 is not open beyond its deadline", len(sent), found)
+        return Verdict("I9", "an upload that got no 202 does not live beyond its deadline", len(sent), found)
 
     def _all_gone(self) -> Verdict:
         arena = self._arena

@@ -66,16 +66,27 @@ class Add:
 
 @dataclass(frozen=True)
 class Seal:
-    """Seal with the number of photos that are there, or with some more."""
+    """Seal with the number of photos that are there, or with some more; ordered already, or not yet."""
 
     job: UUID
     more: int
+    unordered: bool
 
     async def take(self, world: World) -> Seen:
         snapshot = await world.bench.ledger.snapshot(self.job)
         total = self.more + (len(snapshot.photos) if snapshot else 0)
-        row = await world.bench.ledger.seal(self.job, total, deadline=41 * HALF, ttl=121 * HALF)
+        row = await world.bench.ledger.seal(
+            self.job, total, deadline=41 * HALF, ttl=121 * HALF, unordered=self.unordered
+        )
         return [row and (row.state, row.total)]
+
+
+@dataclass(frozen=True)
+class Accept:
+    job: UUID
+
+    async def take(self, world: World) -> Seen:
+        return [await world.bench.ledger.accepted(self.job)]
 
 
 @dataclass(frozen=True)
@@ -247,7 +258,22 @@ class Wait:
         return []
 
 
-Step = Add | Seal | Take | Renew | Release | Report | Finish | Redrive | Cancel | Delete | Mark | Sweep | Wait
+Step = (
+    Add
+    | Seal
+    | Accept
+    | Take
+    | Renew
+    | Release
+    | Report
+    | Finish
+    | Redrive
+    | Cancel
+    | Delete
+    | Mark
+    | Sweep
+    | Wait
+)
 
 _jobs = st.sampled_from(JOBS)
 _photos = st.frozensets(st.integers(0, PHOTOS - 1), min_size=1)
@@ -256,7 +282,8 @@ _index = st.integers(0, 6)
 _few = st.lists(st.tuples(_index, st.sampled_from([True, True, False])), min_size=1, max_size=6).map(tuple)
 _LIKELY: list[tuple[int, st.SearchStrategy[Step]]] = [
     (6, st.builds(Add, _jobs, _photos, st.sampled_from([False, False, False, True]))),
-    (3, st.builds(Seal, _jobs, st.sampled_from([0, 0, 0, 1]))),
+    (3, st.builds(Seal, _jobs, st.sampled_from([0, 0, 0, 1]), st.booleans())),
+    (2, st.builds(Accept, _jobs)),
     (9, st.builds(Take, _jobs, _photos, _epochs, st.sampled_from(WORKERS))),
     (2, st.builds(Renew, st.lists(_index, min_size=1, max_size=3).map(tuple))),
     (3, st.builds(Release, _index, st.sampled_from([-1, 0, 1, 1]), st.sampled_from([1, 7]))),

@@ -181,6 +181,14 @@ async def test_a_rendering_job_should_be_gone_an_hour_after_its_deadline(bench: 
     await assert_overdue_after(bench, job, DEADLINE + TTL + GRACE)
 
 
+async def test_a_job_that_was_never_accepted_should_be_gone_after_its_upload_deadline(bench: Bench) -> None:
+    for rendered in (0, 1):
+        job = await open_with(bench.ledger, 1, upload_deadline=DEADLINE)
+        await bench.ledger.seal(job, 1, deadline=DEADLINE, ttl=TTL, unordered=True)
+        await finish(bench.ledger, *map(done, await claim(bench.ledger, job, *range(rendered))))
+        await assert_overdue_after(bench, job, DEADLINE + GRACE)
+
+
 async def test_a_complete_job_should_be_gone_after_its_hour_and_so_should_a_dying_one(bench: Bench) -> None:
     job = await completed_with(bench.ledger, 1)
     await bench.advance(TTL)

@@ -21,7 +21,7 @@ CALLED = {
         *("redrive", "cancel"),
         *(f"letters.{name}" for name in ("find", "original", "redriven", "resolve", "stats")),
         *("ready", "open_job", "find_job", "read_job", "look", "add_photos", "backlog", "submit", "seal"),
-        *("snapshot", "snapshot_by_token", "times", "expire_now", "abandon", "proofs.receipt"),
+        *("snapshot", "snapshot_by_token", "times", "expire_now", "abandon", "accepted", "proofs.receipt"),
         *("deliveries.subscribe", "deliveries.log", "deliveries.replay"),
     },
     "worker": {

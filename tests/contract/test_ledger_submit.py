@@ -13,6 +13,7 @@ from tests.contract.benches import Bench
 from tests.contract.histories import check
 from tests.contract.ledgers import (
     DEADLINE,
+    GRACE,
     MOMENT,
     RECIPE,
     STALE,
@@ -25,12 +26,15 @@ from tests.contract.ledgers import (
     finish,
     new_photo,
     open_with,
+    redrive,
     refused_photo,
     seal,
     sealed_with,
     see,
     take_back,
 )
+
+UPLOAD = timedelta(minutes=20)
 
 
 @pytest.fixture
@@ -90,6 +94,70 @@ async def test_what_nobody_ordered_is_dispatched_when_it_is_stale(bench: Bench) 
     assert await bench.ledger.overdue(limit=9) == []
     await bench.advance(MOMENT)
     assert [each.n for each in await bench.ledger.overdue(limit=9)] == [0]
+
+
+@pytest.mark.parametrize("rendered", [0, 1, 2])
+async def test_what_was_never_accepted_dies_at_its_upload_deadline_however_far_it_is(
+    bench: Bench, rendered: int
+) -> None:
+    ledger = bench.ledger
+    job = await open_with(ledger, 0, upload_deadline=UPLOAD)
+    await submit(ledger, job, [new_photo(0), new_photo(1)])
+    await finish(ledger, *map(done, await claim(ledger, job, *range(rendered))))
+    await bench.advance(UPLOAD - MOMENT)
+    assert await ledger.expire_due(grace=GRACE) == []
+    assert (await see(ledger, job)).job.live
+    await bench.advance(2 * MOMENT)
+    await ledger.expire_due(grace=GRACE)
+    dying = (await see(ledger, job)).job
+    assert (dying.state, dying.live) == (JobState.EXPIRING, False)
+    assert dying.expires_at is not None
+    assert dying.expires_at <= dying.now
+    assert await ledger.expire_due(grace=GRACE) == [job], (
+        "nobody knows its links, so no download is under way"
+    )
+    assert not await ledger.accepted(job)
+
+
+@pytest.mark.parametrize("rendered", [0, 2])
+async def test_what_was_accepted_has_its_hour(bench: Bench, rendered: int) -> None:
+    ledger = bench.ledger
+    job = await open_with(ledger, 0, upload_deadline=UPLOAD)
+    await submit(ledger, job, [new_photo(0), new_photo(1)])
+    await finish(ledger, *map(done, await claim(ledger, job, *range(rendered))))
+    assert await ledger.accepted(job)
+    assert await ledger.accepted(job), "an answer that was lost costs nothing"
+    await bench.advance(UPLOAD + MOMENT)
+    await ledger.expire_due(grace=GRACE)
+    assert (await see(ledger, job)).job.live
+
+
+async def test_what_was_never_accepted_does_not_live_on_by_a_new_round(bench: Bench) -> None:
+    ledger = bench.ledger
+    job = await open_with(ledger, 0, upload_deadline=UPLOAD)
+    await submit(ledger, job, [new_photo(0)])
+    await finish(ledger, *map(failed, await claim(ledger, job, 0)))
+    assert await redrive(ledger, job, 0) == [0]
+    await bench.advance(UPLOAD + MOMENT)
+    await ledger.expire_due(grace=GRACE)
+    assert (await see(ledger, job)).job.state is JobState.EXPIRING
+
+
+@pytest.mark.parametrize("unordered", [False, True])
+async def test_a_seal_says_whether_the_orders_are_still_to_come(bench: Bench, *, unordered: bool) -> None:
+    ledger = bench.ledger
+    job = await open_with(ledger, 1, upload_deadline=UPLOAD)
+    await ledger.seal(job, 1, deadline=DEADLINE, ttl=TTL, unordered=unordered)
+    await bench.advance(UPLOAD + MOMENT)
+    await ledger.expire_due(grace=GRACE)
+    assert (await see(ledger, job)).job.live is not unordered
+
+
+async def test_accepting_what_is_gone_says_so(ledger: Ledger) -> None:
+    assert not await ledger.accepted(uuid4())
+    job = await sealed_with(ledger, 1)
+    await ledger.expire_now(job)
+    assert not await ledger.accepted(job)
 
 
 async def test_what_is_not_rendered_by_the_deadline_fails(bench: Bench) -> None:

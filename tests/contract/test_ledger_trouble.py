@@ -65,6 +65,7 @@ CALLS: dict[str, Callable[[Ledger], Awaitable[object]]] = {
         ttl=MINUTE,
     ),
     "seal": lambda ledger: ledger.seal(JOB, 1, deadline=MINUTE, ttl=MINUTE),
+    "accepted": lambda ledger: ledger.accepted(JOB),
     "snapshot": lambda ledger: ledger.snapshot(JOB),
     "snapshot_by_token": lambda ledger: ledger.snapshot_by_token(b"t"),
     "times": lambda ledger: ledger.times(JOB),

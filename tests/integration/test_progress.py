@@ -314,7 +314,9 @@ async def test_a_named_consumer_that_is_back_soon_finds_its_partitions_and_distu
     async with member("ann") as (ann, _, _):
         async with member("bob") as (bob, _, _):
             await until(
-                lambda: places(ann) and places(bob) and len(places(ann)) + len(places(bob)) == UPLOADS.partitions
+                lambda: (
+                    places(ann) and places(bob) and len(places(ann)) + len(places(bob)) == UPLOADS.partitions
+                )
             )
             of_ann, of_bob = places(ann), places(bob)
             assert of_ann.isdisjoint(of_bob)
