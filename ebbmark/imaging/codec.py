@@ -140,19 +140,17 @@ def _decoded(
     grey = image.mode in {"1", "L", "LA"} or image.mode.startswith("I")
     turn = None if header.format in _UPRIGHT_ALREADY else _TURNS.get(exif.orientation(said))
     subsampling, tables = -1, ()
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        if scans(original, limits.scans) > limits.scans:
-            detail = f"The JPEG is made of more than {limits.scans} scans; no camera does that."
-            raise Rejected("too-many-scans", detail)
-        with _damage_refused():
-            subsampling, full = JpegImagePlugin.get_sampling(image), image.size
-        _draft(image, enough, sideways=turn in _SIDEWAYS, luma=luma)
-        if image.size == full:
-            with _damage_refused():
-                tables = _quantisation(image)
+    is_jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
+    if is_jpeg and scans(original, limits.scans) > limits.scans:
+        detail = f"The JPEG is made of more than {limits.scans} scans; no camera does that."
+        raise Rejected("too-many-scans", detail)
     icc = _profile(image)
     told, xmp = _told(original, header, image), image.info.get("xmp")
     with _damage_refused():
+        if is_jpeg:
+            subsampling, full = JpegImagePlugin.get_sampling(image), image.size
+            _draft(image, enough, sideways=turn in _SIDEWAYS, luma=luma)
+            tables = _quantisation(image) if image.size == full else ()
         names = exif.rights(said)
         if header.frames == 1:
             frames, durations, plays = [_still(image, icc)], (), 0

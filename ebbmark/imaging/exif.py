@@ -88,12 +88,15 @@ def _facts(exif: Image.Exif) -> dict[str, str]:
 
 def rights(exif: Image.Exif | None) -> bytes | None:
     """Return a block with the names of artist and copyright holder only, None when the file names neither."""
+    names = {tag: words(exif or {}, tag) for tag in (ExifTags.Base.Artist, ExifTags.Base.Copyright)}
+    if not any(names.values()):
+        return None
     kept = Image.Exif()
-    for tag in (ExifTags.Base.Artist, ExifTags.Base.Copyright):
-        if name := words(exif or {}, tag):
+    for tag, name in names.items():
+        if name:
             # Pillow reads these bytes as Latin-1 and would write them as ASCII with question marks.
             kept[tag] = name.encode("latin-1", "replace")
-    return kept.tobytes() if kept else None
+    return kept.tobytes()
 
 
 def block(exif: Image.Exif | None, size: tuple[int, int]) -> bytes | None:

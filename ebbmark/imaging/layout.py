@@ -4,6 +4,7 @@ Everything is relative to the frame, so that a mark looks the same on portrait a
 small; only a floor and a ceiling of its size are in pixels, of the result in full size.
 """
 
+import functools
 import math
 from typing import Literal, NamedTuple, get_args
 
@@ -71,6 +72,7 @@ def em_of(
     return min(max(em, least or 0.0), most or math.inf)
 
 
+@functools.lru_cache(maxsize=32)
 def arrange(
     frame: tuple[int, int],
     extent: tuple[float, float],

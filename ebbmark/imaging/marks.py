@@ -116,13 +116,15 @@ def draw(design: Design, logo: bytes, plan: Arrangement, opacity: float) -> Mark
 
 def paste(mark: Mark, frame: Image.Image, left: int, top: int) -> None:
     """Lay a mark on a frame of mode RGB, RGBA or L, touching only the pixels under its pieces."""
-    for piece in mark.pieces:
-        at = left + piece.left, top + piece.top
-        if frame.mode == "RGBA":
-            _paste_on_transparent(piece, frame, at)
+    mode = frame.mode
+    for x, y, ink, alpha in mark.pieces:
+        at = left + x, top + y
+        if mode == "RGB":
+            frame.paste(ink, at, alpha)
+        elif mode == "RGBA":
+            _paste_on_transparent(ink, alpha, frame, at)
         else:
-            ink = piece.ink if frame.mode == "RGB" else piece.ink.convert(frame.mode)
-            frame.paste(ink, at, piece.alpha)
+            frame.paste(ink.convert(mode), at, alpha)
 
 
 def paste_small(mark: Mark, frame: Image.Image, place: Rectangle, scale: float) -> None:
@@ -158,14 +160,16 @@ def _reduced(piece: Piece, place: Rectangle, scale: float) -> Piece:
     return Piece(box[0], box[1], seen.convert("RGB"), seen.getchannel("A"))
 
 
-def _paste_on_transparent(piece: Piece, frame: Image.Image, at: tuple[int, int]) -> None:
-    box = max(0, at[0]), max(0, at[1]), min(frame.width, at[0] + piece.ink.width), min(
-        frame.height, at[1] + piece.ink.height
+def _paste_on_transparent(
+    ink: Image.Image, alpha: Image.Image, frame: Image.Image, at: tuple[int, int]
+) -> None:
+    box = max(0, at[0]), max(0, at[1]), min(frame.width, at[0] + ink.width), min(
+        frame.height, at[1] + ink.height
     )  # fmt: skip
     if box[0] >= box[2] or box[1] >= box[3]:
         return
-    over = piece.ink.convert("RGBA")
-    over.putalpha(piece.alpha)
+    over = ink.convert("RGBA")
+    over.putalpha(alpha)
     under = frame.crop(box)
     under.alpha_composite(over.crop((box[0] - at[0], box[1] - at[1], box[2] - at[0], box[3] - at[1])))
     frame.paste(under, box)

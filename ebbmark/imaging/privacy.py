@@ -154,6 +154,8 @@ def _told_by_xmp(xmp: object) -> set[str]:
 def _told_by_tags(block: bytes, *, is_file: bool) -> set[str]:
     """Return what a TIFF file or an EXIF block tells, as far as it can be read."""
     told: set[str] = set()
+    if not block:
+        return told
     block = block.removeprefix(b"Exif\0\0")
     try:
         chain = directories(block)
