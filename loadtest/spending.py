@@ -9,7 +9,8 @@ from loadtest.record import RESULTS
 
 OURS = ("ingest", "worker", "children", "projector", "janitor")
 SERVERS = ("kafka", "postgres", "seaweedfs")
-SINGLE = "single-photo jobs"
+SINGLE, BUSY, WHOLE = "single-photo jobs", "single-photo jobs, all it serves", "one job"
+"""How photos are sent: in jobs of one, some a second or as many as are served; or all in one job."""
 
 _AIM_MS, _AIM_RATIO = 30.0, 1.25
 _SHOWN_MS = 0.05
@@ -135,7 +136,9 @@ def _size(row: dict[str, Any]) -> str:
 
 
 def _sent_as(row: dict[str, Any]) -> str:
-    return "a job of its own" if row["kind"] == SINGLE else row["kind"].replace("one job of", "one of")
+    rate = f"{row['photos'] / row['seconds']:.0f} a second"
+    told = {SINGLE: f"a job of its own, {rate}", BUSY: f"a job of its own, as many as it serves: {rate}"}
+    return told.get(row["kind"]) or row["kind"].replace("one job of", "one of")
 
 
 def _words(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -146,8 +149,12 @@ def _words(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"on a job of one photo of {_size(small)} {of_small:.1f} times"
         + (":\nthere the moving costs more than the imaging." if of_small > 2 else ".")
     )
-    everything = sum(sums(small))
-    yield (
-        f"The aim for such a job is {_AIM_MS:g} in all; "
-        + ("it is reached." if everything <= _AIM_MS else "it is not reached yet.")
+    busy = next((row for row in rows if row["kind"] == BUSY), small)
+    reached = [sum(sums(row)) <= _AIM_MS for row in (small, busy)]
+    yield f"The aim for such a job is {_AIM_MS:g} in all; " + (
+        "it is reached."
+        if all(reached)
+        else "it is reached when there is much to do, and not when each photo wakes everybody up."
+        if reached[1]
+        else "it is not reached yet."
     )
