@@ -58,6 +58,8 @@ LONGEST_EDGE: Final[Mapping[Format, int]] = {
 }
 LONGEST_MOMENT: Final[Mapping[str, int]] = {"GIF": 655_350, "PNG": 65_535, "WEBP": 2**24 - 1}
 """Milliseconds that each animation can surely show one picture; a PNG can show it longer in whole seconds."""
+MOST_PLAYS: Final[Mapping[str, int]] = {"GIF": 65_536, "PNG": 2**32 - 1, "WEBP": 65_535}
+"""How often each can say that it is played, if not for ever."""
 COARSEST_TABLE = 2_600
 AVIF_SPEED = 9
 LARGE_GIF = 4 * MEGA
@@ -267,9 +269,10 @@ def _saved(form: str, frames: Sequence[Image.Image], origin: Origin, options: Op
     if len(frames) == 1:
         frames[0].save(out, form, **options)
         return out.getvalue()
-    loop = {"loop": origin.plays}
+    plays = min(origin.plays, MOST_PLAYS[form])
+    loop = {"loop": plays}
     if form == "GIF":  # which counts repeats, and says nothing when there are none
-        loop = {} if origin.plays == 1 else {"loop": max(0, origin.plays - 1)}
+        loop = {} if plays == 1 else {"loop": max(0, plays - 1)}
     try:
         frames[0].save(
             out,

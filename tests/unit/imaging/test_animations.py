@@ -148,6 +148,24 @@ def test_how_often_it_plays_is_carried_from_the_count_of_a_gif(loop: int | None,
     assert again.info.get("loop") == loop
 
 
+@pytest.mark.parametrize(
+    ("form", "loop", "target", "told"),
+    [
+        ("GIF", 65_535, "webp", 65_535),
+        ("GIF", 65_535, "png", 65_536),
+        ("GIF", 65_535, "original", 65_535),
+        ("PNG", 2**32 - 1, "png", 2**32 - 1),
+        ("PNG", 2**32 - 1, "webp", 65_535),
+    ],
+)
+def test_what_plays_more_often_than_a_format_can_say_plays_as_often_as_it_can(
+    form: str, loop: int, target: str, told: int
+) -> None:
+    photo = animation(form, [flat((32, 32), colour) for colour in COLOURS], 100, loop=loop)
+    made = result(photo, recipe({"operation": "convert", "format": target}))
+    assert opened(made.data).info["loop"] == told
+
+
 @pytest.mark.parametrize(("form", "target"), [("GIF", "original"), ("PNG", "original"), ("PNG", "webp")])
 def test_what_is_transparent_in_a_frame_does_not_show_the_frame_before(form: str, target: str) -> None:
     left, right = (Image.new("RGBA", (64, 64)) for _ in range(2))
