@@ -1,7 +1,8 @@
 """The two state machines: a job's and a photo's. The ledger is the only place that moves them.
 
 A job:    open → rendering → complete → expiring → expired
-          open → expiring (abandoned), and any living state → expiring (deleted by its owner)
+          open → expiring (abandoned), and any living state → expiring (deleted by its owner, or a form that
+          was sealed and never accepted)
           complete → rendering (failed photos begin a new round)
 A photo:  queued → rendering → done | failed, with rendering → retrying → queued in between
           failed → queued (a new round)

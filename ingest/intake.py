@@ -87,9 +87,12 @@ class Intake:
                 fingerprint=mark,
                 began=self._began,
             )
+        opened = await self._tell(msgspec.structs.replace(opened, job=job), wish)
+        if not fill_later:
+            await self._door.accept(job.id)
             last = max(photo.n for photo in self.photos if photo.code is None)
             metrics.ACCEPT_SECONDS.observe(_clock() - self._came, tracing.exemplar_of(job.id, last))
-        return await self._tell(msgspec.structs.replace(opened, job=job), wish)
+        return opened
 
     async def _tell(self, opened: Opened, wish: Wish | None) -> Opened:
         """Have the receiver noted, once it is known that this request speaks for the job.

@@ -1,8 +1,8 @@
 """Taking a job in: open, add photos, seal. Both ways of uploading are these same three steps.
 
-A 202 is said only after the ledger has committed and the broker has acknowledged, and the ledger knows of
-both. What got no 202 is deleted at its upload deadline: an open job, and a sealed one that does not count as
-accepted, which it does once its order is acknowledged.
+A 202 is said only after the ledger has committed and the broker has acknowledged. What got none is deleted at
+its upload deadline: a job that is still open, and a form that is sealed and that `accept` has not spoken for.
+Nobody has the link of such a form; who fills a job photo by photo has its link from the first on.
 """
 
 import asyncio
@@ -186,8 +186,8 @@ class Door:
     ) -> JobRow:
         """Enter and seal a whole form in one statement, then order its rendering; return when both are done.
 
-        A repeat orders what still waits, whoever sealed it; an order may come any number of times.
-        `began` says when each photo had come, by `tracing.now`.
+        A repeat orders what still waits, whoever sealed it; an order may come any number of times. The form
+        is to be accepted before its 202. `began` says when each photo had come, by `tracing.now`.
 
         Raises:
             Conflict: another request with the same Idempotency-Key said something else, or it is gone.
@@ -214,13 +214,22 @@ class Door:
         elif job.state is JobState.RENDERING:
             # The request that sealed it may still wait for Kafka, or have died before it asked.
             await self._order_waiting(job.id)
-        await self._accepted(job.id)
         if not opened.repeated:
             metrics.PHOTOS_ACCEPTED.inc(len(orders))
         for photo, came in zip(photos, began, strict=False):
             if photo.code is None:
                 tracing.accepted(job.id, photo.n, came, again=opened.repeated)
         return job
+
+    async def accept(self, job: UUID) -> None:
+        """Have a submitted form live its hour; the last step before its 202.
+
+        Raises:
+            Conflict: it was deleted, or its upload deadline came first.
+            Unavailable: it may count as accepted all the same; it is to be abandoned.
+        """
+        if not await self._ledger.accepted(job):
+            raise Conflict("job-gone", "The job was deleted before it was accepted.")
 
     async def _order(self, job: UUID, photos: Sequence[tuple[int, int]]) -> None:
         await self._log.publish(UPLOADS, [PhotoUploaded(job=job, n=n, epoch=epoch) for n, epoch in photos])
@@ -305,21 +314,15 @@ class Door:
         """
         if job.recipe is None:
             raise Conflict("recipe-missing", "The job does not say yet what to do with its photos.")
-        unordered = waits_for_total(job.recipe)
         sealed = await self._ledger.seal(
-            job.id,
-            total,
-            deadline=self._settings.job.deadline,
-            ttl=self._settings.job.ttl,
-            unordered=unordered,
+            job.id, total, deadline=self._settings.job.deadline, ttl=self._settings.job.ttl
         )
         if sealed is None or not sealed.live:
             raise Conflict("job-gone", "The job was deleted in the meantime.")
         if sealed.state is JobState.OPEN or sealed.total != total:
             raise Conflict("wrong-total", f"The job does not hold exactly {total} photos.")
-        if unordered:
+        if waits_for_total(job.recipe):
             ordered = await self._order_waiting(job.id)
-            await self._accepted(job.id)
             metrics.PHOTOS_ACCEPTED.inc(ordered if job.state is JobState.OPEN else 0)
         return sealed
 
@@ -330,13 +333,9 @@ class Door:
         await self._order(job, orders)
         return len(orders)
 
-    async def _accepted(self, job: UUID) -> None:
-        if not await self._ledger.accepted(job):
-            raise Conflict("job-gone", "The job was deleted before it was accepted.")
-
     async def abandon(self, opened: Opened) -> None:
         """Have what was not accepted deleted, now if the ledger answers, unless another request holds it."""
-        with suppress(Unavailable):  # then it goes at its upload deadline
+        with suppress(Unavailable):  # then it goes at its upload deadline, but for what counts as accepted
             await self._ledger.abandon(opened.job.id, opened.attempt)
 
     async def retry(self, job: UUID, again: Again) -> None:

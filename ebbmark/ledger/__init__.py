@@ -306,22 +306,19 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    async def seal(
-        self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta, unordered: bool = False
-    ) -> JobRow | None:
+    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         """Close the job to further photos; completes it when all are done or failed already.
 
-        With `unordered` it counts as unaccepted until `accepted` says otherwise. Returns the job as it is
-        now: still open when it holds another number of photos than `total`, unchanged when it was sealed
-        before, None when it is gone.
+        Returns the job as it is now: still open when it holds another number of photos than
+        `total`, unchanged when it was sealed before, None when it is gone.
         """
 
     @abstractmethod
     async def accepted(self, job: UUID) -> bool:
-        """Note that the log has the orders of a sealed job; return whether its links are alive.
+        """Note that its sender may be answered that a form is there; return whether the job is alive.
 
-        What is not noted so by its upload deadline is deleted then, whatever became of its photos: nobody
-        was answered that it is there.
+        One that is not noted so by its upload deadline, or 30 s after it was submitted, is deleted then,
+        whatever became of its photos, and told to nobody.
         """
 
     @abstractmethod
@@ -478,7 +475,7 @@ class Ledger(ABC):
 
     @abstractmethod
     async def expire_due(self, *, grace: timedelta) -> Sequence[UUID]:
-        """Kill the links of what ran out or was abandoned; take the jobs due for deletion.
+        """Kill the links of what ran out, was abandoned or never accepted; take the jobs due for deletion.
 
         Each call postpones what it returns by 30 s.
         """

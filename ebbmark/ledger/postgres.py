@@ -70,6 +70,8 @@ _LEADER_LOCK = 0x4A616E69746F72  # "Janitor"
 
 def _load_queries() -> dict[str, bytes]:
     text = files("ebbmark.ledger").joinpath("queries.sql").read_text("utf-8")
+    columns = (field for field in JobRow.__struct_fields__ if field != "now")
+    text = text.replace("{job}", ", ".join([*(f"jobs.{column}" for column in columns), "now() as now"]))
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return {name: query.encode() for name, query in zip(parts[::2], parts[1::2], strict=True)}
 
@@ -273,17 +275,9 @@ class PostgresLedger(Ledger):
         ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 
-    async def seal(
-        self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta, unordered: bool = False
-    ) -> JobRow | None:
+    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         rows = await self._run(
-            "seal",
-            id=job,
-            total=total,
-            deadline=deadline,
-            ttl=ttl,
-            unordered=unordered,
-            channel=self._channel,
+            "seal", id=job, total=total, deadline=deadline, ttl=ttl, channel=self._channel
         ) or await self._run("job_by_id", id=job)
         return _as(JobRow, rows[0]) if rows else None
 

@@ -1,4 +1,5 @@
--- Every statement of the ledger. Each is atomic by itself and runs with autocommit.
+-- Every statement of the ledger. Each is atomic by itself and runs with autocommit. {job} is what is read of a job,
+-- column by column: a statement that is prepared somewhere breaks when a migration adds a column to its answer.
 -- Rows are locked in one order everywhere: the job, then its photos.
 
 -- name: ready
@@ -12,7 +13,7 @@ insert into jobs (id, token_hash, receipt_hash, recipe, logo_sha256, idempotency
 values (%(id)s, %(token_hash)s, %(receipt_hash)s, %(recipe)s, %(logo_sha256)s, %(idempotency_hash)s, %(sealed_token)s,
         %(fingerprint)s, now() + %(upload_deadline)s, array[%(attempt)s::uuid])
 on conflict do nothing
-returning *, now() as now;
+returning {job};
 
 -- name: join_job
 -- The job that an Idempotency-Key opened, held by this attempt too; a hundred hold it well enough.
@@ -20,19 +21,19 @@ returning *, now() as now;
 update jobs set attempts = case when cardinality(attempts) < 100
   then array_append(array_remove(attempts, %(attempt)s), %(attempt)s) else attempts end
 where idempotency_hash = %(idempotency_hash)s
-returning *, now() as now;
+returning {job};
 
 -- name: job_by_token
 -- A purged job has no token any more, so it looks like one that never was.
-select *, now() as now from jobs where token_hash = %(token_hash)s;
+select {job} from jobs where token_hash = %(token_hash)s;
 
 -- name: job_by_id
 -- The job, in any state.
-select *, now() as now from jobs where id = %(id)s;
+select {job} from jobs where id = %(id)s;
 
 -- name: snapshot
 -- One statement, so that the counters and the photos are of one moment. The job is known by id or by token.
-select *, now() as now, (
+select {job}, (
   select coalesce(json_agg(photo), '[]')::text from (
     select n, name, state, epoch, encode(sha256, 'base64') as sha256, size, code, detail, width, height,
            result_size, thumbnail_size, result_type, removed
@@ -49,7 +50,7 @@ from photos where job = %(job)s order by n;
 
 -- name: look
 -- The job, and the digest of the photo that has the place.
-select jobs.*, now() as now, photos.sha256 as taken
+select {job}, photos.sha256 as taken
 from jobs left join photos on photos.job = jobs.id and photos.n = %(n)s where jobs.id = %(id)s;
 
 -- name: add_photos
@@ -88,7 +89,8 @@ select added.n, name, state, epoch, sha256, size, code, detail, width, height, r
 from noted left join added on true order by n;
 
 -- name: submit
--- A form that came whole: photos, recipe and seal at once, into a job that is empty or not at all.
+-- A form that came whole: photos, recipe and seal at once, into a job that is empty or not at all. Its request has
+-- time to say that it is accepted, late as it may be.
 with job as (
   select id from jobs where id = %(job)s and state = 'open' and upload_deadline > now() and photos = 0
     and (fingerprint is null or fingerprint = %(fingerprint)s) for update
@@ -114,7 +116,7 @@ with job as (
     bytes = c.bytes,
     total = c.total,
     deadline = now() + %(deadline)s,
-    unaccepted_until = jobs.upload_deadline,
+    unaccepted_until = greatest(jobs.upload_deadline, now() + interval '30 s'),
     version = version + 1,
     state = case when c.failed = c.total then 'complete' else 'rendering' end,
     completed_at = case when c.failed = c.total then now() end,
@@ -122,7 +124,7 @@ with job as (
   from job, counted c where jobs.id = job.id
   returning jobs.*
 )
-select *, now() as now, pg_notify(%(channel)s, id::text) from submitted;
+select {job}, pg_notify(%(channel)s, id::text) from submitted jobs;
 
 -- name: photos_by_n
 -- The rows of some photos of a job.
@@ -151,7 +153,6 @@ with sealed as (
   update jobs set
     total = %(total)s,
     deadline = now() + %(deadline)s,
-    unaccepted_until = case when %(unordered)s then upload_deadline end,
     version = version + 1,
     state = case when done + failed = %(total)s then 'complete' else 'rendering' end,
     completed_at = case when done + failed = %(total)s then now() end,
@@ -159,7 +160,7 @@ with sealed as (
   where id = %(id)s and state = 'open' and photos = %(total)s and recipe is not null
   returning *
 )
-select *, now() as now, pg_notify(%(channel)s, id::text) from sealed;
+select {job}, pg_notify(%(channel)s, id::text) from sealed jobs;
 
 -- name: accepted
 -- Its orders are in the log, so its 202 may be said. Too late when it is dying.
@@ -491,7 +492,7 @@ select url, secret, reference from webhooks where job = %(job)s;
 
 -- name: enter_deliveries
 -- What the ledger says has happened and nobody has been told yet: events are only hints to look here.
--- A job that was never sealed was never promised to anybody, so its end is not told.
+-- A job that was never sealed, or never accepted, was never promised to anybody, so its end is not told.
 insert into deliveries (job, event, kind, epoch, total, done, failed, occurred_at, expires_at)
 select j.id, 'evt_' || replace(j.id::text, '-', '') || '-' || j.epoch || '-' || news.what, 'job.' || news.what,
   j.epoch, j.total, j.done, j.failed, coalesce(j.expired_at, j.completed_at), j.expires_at
@@ -499,6 +500,7 @@ from webhooks w
 join jobs j on j.id = w.job
 join (values ('complete', 'completed'), ('expired', 'expired')) as news (state, what) on news.state = j.state
 where (%(job)s::uuid is null or w.job = %(job)s) and j.total is not null
+  and j.unaccepted_until is null
 on conflict (job, event) do nothing;
 
 -- name: claim_deliveries

@@ -59,6 +59,7 @@ class Job(Protocol):
     completed_at: datetime | None
     expires_at: datetime | None
     expired_at: datetime | None
+    unaccepted_until: datetime | None
     webhook: Webhook | None
     deliveries: dict[str, Delivery]
 
@@ -85,6 +86,8 @@ class MemoryDeliveries(Deliveries):
         for row in self._jobs.values():
             kind = _NEWS.get(row.state)
             if job not in {None, row.id} or row.webhook is None or row.total is None or kind is None:
+                continue
+            if row.unaccepted_until is not None:
                 continue
             event = event_id(row.id, row.epoch, kind)
             row.deliveries.setdefault(

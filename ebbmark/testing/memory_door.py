@@ -99,20 +99,17 @@ class MemoryDoor(Tables):
             row.recipe, row.fingerprint = recipe, fingerprint
             row.logo_sha256 = logo_sha256 or row.logo_sha256
             row.close(now, deadline, ttl)
-            row.unaccepted_until = row.upload_deadline
+            row.unaccepted_until = max(row.upload_deadline, now + timedelta(seconds=30))
             self._changed(row)
         return self._row(row)
 
-    async def seal(
-        self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta, unordered: bool = False
-    ) -> JobRow | None:
+    async def seal(self, job: UUID, total: int, *, deadline: timedelta, ttl: timedelta) -> JobRow | None:
         now = self._answer()
         row = self._jobs.get(job)
         if row is None:
             return None
         if row.state is JobState.OPEN and len(row.photos) == total and row.recipe is not None:
             row.close(now, deadline, ttl)
-            row.unaccepted_until = row.upload_deadline if unordered else None
             self._changed(row)
         return self._row(row)
 

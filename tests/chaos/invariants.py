@@ -9,6 +9,7 @@ import boto3
 
 from ebbmark.errors import MalformedEvent
 from ebbmark.topics import DEAD_LETTERS
+from ingest.tokens import token_hash
 from janitor.audit import KINDS
 from tests.chaos import leftovers, messages
 from tests.chaos.arena import Arena
@@ -236,6 +237,11 @@ class Onlooker:
             " or (state in ('rendering', 'complete') and unaccepted_until < now() - interval '20 s')"
         )
         found = [f"{late} jobs live past their upload deadline, and were not accepted"] if late else []
+        answered = [token_hash(each.token) for each in self._arena.client.log if each.token]
+        ((unsaid,),) = self._arena.ledger(
+            "select count(*) from jobs where token_hash = any(%s) and unaccepted_until is not null", answered
+        )
+        found += [f"{unsaid} jobs were answered 202 and do not count as accepted"] if unsaid else []
         found += self._client("I9", "").violations
         return Verdict("I9", "an upload that got no 202 does not live beyond its deadline", len(sent), found)
 

@@ -66,17 +66,35 @@ class Add:
 
 @dataclass(frozen=True)
 class Seal:
-    """Seal with the number of photos that are there, or with some more; ordered already, or not yet."""
+    """Seal with the number of photos that are there, or with some more."""
 
     job: UUID
     more: int
-    unordered: bool
 
     async def take(self, world: World) -> Seen:
         snapshot = await world.bench.ledger.snapshot(self.job)
         total = self.more + (len(snapshot.photos) if snapshot else 0)
-        row = await world.bench.ledger.seal(
-            self.job, total, deadline=41 * HALF, ttl=121 * HALF, unordered=self.unordered
+        row = await world.bench.ledger.seal(self.job, total, deadline=41 * HALF, ttl=121 * HALF)
+        return [row and (row.state, row.total)]
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Enter and seal a form of some photos."""
+
+    job: UUID
+    photos: frozenset[int]
+
+    async def take(self, world: World) -> Seen:
+        row = await world.bench.ledger.submit(
+            self.job,
+            [new_photo(n) for n in sorted(self.photos)],
+            recipe=RECIPE,
+            logo_sha256=None,
+            fingerprint=b"f",
+            stale=3 * HALF,
+            deadline=41 * HALF,
+            ttl=121 * HALF,
         )
         return [row and (row.state, row.total)]
 
@@ -261,6 +279,7 @@ class Wait:
 Step = (
     Add
     | Seal
+    | Submit
     | Accept
     | Take
     | Renew
@@ -282,7 +301,8 @@ _index = st.integers(0, 6)
 _few = st.lists(st.tuples(_index, st.sampled_from([True, True, False])), min_size=1, max_size=6).map(tuple)
 _LIKELY: list[tuple[int, st.SearchStrategy[Step]]] = [
     (6, st.builds(Add, _jobs, _photos, st.sampled_from([False, False, False, True]))),
-    (3, st.builds(Seal, _jobs, st.sampled_from([0, 0, 0, 1]), st.booleans())),
+    (3, st.builds(Seal, _jobs, st.sampled_from([0, 0, 0, 1]))),
+    (3, st.builds(Submit, _jobs, _photos)),
     (2, st.builds(Accept, _jobs)),
     (9, st.builds(Take, _jobs, _photos, _epochs, st.sampled_from(WORKERS))),
     (2, st.builds(Renew, st.lists(_index, min_size=1, max_size=3).map(tuple))),

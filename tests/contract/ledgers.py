@@ -73,6 +73,21 @@ async def seal(ledger: Ledger, job: UUID, total: int) -> JobRow | None:
     return await ledger.seal(job, total, deadline=DEADLINE, ttl=TTL)
 
 
+async def submit(
+    ledger: Ledger, job: UUID, photos: Sequence[NewPhoto], *, fingerprint: bytes = b"print"
+) -> JobRow | None:
+    return await ledger.submit(
+        job,
+        photos,
+        recipe=RECIPE,
+        logo_sha256=b"logo",
+        fingerprint=fingerprint,
+        stale=STALE,
+        deadline=DEADLINE,
+        ttl=TTL,
+    )
+
+
 async def claim(
     ledger: Ledger, job: UUID, *photos: int, epoch: int = 0, claimant: UUID | None = None
 ) -> Sequence[Claim]:

@@ -21,6 +21,8 @@ from ebbmark.settings import Ledger as LedgerSettings
 from tests.contract.benches import Bench, in_memory, on_postgres
 from tests.contract.histories import check, timeless
 from tests.contract.ledgers import (
+    DEADLINE,
+    GRACE,
     LEASE,
     MOMENT,
     OTHER_RECIPE,
@@ -36,6 +38,7 @@ from tests.contract.ledgers import (
     refused_photo,
     seal,
     see,
+    submit,
     take_back,
 )
 
@@ -122,6 +125,15 @@ async def _mark(ledger: Ledger, _: Sequence[Claim]) -> object:
     return await ledger.mark_expired(JOB, quiet=QUIET) is not None
 
 
+async def _accept(ledger: Ledger, _: Sequence[Claim]) -> object:
+    return await ledger.accepted(JOB)
+
+
+async def _expire(ledger: Ledger, _: Sequence[Claim]) -> object:
+    await ledger.expire_due(grace=GRACE)  # what it misses of another's doing it returns the next time
+    return None
+
+
 ACTS: list[Act] = [
     _add,
     _refuse,
@@ -143,15 +155,21 @@ ACTS: list[Act] = [
 
 
 class Scene(Struct, frozen=True):
-    """A job of three claimed photos, or of one done and two failed."""
+    """A job of three claimed photos, or of one done and two failed; or a form, late for being accepted."""
 
     sealed: bool
     leases_ended: bool
     complete: bool = False
+    form: bool = False
 
     async def set(self, bench: Bench) -> Sequence[Claim]:
-        await bench.ledger.open_job(new_job(id=JOB))
-        await bench.ledger.add_photos(JOB, [new_photo(n) for n in range(3)], stale=STALE)
+        await bench.ledger.open_job(new_job(id=JOB, upload_deadline=60 * MOMENT if self.form else DEADLINE))
+        photos = [new_photo(n) for n in range(3)]
+        if self.form:
+            await submit(bench.ledger, JOB, photos)
+            await bench.advance(60 * MOMENT)
+        else:
+            await bench.ledger.add_photos(JOB, photos, stale=STALE)
         claims = sorted(await claim(bench.ledger, JOB, 0, 1, 2), key=lambda each: each.n)
         if self.sealed:
             await seal(bench.ledger, JOB, 3)
@@ -168,18 +186,29 @@ def _name(act: Act) -> str:
 
 OPEN, SEALED, LEASES_ENDED = Scene(False, False), Scene(True, False), Scene(True, True)
 COMPLETE = Scene(True, False, complete=True)
+FORM, FORM_RENDERED = Scene(False, False, form=True), Scene(False, False, complete=True, form=True)
+OF_FORMS: set[Act] = {_accept, _expire}
 OF_ROUNDS: set[Act] = {_redrive, _redrive_otherwise, _cancel}
 
-CASES = [
-    pytest.param(scene, first, second, id=f"{_name(first)} and {_name(second)}, {name}")
-    for name, scene in {"open": OPEN, "sealed": SEALED, "leases ended": LEASES_ENDED}.items()
-    for first, second in itertools.product(ACTS, repeat=2)
-    if scene is not LEASES_ENDED or {first, second} & {_claim, _sweep}
-] + [
-    pytest.param(COMPLETE, first, second, id=f"{_name(first)} and {_name(second)}, complete")
-    for first, second in itertools.product(ACTS, repeat=2)
-    if {first, second} & OF_ROUNDS
-]
+CASES = (
+    [
+        pytest.param(scene, first, second, id=f"{_name(first)} and {_name(second)}, {name}")
+        for name, scene in {"open": OPEN, "sealed": SEALED, "leases ended": LEASES_ENDED}.items()
+        for first, second in itertools.product(ACTS, repeat=2)
+        if scene is not LEASES_ENDED or {first, second} & {_claim, _sweep}
+    ]
+    + [
+        pytest.param(COMPLETE, first, second, id=f"{_name(first)} and {_name(second)}, complete")
+        for first, second in itertools.product(ACTS, repeat=2)
+        if {first, second} & OF_ROUNDS
+    ]
+    + [
+        pytest.param(scene, first, second, id=f"{_name(first)} and {_name(second)}, {name}")
+        for name, scene in {"form": FORM, "form rendered": FORM_RENDERED}.items()
+        for first, second in itertools.product([*ACTS, _accept, _expire], repeat=2)
+        if {first, second} & OF_FORMS
+    ]
+)
 
 
 class Stage(Struct, frozen=True):

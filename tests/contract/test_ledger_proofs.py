@@ -28,6 +28,7 @@ from tests.contract.ledgers import (
     refused_photo,
     sealed_with,
     see,
+    submit,
 )
 
 RECEIPT = b"r" * 32
@@ -181,10 +182,10 @@ async def test_a_rendering_job_should_be_gone_an_hour_after_its_deadline(bench: 
     await assert_overdue_after(bench, job, DEADLINE + TTL + GRACE)
 
 
-async def test_a_job_that_was_never_accepted_should_be_gone_after_its_upload_deadline(bench: Bench) -> None:
+async def test_a_form_that_was_never_accepted_should_be_gone_after_its_upload_deadline(bench: Bench) -> None:
     for rendered in (0, 1):
-        job = await open_with(bench.ledger, 1, upload_deadline=DEADLINE)
-        await bench.ledger.seal(job, 1, deadline=DEADLINE, ttl=TTL, unordered=True)
+        job = await open_with(bench.ledger, 0, upload_deadline=DEADLINE)
+        await submit(bench.ledger, job, [new_photo(0)])
         await finish(bench.ledger, *map(done, await claim(bench.ledger, job, *range(rendered))))
         await assert_overdue_after(bench, job, DEADLINE + GRACE)
 

@@ -1,13 +1,13 @@
 """A form that came whole is entered and sealed at once, or not at all."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from ebbmark.ledger import Hearing, JobRow, Ledger, NewPhoto, Waiting
+from ebbmark.ledger import Hearing, Ledger, Waiting
+from ebbmark.ledger.deliveries import Webhook
 from ebbmark.states import JobState, PhotoState
 from tests.contract.benches import Bench
 from tests.contract.histories import check
@@ -31,30 +31,17 @@ from tests.contract.ledgers import (
     seal,
     sealed_with,
     see,
+    submit,
     take_back,
 )
 
 UPLOAD = timedelta(minutes=20)
+HOOK = Webhook(url="https://example.org/hook", secret=b"s" * 24)
 
 
 @pytest.fixture
 def ledger(bench: Bench) -> Ledger:
     return bench.ledger
-
-
-async def submit(
-    ledger: Ledger, job: UUID, photos: Sequence[NewPhoto], *, fingerprint: bytes = b"print"
-) -> JobRow | None:
-    return await ledger.submit(
-        job,
-        photos,
-        recipe=RECIPE,
-        logo_sha256=b"logo",
-        fingerprint=fingerprint,
-        stale=STALE,
-        deadline=DEADLINE,
-        ttl=TTL,
-    )
 
 
 async def test_photos_recipe_and_seal_are_entered_together(ledger: Ledger) -> None:
@@ -143,14 +130,43 @@ async def test_what_was_never_accepted_does_not_live_on_by_a_new_round(bench: Be
     assert (await see(ledger, job)).job.state is JobState.EXPIRING
 
 
-@pytest.mark.parametrize("unordered", [False, True])
-async def test_a_seal_says_whether_the_orders_are_still_to_come(bench: Bench, *, unordered: bool) -> None:
+async def test_a_form_that_comes_at_the_last_moment_has_time_to_be_accepted(bench: Bench) -> None:
+    ledger = bench.ledger
+    job = await open_with(ledger, 0, upload_deadline=UPLOAD)
+    await bench.advance(UPLOAD - MOMENT)
+    await submit(ledger, job, [new_photo(0)])
+    await bench.advance(20 * MOMENT)
+    await ledger.expire_due(grace=GRACE)
+    assert (await see(ledger, job)).job.live
+    await bench.advance(11 * MOMENT)
+    await ledger.expire_due(grace=GRACE)
+    assert (await see(ledger, job)).job.state is JobState.EXPIRING
+
+
+async def test_what_is_filled_photo_by_photo_is_accepted_by_its_seal(bench: Bench) -> None:
     ledger = bench.ledger
     job = await open_with(ledger, 1, upload_deadline=UPLOAD)
-    await ledger.seal(job, 1, deadline=DEADLINE, ttl=TTL, unordered=unordered)
-    await bench.advance(UPLOAD + MOMENT)
+    await seal(ledger, job, 1)
+    await bench.advance(UPLOAD + 30 * MOMENT)
     await ledger.expire_due(grace=GRACE)
-    assert (await see(ledger, job)).job.live is not unordered
+    assert (await see(ledger, job)).job.live
+
+
+async def test_nobody_is_told_of_what_was_never_accepted(bench: Bench) -> None:
+    ledger = bench.ledger
+    told: dict[bool, int] = {}
+    for accepted in (False, True):
+        job = await open_with(ledger, 0, upload_deadline=UPLOAD)
+        await submit(ledger, job, [new_photo(0)])
+        assert await ledger.deliveries.subscribe(job, HOOK) is not None
+        if accepted:
+            await ledger.accepted(job)
+        await finish(ledger, *map(done, await claim(ledger, job, 0)))
+        await ledger.deliveries.enter(job)
+        await delete_fully(bench, job)
+        await ledger.deliveries.enter(job)
+        told[accepted] = len(await ledger.deliveries.log(job))
+    assert told == {False: 0, True: 2}
 
 
 async def test_accepting_what_is_gone_says_so(ledger: Ledger) -> None:

@@ -161,6 +161,27 @@ async def test_a_database_that_is_gone_is_unavailable_and_nobody_leads() -> None
 
 
 @pytest.mark.servers
+async def test_every_statement_goes_on_when_a_migration_adds_columns(ledger_settings: LedgerSettings) -> None:
+    one = msgspec.structs.replace(ledger_settings, connections=1)
+    tables = ("jobs", "photos", "deliveries", "webhooks", "dead_letters", "deletions", "audits")
+    async with (
+        PostgresLedger(one) as ledger,
+        await psycopg.AsyncConnection.connect(conninfo(ledger_settings), autocommit=True) as connection,
+    ):
+        for _ in range(8):  # from the fifth time on it is prepared
+            for call in CALLS.values():
+                await call(ledger)
+        try:
+            for table in tables:
+                await connection.execute(f"alter table {table} add column of_tomorrow int")
+            for call in CALLS.values():
+                await call(ledger)
+        finally:
+            for table in tables:
+                await connection.execute(f"alter table {table} drop column if exists of_tomorrow")
+
+
+@pytest.mark.servers
 async def test_a_database_killed_and_started_again_is_used_again(
     stack: Stack, ledger_settings: LedgerSettings
 ) -> None:

@@ -148,6 +148,37 @@ async def test_a_repeat_orders_what_an_ingest_that_hangs_has_not_and_does_not_co
     assert _accepted() == accepted
 
 
+async def test_a_form_that_was_answered_lives_on_when_its_upload_deadline_has_come(house: House) -> None:
+    form = await house.form(file(photo(64, 48)), GREY, END, key=KEY).answer()
+    assert form.status == 202
+    house.now += 2 * house.settings.job.upload_deadline
+    assert await house.ledger.expire_due(grace=timedelta(0)) == []
+    assert await state_of(house, form) is JobState.RENDERING
+
+
+async def test_a_form_that_waits_for_kafka_at_its_upload_deadline_is_gone_and_gets_no_202(
+    ordering: tuple[House, SilentLog, Visit],
+) -> None:
+    house, silent, first = ordering
+    house.now += house.settings.job.upload_deadline
+    for _ in range(2):
+        due = await house.ledger.expire_due(grace=timedelta(0))
+    assert len(due) == 1
+    silent.answers.set()
+    assert (await first.answer()).told == (409, "job-gone")
+
+
+async def test_a_repeat_has_a_form_accepted_that_the_first_request_could_not(
+    ordering: tuple[House, SilentLog, Visit],
+) -> None:
+    house, _, _ = ordering
+    other = House(ledger=house.ledger, store=house.store)
+    repeat = await other.form(file(photo(64, 48)), GREY, END, key=KEY).answer()
+    assert repeat.status == 202
+    house.now += 2 * house.settings.job.upload_deadline
+    assert await house.ledger.expire_due(grace=timedelta(0)) == []
+
+
 async def test_a_form_is_counted_once_however_often_it_comes(house: House) -> None:
     accepted = _accepted()
     body = file(photo(64, 48)), file(photo(64, 48, seed=2)), GREY

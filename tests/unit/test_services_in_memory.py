@@ -187,27 +187,6 @@ async def test_what_waits_for_the_seal_is_ordered_by_the_janitor_if_the_door_can
     await world.sweep()
     await world.deliver()
     assert (await world.job(job.id)).state is JobState.COMPLETE
-    await world.door.seal(job, 1)
-    world.now += world.settings.job.upload_deadline
-    await world.sweep()
-    assert (await world.job(job.id)).live
-
-
-async def test_what_is_sealed_and_gets_no_202_is_gone_by_its_upload_deadline(world: World) -> None:
-    job = await world.add(photo(320, 240), recipe=COUNTING)
-    world.log.down = True
-    with pytest.raises(Unavailable):
-        await world.door.seal(job, 1)
-    world.log.down = False
-    world.now += 2 * world.settings.janitor.stale
-    await world.sweep()
-    await world.deliver()
-    assert (await world.job(job.id)).state is JobState.COMPLETE
-    world.now += world.settings.job.upload_deadline
-    for _ in range(2):
-        await world.sweep()
-        await world.deliver()
-    assert await world.store.keys("") == []
 
 
 async def test_a_logo_has_at_most_two_megabytes(world: World) -> None:
