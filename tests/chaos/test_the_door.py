@@ -108,6 +108,8 @@ def test_killed_when_the_ledger_knows_a_form_that_is_not_accepted(
 
     def heal() -> None:
         kafka.resume()
+        if ordered:  # what ingest had said to the ledger is lost with it
+            chaos.weather("postgres", Weather(refused=True))
         chaos.weather("postgres")
 
     kafka.pause()
