@@ -30,7 +30,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True):
     quiet: timedelta = timedelta(minutes=2)
     """From the deletion to the second listing that catches a late writer."""
     upload_deadline: timedelta = timedelta(minutes=30)
-    """A job not sealed by then is abandoned and deleted."""
+    """A job that is not sealed by then, or a form that got no 202, is abandoned and deleted."""
     deadline: timedelta = timedelta(minutes=30)
     """Photos not rendered by then, counted from the seal, fail."""
     retry_within: timedelta = timedelta(hours=6)

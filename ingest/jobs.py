@@ -35,6 +35,8 @@ from ingest.uploads import Spool
 from observability import metrics, tracing
 
 _LARGE_AT_ONCE = 4
+_AGAIN = 2.0
+"""Seconds after which a ledger that did not answer is asked again."""
 _SHORTEST_KEY, _LONGEST_KEY = 16, 255
 
 
@@ -62,6 +64,7 @@ class Door:
         self._log = log
         self._settings = settings
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._abandoning: set[asyncio.Task[None]] = set()
 
     @property
     def look_again(self) -> float:
@@ -334,9 +337,21 @@ class Door:
         return len(orders)
 
     async def abandon(self, opened: Opened) -> None:
-        """Have what was not accepted deleted, now if the ledger answers, unless another request holds it."""
-        with suppress(Unavailable):  # then it goes at its upload deadline, but for what counts as accepted
+        """Have what was not accepted deleted once the ledger answers, unless another request holds it."""
+        try:
             await self._ledger.abandon(opened.job.id, opened.attempt)
+        except Unavailable:
+            # At its upload deadline it goes by itself, but for one that was noted as accepted in an answer
+            # that was lost: its sender will be told that it is not.
+            task = asyncio.create_task(self._abandon_later(opened))
+            self._abandoning.add(task)
+            task.add_done_callback(self._abandoning.discard)
+
+    async def _abandon_later(self, opened: Opened) -> None:
+        while True:
+            await asyncio.sleep(_AGAIN)
+            with suppress(Unavailable):
+                return await self._ledger.abandon(opened.job.id, opened.attempt)
 
     async def retry(self, job: UUID, again: Again) -> None:
         """Begin a new round for failed photos, and order their rendering.

@@ -48,7 +48,7 @@ _PLAN = (
 _RATE = 20.0
 """Jobs of one photo a second, which leave the machine more than half of its time."""
 _SENDERS = 6
-"""So many, each with its next job as soon as the last is accepted, are more than two cores serve."""
+"""So many, each with its next job as soon as the last is accepted."""
 _REST = 15.0
 _SETTLE = 2.0
 """Seconds in which what the last photos leave to be done comes to its end."""

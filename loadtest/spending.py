@@ -136,8 +136,10 @@ def _size(row: dict[str, Any]) -> str:
 
 
 def _sent_as(row: dict[str, Any]) -> str:
-    rate = f"{row['photos'] / row['seconds']:.0f} a second"
-    told = {SINGLE: f"a job of its own, {rate}", BUSY: f"a job of its own, as many as it serves: {rate}"}
+    told = {
+        SINGLE: f"a job of its own, {row['photos'] / row['seconds']:.0f} a second",
+        BUSY: "a job of its own, six senders without a pause",
+    }
     return told.get(row["kind"]) or row["kind"].replace("one job of", "one of")
 
 
@@ -154,7 +156,7 @@ def _words(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"The aim for such a job is {_AIM_MS:g} in all; " + (
         "it is reached."
         if all(reached)
-        else "it is reached when there is much to do, and not when each photo wakes everybody up."
+        else f"it is reached when there is much to do (± {busy['rest_differs_ms']:.1f}), and not otherwise."
         if reached[1]
         else "it is not reached yet."
     )

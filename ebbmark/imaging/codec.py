@@ -140,17 +140,20 @@ def _decoded(
     grey = image.mode in {"1", "L", "LA"} or image.mode.startswith("I")
     turn = None if header.format in _UPRIGHT_ALREADY else _TURNS.get(exif.orientation(said))
     subsampling, tables = -1, ()
-    is_jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
-    if is_jpeg and scans(original, limits.scans) > limits.scans:
+    jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+    if jpeg is not None and scans(original, limits.scans) > limits.scans:
         detail = f"The JPEG is made of more than {limits.scans} scans; no camera does that."
         raise Rejected("too-many-scans", detail)
+    # Asked out here, where what an operation raises is no damage of the file.
+    least = _least(image.size, enough, sideways=turn in _SIDEWAYS) if jpeg is not None else None
     icc = _profile(image)
     told, xmp = _told(original, header, image), image.info.get("xmp")
     with _damage_refused():
-        if is_jpeg:
-            subsampling, full = JpegImagePlugin.get_sampling(image), image.size
-            _draft(image, enough, sideways=turn in _SIDEWAYS, luma=luma)
-            tables = _quantisation(image) if image.size == full else ()
+        if jpeg is not None:
+            subsampling, full = JpegImagePlugin.get_sampling(jpeg), jpeg.size
+            if least or luma:
+                jpeg.draft("L" if luma else None, least)
+            tables = _quantisation(jpeg) if jpeg.size == full else ()
         names = exif.rights(said)
         if header.frames == 1:
             frames, durations, plays = [_still(image, icc)], (), 0
@@ -261,14 +264,11 @@ def _damage_refused() -> Generator[None]:
         raise Rejected("corrupt", f"The file is damaged: {_reason(exc)}.") from exc
 
 
-def _draft(image: Image.Image, enough: Enough | None, *, sideways: bool, luma: bool) -> None:
-    """Have the decoder skip what is more than enough."""
-    width, height = image.size
+def _least(size: tuple[int, int], enough: Enough | None, *, sideways: bool) -> tuple[int, int] | None:
+    """Return the least size, as it is stored, at which a frame need be decoded; None for all of it."""
+    width, height = size
     least = enough((height, width) if sideways else (width, height)) if enough else None
-    if least and sideways:
-        least = least[1], least[0]
-    if least or luma:
-        image.draft("L" if luma else None, least)
+    return (least[1], least[0]) if least and sideways else least
 
 
 def _quantisation(image: JpegImagePlugin.JpegImageFile) -> tuple[Table, ...]:

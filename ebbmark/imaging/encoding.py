@@ -58,7 +58,7 @@ LONGEST_EDGE: Final[Mapping[Format, int]] = {
 }
 LONGEST_MOMENT: Final[Mapping[str, int]] = {"GIF": 655_350, "PNG": 65_535, "WEBP": 2**24 - 1}
 """Milliseconds that each animation can surely show one picture; a PNG can show it longer in whole seconds."""
-MOST_PLAYS: Final[Mapping[str, int]] = {"GIF": 65_536, "PNG": 2**32 - 1, "WEBP": 65_535}
+MOST_PLAYS: Final[Mapping[str, int]] = {"GIF": 65_536, "PNG": 2**31 - 1, "WEBP": 65_535}
 """How often each can say that it is played, if not for ever."""
 COARSEST_TABLE = 2_600
 AVIF_SPEED = 9

@@ -317,8 +317,8 @@ class Ledger(ABC):
     async def accepted(self, job: UUID) -> bool:
         """Note that its sender may be answered that a form is there; return whether the job is alive.
 
-        One that is not noted so by its upload deadline, or 30 s after it was submitted, is deleted then,
-        whatever became of its photos, and told to nobody.
+        One that is not noted so by its upload deadline, or 30 s after it was submitted if that is later, is
+        deleted then, whatever became of its photos, and told to nobody.
         """
 
     @abstractmethod

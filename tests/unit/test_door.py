@@ -12,13 +12,15 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
+from ebbmark.errors import Unavailable
 from ebbmark.events import ExpireJob
 from ebbmark.ledger import NewPhoto
 from ebbmark.settings import Http, Job, Settings
 from ebbmark.states import JobState
 from ebbmark.store import job_prefix
-from ebbmark.testing import MemoryLog, MemoryStore
+from ebbmark.testing import MemoryLedger, MemoryLog, MemoryStore
 from ebbmark.topics import UPLOADS, E, Topic
+from ingest import jobs
 from ingest.jobs import Door
 from ingest.tokens import token_hash
 from ingest.uploads import Spool
@@ -176,7 +178,37 @@ async def test_a_repeat_has_a_form_accepted_that_the_first_request_could_not(
     repeat = await other.form(file(photo(64, 48)), GREY, END, key=KEY).answer()
     assert repeat.status == 202
     house.now += 2 * house.settings.job.upload_deadline
-    assert await house.ledger.expire_due(grace=timedelta(0)) == []
+    for _ in range(2):
+        assert await house.ledger.expire_due(grace=timedelta(0)) == []
+    assert await state_of(house, repeat) is JobState.RENDERING
+
+
+class ForgetfulLedger(MemoryLedger):
+    """Notes that a form is accepted, and is gone before it can say so."""
+
+    async def accepted(self, job: UUID) -> bool:
+        await super().accepted(job)
+        self.down = True
+        raise Unavailable("ledger-unavailable", "The database does not answer.")
+
+
+async def test_a_form_whose_acceptance_is_noted_and_not_answered_is_deleted_when_the_ledger_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "_AGAIN", 0.01)
+    ledger = ForgetfulLedger()
+    house = House(ledger=ledger)
+    form = await house.form(file(photo(64, 48)), GREY, END).answer()
+    assert form.told == (503, "ledger-unavailable")
+    (key,) = await house.store.keys("")
+    await asyncio.sleep(0.05)
+    ledger.down = False
+    due: Sequence[UUID] = []
+    for _ in range(1000):
+        await asyncio.sleep(0.01)
+        if due := await ledger.expire_due(grace=timedelta(0)):
+            break
+    assert due == [UUID(key.split("/")[1])]
 
 
 async def test_a_form_is_counted_once_however_often_it_comes(house: House) -> None:
