@@ -18,9 +18,12 @@ from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka
 from faust.types import TP
 
+from ebbmark import wires
 from observability import logs
 
 log = logs.get(__name__)
+
+wires.mend()
 
 
 class Consumer(aiokafka.Consumer):
