@@ -147,10 +147,11 @@ async def test_a_member_whose_group_answers_what_nobody_expects_joins_again(
 
         async def fail_once(_: object) -> bool:
             coordinator._do_rejoin_group = join  # noqa: SLF001 - as above
-            await asyncio.sleep(LONGER_THAN_A_FETCH)  # nobody waits for messages then, who would be told
             failed.set()
             raise KafkaError("UnknownError()")
 
+        member.app.consumer.stop_flow()
+        await asyncio.sleep(LONGER_THAN_A_FETCH)  # nobody waits for messages then, who would be told
         coordinator._do_rejoin_group = fail_once  # noqa: SLF001 - as above
         member.rejoin()
         await until(failed.is_set)
