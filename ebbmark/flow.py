@@ -1,4 +1,4 @@
-"""What Faust fetched is handed on or fetched again, whatever rebalance comes between.
+"""What Faust fetched is handed on or fetched again, whatever rebalance comes between, and no place is left out.
 
 Faust stops its flow of messages when partitions are revoked, and lets it go on when it has settled in with
 what was assigned anew. Meanwhile it loses messages in two ways, silently, and then commits beyond them:
@@ -10,11 +10,14 @@ what was assigned anew. Meanwhile it loses messages in two ways, silently, and t
   then flow too early, into a queue that is emptied when it has settled in with that one.
 """
 
+import asyncio
 from collections.abc import Collection
+from functools import cached_property
 from typing import Any, cast
 
 import faust
 from aiokafka.errors import IllegalStateError
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport.drivers import aiokafka
 from faust.types import TP
 
@@ -24,6 +27,9 @@ from observability import logs
 log = logs.get(__name__)
 
 wires.mend()
+
+_LOOK_AGAIN = 1.0
+"""Seconds after which a topic that had no places may have some."""
 
 
 class Consumer(aiokafka.Consumer):
@@ -80,12 +86,40 @@ class Consumer(aiokafka.Consumer):
                 client.seek(place, begins[place])
 
 
+class Assignor(PartitionAssignor):
+    """Faust's assignor; it leaves nobody without the places of a topic that was missing for a moment.
+
+    A topic that is made anew just then is in the metadata before the group has settled, so nobody would look
+    again: all members would stand idle, in a group that is well.
+    """
+
+    def assign(self, cluster: Any, member_metadata: Any) -> Any:  # noqa: ANN401 - Faust's
+        """Assign the places; when a topic has none, have the group assign them again in a moment."""
+        assignments = super().assign(cluster, member_metadata)
+        wanted = {topic for member in member_metadata.values() for topic in member.subscription}
+        given = {topic for each in assignments.values() for topic, _ in each.assignment}
+        if wanted - given:
+            log.warning("topics without places", group=self.app.conf.id, topics=sorted(wanted - given))
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN, self._rejoin)
+        return assignments
+
+    def _rejoin(self) -> None:
+        consumer: Any = self.app.consumer
+        if client := consumer._thread and consumer._thread._consumer:  # noqa: SLF001 - Faust has no word for it
+            client._coordinator.request_rejoin()  # noqa: SLF001 - as above
+
+
 class _Transport(aiokafka.Transport):
     Consumer = Consumer
 
 
 class App(faust.App):
     """Faust's app, with this consumer."""
+
+    @cached_property
+    def assignor(self) -> Assignor:  # pyright: ignore[reportIncompatibleVariableOverride] - it is one
+        """Who shares out the places when this member leads."""
+        return Assignor(self, replicas=self.conf.table_standby_replicas)
 
     def _new_transport(self) -> Any:  # noqa: ANN401 - Faust's
         return _Transport(cast("Any", self.conf).broker_consumer, self)

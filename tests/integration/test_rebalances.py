@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 from aiokafka.errors import KafkaError
+from faust.assignor.partition_assignor import PartitionAssignor
 
 from ebbmark.consumer import Consumer
 from ebbmark.eventlog import KafkaLog
@@ -155,6 +156,30 @@ async def test_a_member_whose_group_answers_what_nobody_expects_joins_again(
         coordinator._do_rejoin_group = fail_once  # noqa: SLF001 - as above
         member.rejoin()
         await until(failed.is_set)
+        await member.sees(await member.publish())
+
+
+async def test_a_group_that_shared_out_nothing_as_a_topic_was_missing_shares_it_out_again(
+    kafka_settings: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Blind:
+        """Metadata of a moment in which there is no topic."""
+
+        def partitions_for_topic(self, _: str) -> None:
+            return None
+
+        def topics(self) -> set[str]:
+            return set()
+
+    blind, assign = [Blind()], PartitionAssignor.assign
+
+    def once_blind(self: PartitionAssignor, cluster: Any, members: Any) -> Any:  # noqa: ANN401 - Faust's
+        return assign(self, blind.pop() if blind else cluster, members)
+
+    monkeypatch.setattr(PartitionAssignor, "assign", once_blind)
+    async with starting(kafka_settings, tmp_path) as member:
+        await until(lambda: member.client and member.client.assignment() and not member.app.rebalancing)
+        assert not blind
         await member.sees(await member.publish())
 
 
