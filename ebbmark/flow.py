@@ -1,4 +1,4 @@
-"""What Faust fetched is handed on or fetched again, whatever rebalance comes between, and no place is left out.
+"""What Faust fetched is handed on or fetched again, and every place has a reader, after any rebalance.
 
 Faust stops its flow of messages when partitions are revoked, and lets it go on when it has settled in with
 what was assigned anew. Meanwhile it loses messages in two ways, silently, and then commits beyond them:
